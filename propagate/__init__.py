@@ -1,0 +1,1 @@
+"""Clips to shards: the labels of annotated video frames, carried to their neighbours."""

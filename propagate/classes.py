@@ -1,0 +1,148 @@
+"""Class tables: which label ids a data set has, what they are called, and which of them are trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from propagate.errors import DatasetError
+
+IGNORE_TRAIN_ID = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelClass:
+    """One class: its label id (0…255), name, train id (255: not trained) and colour (r, g, b)."""
+
+    id: int
+    name: str
+    train_id: int
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTable:
+    """The classes of a data set. Label maps hold label ids; train ids live inside training and metrics only."""
+
+    name: str
+    ignore_id: int
+    classes: tuple[LabelClass, ...]
+
+    def __post_init__(self) -> None:
+        ids = [c.id for c in self.classes]
+        if len(set(ids)) != len(ids) or not all(0 <= i <= 255 for i in ids):
+            raise DatasetError(f"class table '{self.name}': label ids must be distinct and within 0…255: {ids}")
+        if self.ignore_id not in ids:
+            raise DatasetError(f"class table '{self.name}': ignore_id {self.ignore_id} is none of its ids {ids}")
+        if self.train_id_of[self.ignore_id] != IGNORE_TRAIN_ID:
+            raise DatasetError(f"class table '{self.name}': the ignored id {self.ignore_id} must have train_id 255")
+        trained = {c.train_id for c in self.classes} - {IGNORE_TRAIN_ID}
+        if trained != set(range(len(trained))):
+            raise DatasetError(
+                f"class table '{self.name}': train ids must count 0, 1, 2, … without gaps (255: not trained), "
+                f"found {sorted(trained)}"
+            )
+
+    @cached_property
+    def train_id_of(self) -> np.ndarray:
+        """[256] uint8: label id -> train id; 255 where an id is unknown or not trained."""
+        table = np.full(256, IGNORE_TRAIN_ID, np.uint8)
+        for c in self.classes:
+            table[c.id] = c.train_id
+        return table
+
+    @cached_property
+    def id_of_train_id(self) -> np.ndarray:
+        """[256] int16: train id -> the first label id that has it; 255 -> the ignored id; -1 where unknown."""
+        table = np.full(256, -1, np.int16)
+        for c in reversed(self.classes):
+            table[c.train_id] = c.id
+        table[IGNORE_TRAIN_ID] = self.ignore_id
+        return table
+
+    @cached_property
+    def palette(self) -> np.ndarray:
+        """[256,3] uint8: label id -> RGB; black where an id is unknown."""
+        table = np.zeros((256, 3), np.uint8)
+        for c in self.classes:
+            table[c.id] = c.color
+        return table
+
+    @cached_property
+    def train_names(self) -> tuple[str, ...]:
+        """The names of the trained classes, in the order of their train ids."""
+        names = {c.train_id: c.name for c in reversed(self.classes) if c.train_id != IGNORE_TRAIN_ID}
+        return tuple(names[i] for i in range(len(names)))
+
+    def unknown_ids(self, label_map: np.ndarray) -> list[int]:
+        """The values in a label map [H,W] uint8 that this table does not have."""
+        counts = np.bincount(label_map.ravel(), minlength=256)
+        return sorted(set(np.flatnonzero(counts).tolist()) - {c.id for c in self.classes})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "ignore_id": self.ignore_id,
+            "classes": [
+                {"id": c.id, "name": c.name, "train_id": c.train_id, "color": list(c.color)} for c in self.classes
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], where: str = "class table") -> "ClassTable":
+        """A table from plain values, as the YAML files and manifests hold it. Raises DatasetError."""
+        try:
+            return cls(
+                name=str(data["name"]),
+                ignore_id=int(data["ignore_id"]),
+                classes=tuple(_label_class(c) for c in data["classes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{where}: {type(error).__name__}: {error}; a class table needs name, ignore_id and classes, "
+                "each with id, name, train_id and color [r, g, b]"
+            ) from None
+
+
+def _label_class(data: Mapping[str, Any]) -> LabelClass:
+    red, green, blue = (int(v) for v in _three(data["color"]))
+    return LabelClass(
+        id=int(data["id"]), name=str(data["name"]), train_id=int(data["train_id"]), color=(red, green, blue)
+    )
+
+
+def _three(color: Sequence[int]) -> Sequence[int]:
+    if len(color) != 3:
+        raise ValueError(f"a color has three values, found {color}")
+    return color
+
+
+def builtin_tables() -> list[str]:
+    """The names of the class tables that come with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in _tables().iterdir() if p.name.endswith(".yaml"))
+
+
+def _tables() -> Any:
+    return resources.files("propagate") / "tables"
+
+
+def load_classes(name_or_path: str | Path) -> ClassTable:
+    """A class table that comes with the package, by name, or one from a YAML file. Raises DatasetError."""
+    name = str(name_or_path)
+    builtin = name in builtin_tables()
+    try:
+        text = (_tables() / f"{name}.yaml" if builtin else Path(name)).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(
+            f"{name}: no such class table ({error.strerror}); give a YAML file or one of {', '.join(builtin_tables())}"
+        ) from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{name}: not a YAML file: {' '.join(str(error).split())}") from None
+    return ClassTable.from_json(data, where=name)

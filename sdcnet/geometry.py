@@ -1,0 +1,82 @@
+"""The algebra of flows, and resampling along them.
+
+A flow is *backward*: ``out(x, y) = src(x + dx, y + dy)``, in pixels, channel 0 is dx. Its name says both ends:
+``flow_target_to_source`` is defined on the target's grid and points into the source. Everything here is pure,
+differentiable where the mathematics is, and runs on any device.
+"""
+
+import torch
+from torch import Tensor
+
+
+def pixel_grid(height: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """The coordinates of every pixel, as [1,2,H,W] float32; channel 0 is x."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack((x, y))[None]
+
+
+def endpoints(flow: Tensor) -> Tensor:
+    """Where each pixel of a flow [B,2,H,W] points to: float32 coordinates [B,2,H,W]."""
+    return flow + pixel_grid(flow.shape[-2], flow.shape[-1], device=flow.device)
+
+
+def _take(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """image[B,C,Hs,Ws] at integer x, y [B,H,W], which are clamped to the image: [B,C,H,W]."""
+    batch, channels, height, width = image.shape
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    flat = index.reshape(batch, 1, -1).expand(-1, channels, -1)
+    return image.reshape(batch, channels, -1).gather(2, flat).reshape(batch, channels, *x.shape[1:])
+
+
+def sample_bilinear(image: Tensor, points: Tensor) -> Tensor:
+    """Read an image between its pixels.
+
+    image [B,C,Hs,Ws] float; points [B,2,H,W] float32 pixel coordinates. Outside the image its border is repeated:
+    the weights come from the unclamped position, the four corners are clamped one by one. Returns [B,C,H,W].
+
+    ``grid_sample`` computes the same up to rounding, but forms the position in normalised coordinates, which
+    costs a hundredth of a grey level at 1024x2048.
+    """
+    corner = points.detach().floor()
+    fx, fy = (points - corner).unsqueeze(2).unbind(1)
+    x0, y0 = corner.clamp(-2.0**30, 2.0**30).long().unbind(1)
+    top = _take(image, x0, y0) * (1 - fx) + _take(image, x0 + 1, y0) * fx
+    bottom = _take(image, x0, y0 + 1) * (1 - fx) + _take(image, x0 + 1, y0 + 1) * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def warp_frames(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
+    """The target as the source shows it: source [B,C,H,W] float, flow [B,2,H,W]; returns [B,C,H,W]."""
+    return sample_bilinear(source, endpoints(flow_target_to_source))
+
+
+def warp_labels(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
+    """As `warp_frames`, from the nearest pixel: halves round up, the border is repeated. Any dtype."""
+    rounded = (endpoints(flow_target_to_source).double() + 0.5).floor().clamp(-(2.0**30), 2.0**30)
+    x, y = rounded.long().unbind(1)
+    return _take(source, x, y)
+
+
+def compose(flow_a_to_b: Tensor, flow_b_to_c: Tensor) -> Tensor:
+    """flow_a_to_c [B,2,H,W]: follow the first flow, then the second from where it ends."""
+    return flow_a_to_b + warp_frames(flow_b_to_c, flow_a_to_b)
+
+
+def inside(flow: Tensor) -> Tensor:
+    """Which pixels of a flow [B,2,H,W] point into the frame: bool [B,1,H,W]. The frame ends half a pixel past
+    the outermost pixel centres, where nearest resampling leaves it too."""
+    height, width = flow.shape[-2:]
+    x, y = endpoints(flow).unsqueeze(2).unbind(1)
+    return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+
+
+def round_trip(flow_a_to_b: Tensor, flow_b_to_a: Tensor) -> Tensor:
+    """How far from its start a pixel of A lands after going to B and back: [B,1,H,W] pixels.
+
+    Reference: the forward-backward check of Sundaram et al., ECCV 2010.
+    """
+    return torch.linalg.vector_norm(compose(flow_a_to_b, flow_b_to_a), dim=1, keepdim=True)

@@ -1,0 +1,76 @@
+"""Motion estimators: the protocol they share, and the names by which the command line knows them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from sdcnet.errors import MotionError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a walk away from the annotated frame, as offsets of frames.
+
+    ``history`` holds the offsets that a video predictor may look back on, oldest first; the last of them is the
+    frame to which the step's flow leads.
+    """
+
+    history: tuple[int, ...]
+    target: int
+
+    @property
+    def source(self) -> int:
+        return self.history[-1]
+
+
+class MotionEstimator(Protocol):
+    """Frames to backward flow.
+
+    `num_history` is how many frames before the target one step reads; `fingerprint` holds whatever decides the
+    numbers that come out (settings, digests of weights, versions), as plain JSON values.
+    """
+
+    num_history: int
+
+    @property
+    def fingerprint(self) -> Mapping[str, object]: ...
+
+    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+        """One flow per step, in order: flow_target_to_source [1,2,H,W] float32 pixels.
+
+        frames: offset -> [1,3,H,W] uint8 RGB. All steps are known at once, so that an estimator may batch them and
+        compute what they share only once; it yields as early as it can.
+        """
+        ...
+
+
+def _dis() -> MotionEstimator:
+    from sdcnet.classical import Dis
+
+    return Dis()
+
+
+def _tvl1() -> MotionEstimator:
+    from sdcnet.classical import TvL1
+
+    return TvL1()
+
+
+def _none() -> MotionEstimator:
+    from sdcnet.classical import NoMotion
+
+    return NoMotion()
+
+
+ESTIMATORS: dict[str, Callable[[], MotionEstimator]] = {"dis": _dis, "tvl1": _tvl1, "none": _none}
+
+
+def open_estimator(name: str) -> MotionEstimator:
+    """The motion estimator of that name. Raises MotionError where there is none."""
+    try:
+        factory = ESTIMATORS[name]
+    except KeyError:
+        raise MotionError(f"no motion estimator '{name}'; known are {', '.join(ESTIMATORS)}") from None
+    return factory()
