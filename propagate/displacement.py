@@ -1,0 +1,65 @@
+"""The walk away from the annotated frame: step after step, composed to the way straight back."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sdcnet.classical import Dis
+from sdcnet.geometry import compose
+from sdcnet.motion import MotionEstimator, Step
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How the frame at `offset` (the target) moved since the annotated frame.
+
+    All flows are [1,2,H,W] float32, in pixels: `step` leads from the target to the frame before it on the
+    walk, `flow` from the target to the annotated frame, `reverse` from the annotated frame to the target.
+    """
+
+    offset: int
+    step: Tensor
+    flow: Tensor
+    reverse: Tensor
+
+
+def steps_away(frames: Mapping[int, Tensor], direction: int, num_history: int) -> list[Step]:
+    """The steps of a walk from frame 0 in `direction` (+1 or -1), up to the first offset that `frames` lacks.
+
+    A step looks back on `num_history` frames, for the first steps beyond frame 0; the farthest frame that is
+    there stands in for those that are not.
+    """
+    if direction not in (1, -1):
+        raise ValueError(f"direction must be +1 or -1, found {direction}")
+    if 0 not in frames:
+        raise ValueError(f"a walk begins at offset 0, found frames at {sorted(frames)} only")
+    steps = []
+    distance = 1
+    while distance * direction in frames:
+        history = [(distance - 1) * direction]
+        while len(history) < num_history:
+            older = history[0] - direction
+            history.insert(0, older if older in frames else history[0])
+        steps.append(Step(tuple(history), distance * direction))
+        distance += 1
+    return steps
+
+
+def walk(frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimator) -> Iterator[Displacement]:
+    """The displacements at offsets ±1, ±2, …, each composed with the last: D_k = d_k + D_{k-1}∘(id + d_k).
+
+    frames: offset -> [1,3,H,W] uint8 RGB, without holes from 0 in `direction` (+1 or -1). The estimator gives
+    the steps; the reverse steps always come from DIS, so that a network runs once a step. Lazy: one
+    displacement exists at a time.
+    """
+    steps = steps_away(frames, direction, estimator.num_history)
+    backwards = [Step((step.target,), step.source) for step in steps]
+    height, width = frames[0].shape[-2:]
+    flow = reverse = torch.zeros(1, 2, height, width)
+    estimated = zip(steps, estimator.estimate(frames, steps), Dis().estimate(frames, backwards), strict=True)
+    for step, step_flow, reverse_step in estimated:
+        flow = compose(step_flow, flow)
+        reverse = compose(reverse, reverse_step)
+        yield Displacement(step.target, step_flow, flow, reverse)
