@@ -1,0 +1,177 @@
+"""A clip to samples: decode, estimate motion, carry labels, say how sure we are. No engine and no files in it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from propagate.classes import ClassTable
+from propagate.clip import Clip
+from propagate.confidence import confidence
+from propagate.displacement import walk
+from propagate.errors import InputError
+from propagate.images import decode_frame, encode_png, read_label
+from propagate.labels import RESAMPLERS
+from propagate.sample import CONFIDENCE_LEVELS, PAIRINGS, Sample, quantize_confidence
+from propagate.shards.manifest import Failure
+from propagate.shards.schema import IMAGE_FORMS
+from propagate.timing import Stopwatch
+from sdcnet.errors import SdcnetError
+from sdcnet.motion import MotionEstimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
+
+    pairing: str = "label"
+    resample: str = "composed"
+    min_confidence: float | None = None
+    images: str = "encoded"
+    source: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("pairing", self.pairing, PAIRINGS),
+            ("resample", self.resample, RESAMPLERS),
+            ("images", self.images, IMAGE_FORMS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, found '{value}'")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence must lie within 0 and 1, found {self.min_confidence}")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A decoded frame, [1,3,H,W] uint8, and the bytes it came from."""
+
+    pixels: Tensor
+    encoded: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+
+def propagate_clip(
+    clip: Clip,
+    *,
+    classes: ClassTable,
+    estimator: MotionEstimator,
+    recipe: Recipe,
+    watch: Stopwatch,
+    on_failure: Callable[[Failure], None],
+) -> Iterator[Sample]:
+    """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
+
+    A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
+    map that cannot be used ends it altogether. `on_failure` hears of either, before the first sample.
+    """
+
+    def fail(offset: int, reason: str) -> None:
+        on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
+
+    for offset, reason in clip.missing.items():
+        fail(offset, reason)
+    if 0 not in clip.frames:
+        return
+    with watch("decode"):
+        try:
+            source = _decode(clip, 0)
+            label = read_label(clip.label, classes)
+            if label.shape != source.size:
+                raise InputError(
+                    str(clip.label.resource),
+                    f"label map of {_by(label.shape)} for a frame of {_by(source.size)}: they must have one size",
+                )
+        except InputError as error:
+            fail(0, str(error))
+            return
+        pictures = {0: source}
+        for direction in (1, -1):
+            pictures |= _decode_outwards(clip, direction, source.size, fail)
+
+    frames = {offset: picture.pixels for offset, picture in pictures.items()}
+
+    def sample(offset: int, image: bytes | Tensor, label_map: np.ndarray, levels: np.ndarray) -> Sample:
+        if isinstance(image, Tensor):
+            pixels = image[0].permute(1, 2, 0).numpy()
+            with watch("encode"):
+                image_form = encode_png(pixels) if recipe.images == "encoded" else np.ascontiguousarray(pixels)
+        elif recipe.images == "raw":
+            image_form = np.ascontiguousarray(frames[offset][0].permute(1, 2, 0).numpy())
+        else:
+            image_form = image
+        return Sample(
+            key=clip.frames[offset].key,
+            source_key=clip.key,
+            group=clip.group,
+            offset=offset,
+            pairing=recipe.pairing,
+            image=image_form,
+            label=label_map,
+            confidence=levels,
+        )
+
+    if recipe.source:
+        yield sample(0, source.encoded, label, np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8))
+    for direction in (1, -1):
+        resampler = RESAMPLERS[recipe.resample](source.pixels, torch.from_numpy(label)[None, None])
+        displacements = walk(frames, direction, estimator)
+        while True:
+            with watch("motion"):
+                try:
+                    displacement = next(displacements, None)
+                except SdcnetError as error:
+                    fail(direction, f"{clip.frames[0].image}: {error}")
+                    break
+            if displacement is None:
+                break
+            offset = displacement.offset
+            with watch("warp"):
+                label_map = resampler.label(displacement)[0, 0].numpy()
+                predicted = resampler.frame(displacement) if recipe.pairing == "joint" else None
+            with watch("confidence"):
+                levels = quantize_confidence(
+                    confidence(displacement, frames[offset], source.pixels)[0, 0].numpy()
+                )
+                if recipe.min_confidence is not None:
+                    unsure = levels < recipe.min_confidence * (CONFIDENCE_LEVELS - 1)
+                    label_map = np.where(unsure, np.uint8(classes.ignore_id), label_map)
+            yield sample(offset, pictures[offset].encoded if predicted is None else predicted, label_map, levels)
+
+
+def _decode(clip: Clip, offset: int) -> _Picture:
+    resource = clip.frames[offset].image
+    encoded = resource.read()
+    pixels = torch.from_numpy(decode_frame(encoded, str(resource)))
+    return _Picture(pixels.permute(2, 0, 1)[None].contiguous(), encoded)
+
+
+def _decode_outwards(
+    clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, str], None]
+) -> dict[int, _Picture]:
+    """The neighbours on one side, up to the first that cannot be used."""
+    pictures: dict[int, _Picture] = {}
+    offset = direction
+    while offset in clip.frames:
+        try:
+            picture = _decode(clip, offset)
+            if picture.size != size:
+                raise InputError(
+                    str(clip.frames[offset].image),
+                    f"frame of {_by(picture.size)}, its annotated frame has {_by(size)}: they must have one size",
+                )
+        except InputError as error:
+            fail(offset, str(error))
+            break
+        pictures[offset] = picture
+        offset += direction
+    return pictures
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return f"{size[0]}x{size[1]}"

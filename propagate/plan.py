@@ -1,0 +1,66 @@
+"""Clips to a plan: which clip goes into which shard. It follows from data set and settings alone."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from propagate.clip import Clip
+from propagate.errors import InputError
+from propagate.images import image_size
+from propagate.shards.manifest import PlannedClip, ShardPlan
+from propagate.shards.schema import encode_key
+
+
+def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, ...]:
+    """Group clips, in their order, by the size of their annotated frame, and cut each group into shards.
+
+    A clip whose frame has no readable header fails later, when its shard is made. Until then it gets a shard of its
+    own, so that it fits in, whatever its size, once it is mended.
+    """
+    by_size: dict[tuple[int, int], list[Clip]] = {}
+    unreadable: list[Clip] = []
+    for clip in clips:
+        size = _size(clip)
+        if size is None:
+            unreadable.append(clip)
+        else:
+            by_size.setdefault(size, []).append(clip)
+    groups: list[tuple[tuple[int, int] | None, list[Clip]]] = [
+        (size, group[start : start + clips_per_shard])
+        for size, group in sorted(by_size.items())
+        for start in range(0, len(group), clips_per_shard)
+    ]
+    groups += [(None, [clip]) for clip in unreadable]
+    return tuple(
+        ShardPlan(index=index, size=size, clips=tuple(_planned(clip) for clip in group))
+        for index, (size, group) in enumerate(groups)
+    )
+
+
+def _size(clip: Clip) -> tuple[int, int] | None:
+    try:
+        return image_size(clip.frames[0].image) if 0 in clip.frames else None
+    except InputError:
+        return None
+
+
+def _planned(clip: Clip) -> PlannedClip:
+    for frame in clip.frames.values():
+        encode_key(frame.key)
+    encode_key(clip.group)
+    return PlannedClip(
+        key=clip.key,
+        inputs=_digest(clip),
+        before=-min(clip.frames, default=0),
+        after=max(clip.frames, default=0),
+    )
+
+
+def _digest(clip: Clip) -> str:
+    """The identity of everything a clip is made from: relative names, sizes, CRCs; no times, no root."""
+    inputs = {
+        "frames": [[offset, clip.frames[offset].key, *clip.frames[offset].image.identity] for offset in sorted(clip.frames)],
+        "label": [*clip.label.resource.identity, clip.label.holds_train_ids],
+        "missing": sorted(clip.missing),
+    }
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()

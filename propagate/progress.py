@@ -1,0 +1,55 @@
+"""Progress of long work: a bar on a terminal, now and then a line in a log. Always on stderr."""
+
+import sys
+import time
+from types import TracebackType
+
+import click
+from tqdm import tqdm
+
+_LOG_EVERY = 15.0  # seconds
+
+
+class Progress:
+    """Counts `unit`s towards `total`, which may be set later than the start. Use as a context."""
+
+    def __init__(self, unit: str, total: int = 0) -> None:
+        self._unit, self._total, self._done = unit, total, 0
+        self._begin = self._last_line = time.monotonic()
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=self._total, unit=f" {self._unit}", unit_scale=True, file=sys.stderr)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def expect(self, total: int) -> None:
+        """Set how much is to come; the clock starts anew."""
+        self._total = total
+        self._begin = time.monotonic()
+        if self._bar is not None:
+            self._bar.reset(total)
+
+    def advance(self, count: int) -> None:
+        """So much more is done."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif time.monotonic() - self._last_line > _LOG_EVERY:
+            self._last_line = time.monotonic()
+            click.echo(self._line(), err=True)
+
+    def _line(self) -> str:
+        rate = self._done / max(time.monotonic() - self._begin, 1e-9)
+        left = (self._total - self._done) / rate if rate else 0.0
+        return f"{self._done}/{self._total} {self._unit}, {rate:.2f} {self._unit}/s, {_clock(left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,256 @@
+"""The main job: plan -> engine -> shards -> manifest. Only this driver enters shards in a store."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from jobs.pool import run_units
+from propagate.clip import Clip
+from propagate.datasets import DatasetOptions, open_dataset
+from propagate.errors import StoreError
+from propagate.pipeline import Recipe
+from propagate.plan import make_plan
+from propagate.shards.manifest import (
+    FAILURES,
+    MANIFEST,
+    Failure,
+    Manifest,
+    ShardPlan,
+    load_manifest,
+    save_manifest,
+    sync_directory,
+)
+from propagate.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
+from sdcnet.motion import open_estimator
+
+LOCK = ".lock"
+_VERSIONED = ("label-propagation", "numpy", "torch", "opencv-python-headless", "pillow", "scikit-image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What `propagate run` is asked to do: everything here but the engine decides what the store will hold."""
+
+    options: DatasetOptions
+    out: Path
+    dataset: str = "cityscapes"
+    frames: int = 5
+    motion: str = "dis"
+    recipe: Recipe = Recipe()
+    clips_per_shard: int = 16
+    limit: int | None = None
+    engine: str = "ray"
+    num_workers: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("frames", self.frames), ("clips_per_shard", self.clips_per_shard), ("limit", self.limit)):
+            if value is not None and value < (0 if name == "frames" else 1):
+                raise ValueError(f"{name} is {value}, it must be positive")
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the content of the store, as plain values."""
+        return {
+            "dataset": self.dataset,
+            "split": self.options.split,
+            "frames": self.frames,
+            **open_estimator(self.motion).fingerprint,
+            **vars(self.recipe),
+            "max_gap": self.options.max_gap,
+            "clips_per_shard": self.clips_per_shard,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this run's samples."""
+
+    clips: int
+    samples: int
+    shards: int
+    written: int
+    failures: tuple[Failure, ...]
+    lost: tuple[str, ...]
+    seconds: float
+    stages: dict[str, float]
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.written / self.seconds if self.seconds else 0.0
+
+
+def run(
+    config: RunConfig,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    on_plan: Callable[[int], None] = lambda _samples: None,
+    on_progress: Callable[[int], None] = lambda _samples: None,
+) -> RunSummary:
+    """Write the store, or what is missing of it. `on_plan` hears how many samples are to come.
+
+    Raises DatasetError, StoreError (also where the store was begun with other settings or inputs), JobError.
+    """
+    dataset = open_dataset(config.dataset, config.options)
+    clips = dataset.clips(config.frames)[: config.limit]
+    fresh = Manifest(
+        dataset=config.dataset,
+        split=config.options.split,
+        settings=config.settings(),
+        versions={name: version(name) for name in _VERSIONED},
+        classes=dataset.classes,
+        plan=make_plan(clips, config.clips_per_shard),
+    )
+    with _locked(config.out):
+        manifest = _begin(config.out, fresh, overwrite=overwrite)
+        redo = {i for i, entry in manifest.shards.items() if entry.failures} if retry_failed else set()
+        redo |= {i for i, entry in manifest.shards.items() if not _is_there(config.out, entry.name, entry.bytes)}
+        pending = [plan for plan in manifest.plan if plan.index not in manifest.shards or plan.index in redo]
+        on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
+        by_key = {clip.key: clip for clip in clips}
+        begin = time.perf_counter()
+
+        def restart_clock() -> None:
+            nonlocal begin
+            begin = time.perf_counter()
+
+        tasks = [ShardTask(plan=plan, clips=_clips_of(plan, by_key)) for plan in pending]
+        stages: Counter[str] = Counter()
+        written, lost = 0, []
+        outcomes = run_units(
+            tasks,
+            partial(
+                ShardWorker,
+                store=config.out.resolve(),
+                classes=manifest.classes,
+                motion=config.motion,
+                recipe=config.recipe,
+                num_threads=1 if config.engine == "ray" else None,
+            ),
+            engine=config.engine,
+            num_workers=config.num_workers,
+            address=config.address,
+            on_progress=on_progress,
+            on_started=restart_clock,
+        )
+        for outcome in outcomes:
+            if outcome.record is None:
+                lost.append(f"{pending[outcome.index].name}: {outcome.error}")
+            else:
+                _enter(config.out, manifest, pending[outcome.index], outcome.record)
+                written += outcome.record.entry.samples
+                stages.update(outcome.record.stages)
+        return RunSummary(
+            clips=manifest.num_clips,
+            samples=manifest.num_samples,
+            shards=len(manifest.shards),
+            written=written,
+            failures=tuple(manifest.failures),
+            lost=tuple(lost),
+            seconds=time.perf_counter() - begin if tasks else 0.0,
+            stages=dict(stages),
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the store's lock, or refuse. The system drops it with the process, however that ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"{out}: another run is writing to it; wait for it to end, or choose another OUT") from None
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another OUT") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
+    """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved."""
+    for pattern in LEFTOVERS:
+        for leftover in out.glob(pattern):
+            leftover.unlink()
+    if overwrite:
+        for pattern in (MANIFEST, FAILURES, "shard-*.h5"):
+            for old in out.glob(pattern):
+                old.unlink()
+    if (out / MANIFEST).exists():
+        manifest = load_manifest(out)
+        _refuse_another(out, manifest, fresh)
+        return manifest
+    strangers = sorted(path.name for path in out.iterdir() if path.name != LOCK)
+    if strangers:
+        raise StoreError(
+            f"{out}: holds '{strangers[0]}' but no manifest, so it is no shard store; choose an empty folder, or "
+            "--overwrite to remove the shards in it"
+        )
+    save_manifest(out, fresh)
+    return fresh
+
+
+def _refuse_another(out: Path, old: Manifest, new: Manifest) -> None:
+    """Raise StoreError unless both were begun with the same settings, versions, classes and inputs."""
+    differences = [
+        f"{name}: {before.get(name)} in the store, {after.get(name)} now"
+        for before, after in ((old.settings, new.settings), (old.versions, new.versions))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if old.classes != new.classes:
+        differences.append(f"class table: '{old.classes.name}' in the store differs from '{new.classes.name}' now")
+    failed = {failure.clip for failure in old.failures}
+    inputs_before = {clip.key: clip.inputs for plan in old.plan for clip in plan.clips}
+    inputs_now = {clip.key: clip.inputs for plan in new.plan for clip in plan.clips}
+    changed = sorted(
+        key
+        for key in inputs_before.keys() | inputs_now.keys()
+        if inputs_before.get(key) != inputs_now.get(key) and not (key in failed and key in inputs_now)
+    )
+    if changed:
+        differences.append(f"inputs of {len(changed)} clips, first {changed[0]}: files were added, removed or changed")
+    if differences:
+        raise StoreError(
+            f"{out}: begun with another configuration ({'; '.join(differences)}); run with the former one to continue "
+            "it, choose another OUT, or --overwrite to begin anew"
+        )
+
+
+def _is_there(out: Path, name: str | None, size: int) -> bool:
+    try:
+        return name is None or (out / name).stat().st_size == size
+    except OSError:
+        return False
+
+
+def _clips_of(plan: ShardPlan, by_key: dict[str, Clip]) -> tuple[Clip, ...]:
+    return tuple(by_key[clip.key] for clip in plan.clips)
+
+
+def _enter(out: Path, manifest: Manifest, plan: ShardPlan, result: ShardResult) -> None:
+    """Give a finished shard its name and its place in the manifest.
+
+    Where it replaces an older one, that leaves the manifest first: at no moment does an entry name a file that it does
+    not describe.
+    """
+    if manifest.shards.pop(plan.index, None) is not None:
+        save_manifest(out, manifest)
+    if result.attempt_file is None:
+        (out / plan.name).unlink(missing_ok=True)
+    else:
+        (out / result.attempt_file).rename(out / plan.name)
+    sync_directory(out)
+    manifest.shards[plan.index] = result.entry
+    save_manifest(out, manifest)

@@ -1,0 +1,213 @@
+"""Samples to a shard: streamed into the file, synced, read back and compared before anybody hears of it."""
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from propagate.errors import StoreError
+from propagate.sample import Sample
+from propagate.shards.cells import cell_statistics, pixels_per_label
+from propagate.shards.schema import SCHEMA_VERSION, Column, ContentHash, columns, content_hash, encode_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSummary:
+    """What a closed and verified shard holds. `labels` and `offsets` count pixels and samples."""
+
+    sha256: str
+    content: str
+    bytes: int
+    samples: int
+    size: tuple[int, int]
+    offsets: dict[int, int]
+    labels: dict[int, int]
+
+
+class _FaultKeepingFile(io.RawIOBase):
+    """A file that remembers its first failed write and swallows the later ones.
+
+    HDF5 cannot close a file that it cannot write to, and takes the interpreter down with it: so it is told that all is
+    well, and the writer looks at `fault`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("x+b", buffering=0)
+        self.fault: OSError | None = None
+
+    def _try(self, action: str, *args: int | memoryview) -> None:
+        if self.fault is None:
+            try:
+                getattr(self._file, action)(*args)
+            except OSError as error:
+                self.fault = error
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(data)
+        written = 0
+        while written < len(view) and self.fault is None:
+            try:
+                written += self._file.write(view[written:]) or 0
+            except OSError as error:
+                self.fault = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._try("truncate", self._file.tell() if size is None else size)
+        return size or 0
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self._file.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        if not self.closed:
+            self._try("flush")
+
+    def sync(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.fault = self.fault or error
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@dataclass
+class ShardWriter:
+    """Writes one shard under `path`, which must not exist. Use as a context: leaving it by an error removes the file.
+
+    Raises StoreError as soon as a write fails: nothing is retried.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    images: str
+    _offsets: dict[int, int] = field(default_factory=dict)
+    _labels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def __enter__(self) -> "ShardWriter":
+        try:
+            self._file = _FaultKeepingFile(self.path)
+        except OSError as error:
+            raise _write_error(self.path, error) from None
+        self._hdf5 = h5py.File(self._file, "w")
+        self._content = ContentHash()
+        self._hdf5.attrs["schema_version"] = SCHEMA_VERSION
+        self._hdf5.attrs["images"] = self.images
+        for name, column in columns(self.size, self.images).items():
+            _create(self._hdf5, name, column)
+            self._content.update(name, np.empty((0, *column.row), column.dtype))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._file.closed:
+            self._hdf5.close()
+            self._file.close()
+        if error is not None:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, sample: Sample) -> None:
+        """Append one sample. Raises StoreError (the disk), ValueError (a sample of another size or form)."""
+        if sample.size != self.size:
+            raise ValueError(f"a sample of {sample.size} in a shard of {self.size}")
+        statistics = cell_statistics(sample.label)
+        self._append_one("key", np.array(encode_key(sample.key)))
+        self._append_one("source_key", np.array(encode_key(sample.source_key)))
+        self._append_one("group", np.array(encode_key(sample.group)))
+        self._append_one("offset", np.array(sample.offset))
+        self._append_one("pairing", np.array(sample.pairing.encode()))
+        self._append_one("score", np.array(sample.score))
+        self._append_one("label", sample.label)
+        self._append_one("confidence", sample.confidence)
+        if isinstance(sample.image, bytes):
+            self._append_run("image", {"data": np.frombuffer(sample.image, np.uint8)})
+        else:
+            self._append_one("image/pixels", sample.image)
+        self._append_run("cells", vars(statistics))
+        self._offsets[sample.offset] = self._offsets.get(sample.offset, 0) + 1
+        self._labels += pixels_per_label(statistics)
+
+    def finish(self) -> ShardSummary:
+        """Close, sync, reopen, and compare what the file holds with what was added. Raises StoreError."""
+        self._hdf5.close()
+        self._file.sync()
+        self._check()
+        self._file.close()
+        expected = self._content.hexdigest()
+        with h5py.File(self.path, "r") as written:
+            content = content_hash(written, list(columns(self.size, self.images)))
+        if content != expected:
+            raise StoreError(f"{self.path}: what was read back is not what was written: check disk and memory")
+        with self.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return ShardSummary(
+            sha256=digest,
+            content=content,
+            bytes=self.path.stat().st_size,
+            samples=sum(self._offsets.values()),
+            size=self.size,
+            offsets=dict(sorted(self._offsets.items())),
+            labels={int(i): int(self._labels[i]) for i in np.flatnonzero(self._labels)},
+        )
+
+    def _append_one(self, name: str, row: np.ndarray) -> None:
+        self._append(name, row[None])
+
+    def _append_run(self, group: str, arrays: dict[str, np.ndarray]) -> None:
+        """Append to columns whose samples have different numbers of rows, and note where this sample's lie."""
+        first, *_ = arrays
+        self._append_one(f"{group}/start", np.array(len(self._hdf5[f"{group}/{first}"])))
+        self._append_one(f"{group}/size", np.array(len(arrays[first])))
+        for name, rows in arrays.items():
+            self._append(f"{group}/{name}", rows)
+
+    def _append(self, name: str, rows: np.ndarray) -> None:
+        array = self._hdf5[name]
+        rows = rows.astype(array.dtype, copy=False)
+        start = len(array)
+        try:
+            array.resize(start + len(rows), axis=0)
+            array[start:] = rows
+        except (OSError, RuntimeError):
+            self._check()
+            raise
+        self._check()
+        self._content.update(name, rows)
+
+    def _check(self) -> None:
+        if self._file.fault is not None:
+            raise _write_error(self.path, self._file.fault)
+
+
+def _create(file: h5py.File, name: str, column: Column) -> None:
+    compression = {"compression": "gzip", "compression_opts": 1} if column.gzip else {}
+    file.create_dataset(
+        name,
+        shape=(0, *column.row),
+        maxshape=(None, *column.row),
+        dtype=column.dtype,
+        chunks=column.chunk,
+        fletcher32=True,
+        shuffle=False,
+        **compression,
+    )
+
+
+def _write_error(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path}: cannot be written ({error.strerror or error}); make room or choose another OUT, then run again: "
+        "finished shards are kept"
+    )

@@ -1,0 +1,107 @@
+"""One shard's plan to one closed, verified file. Runs wherever the engine puts it."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import torch
+
+from propagate.classes import ClassTable
+from propagate.clip import Clip
+from propagate.pipeline import Recipe, propagate_clip
+from propagate.sample import Sample
+from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
+from propagate.shards.schema import ContentHash
+from propagate.shards.writer import ShardWriter
+from propagate.timing import Stopwatch
+from sdcnet.motion import open_estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """A shard's plan with its clips resolved to files: the unit that the engine hands out."""
+
+    plan: ShardPlan
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What a worker tells the driver. `attempt_file` is the name under which the shard lies until it is entered."""
+
+    entry: ShardEntry
+    attempt_file: str | None
+    stages: dict[str, float]
+
+
+def attempt_name(plan: ShardPlan, attempt: str) -> str:
+    """The name of a shard while one attempt writes it; `LEFTOVERS` matches it."""
+    return f".{plan.name}.{attempt}.part"
+
+
+LEFTOVERS = (".shard-*.part", "*.new")
+
+
+@dataclass
+class ShardWorker:
+    """Owns one motion estimator, and makes one shard at a time."""
+
+    store: Path
+    classes: ClassTable
+    motion: str
+    recipe: Recipe
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+            cv2.setNumThreads(self.num_threads)
+        self._estimator = open_estimator(self.motion)
+
+    def __call__(self, task: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
+        """Write the shard. Raises StoreError where the store cannot be written."""
+        watch = Stopwatch()
+        failures: list[Failure] = []
+        path = self.store / attempt_name(task.plan, attempt)
+        samples = self._samples(task, watch, failures)
+        first = next(samples, None)
+        if first is None:
+            return ShardResult(entry=_empty_entry(task.plan, failures), attempt_file=None, stages=dict(watch.seconds))
+        with ShardWriter(path, first.size, self.recipe.images) as writer:
+            sample: Sample | None = first
+            while sample is not None:
+                with watch("write"):
+                    writer.add(sample)
+                report(1)
+                sample = next(samples, None)
+            with watch("write"):
+                summary = writer.finish()
+        entry = ShardEntry(name=task.plan.name, failures=tuple(failures), **asdict(summary))
+        return ShardResult(entry=entry, attempt_file=path.name, stages=dict(watch.seconds))
+
+    def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
+        for clip in task.clips:
+            yield from propagate_clip(
+                clip,
+                classes=self.classes,
+                estimator=self._estimator,
+                recipe=self.recipe,
+                watch=watch,
+                on_failure=failures.append,
+            )
+
+
+def _empty_entry(plan: ShardPlan, failures: list[Failure]) -> ShardEntry:
+    return ShardEntry(
+        name=None,
+        sha256="",
+        content=ContentHash().hexdigest(),
+        bytes=0,
+        samples=0,
+        size=plan.size or (0, 0),
+        offsets={},
+        labels={},
+        failures=tuple(failures),
+    )
