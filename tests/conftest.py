@@ -1,0 +1,66 @@
+"""Fixtures that several folders share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from propagate.images import encode_png
+from propagate.sample import Sample
+from propagate.synth.write import write_dataset
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, which is no part of the repository."""
+    folder = Path(os.environ.get("PROPAGATE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; PROPAGATE_TEST_DATA says where it is")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic data set: three snippets of 128x256, the truth of every frame beside them. Not to be changed."""
+    root = tmp_path_factory.mktemp("street")
+    write_dataset(root, num_snippets=3, size=(128, 256), length=30, seed=5)
+    return root
+
+
+@pytest.fixture
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `propagate` as users do, in a process of its own."""
+
+    def call(*args: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from propagate.cli import main; main()", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return call
+
+
+@pytest.fixture
+def make_sample() -> Callable[..., Sample]:
+    """Samples with label ids of CamVid, all different from one another, the same for the same number."""
+
+    def make(number: int, *, size: tuple[int, int] = (70, 90), raw: bool = False, **fields: object) -> Sample:
+        random = np.random.default_rng(number)
+        pixels = random.integers(0, 256, (*size, 3), np.uint8)
+        values: dict[str, object] = {
+            "key": f"seq_{number:06d}",
+            "source_key": "seq_000000",
+            "group": "seq",
+            "offset": number,
+            "pairing": "label",
+            "image": pixels if raw else encode_png(pixels),
+            "label": random.integers(0, 12, size, np.uint8),
+            "confidence": random.integers(0, 16, size, np.uint8),
+        }
+        return Sample(**{**values, **fields})  # type: ignore[arg-type]
+
+    return make
