@@ -22,10 +22,11 @@ class SampleRecord:
 def sample_records(store: Store) -> Iterator[SampleRecord]:
     """A record for each sample, in the order of `Store.samples`. Raises StoreError."""
     for shard in store.shards():
-        yield from _records(shard)
+        yield from shard_records(shard)
 
 
-def _records(shard: Shard) -> Iterator[SampleRecord]:
+def shard_records(shard: Shard) -> Iterator[SampleRecord]:
+    """A record for each sample of one shard, in its order. Raises StoreError."""
     names = ("key", "source_key", "group", "offset", "pairing", "score")
     try:
         columns = [shard.array(name)[:].tolist() for name in names]

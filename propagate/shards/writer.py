@@ -40,13 +40,6 @@ class _FaultKeepingFile(io.RawIOBase):
         self._file = path.open("x+b", buffering=0)
         self.fault: OSError | None = None
 
-    def _try(self, action: str, *args: int | memoryview) -> None:
-        if self.fault is None:
-            try:
-                getattr(self._file, action)(*args)
-            except OSError as error:
-                self.fault = error
-
     def write(self, data: memoryview) -> int:  # type: ignore[override]
         view = memoryview(data)
         written = 0
@@ -58,8 +51,13 @@ class _FaultKeepingFile(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        self._try("truncate", self._file.tell() if size is None else size)
-        return size or 0
+        size = self.tell() if size is None else size
+        if self.fault is None:
+            try:
+                self._file.truncate(size)
+            except OSError as error:
+                self.fault = error
+        return size
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         return self._file.readinto(buffer) or 0
@@ -70,10 +68,6 @@ class _FaultKeepingFile(io.RawIOBase):
     def tell(self) -> int:
         return self._file.tell()
 
-    def flush(self) -> None:
-        if not self.closed:
-            self._try("flush")
-
     def sync(self) -> None:
         try:
             os.fsync(self._file.fileno())
@@ -81,8 +75,8 @@ class _FaultKeepingFile(io.RawIOBase):
             self.fault = self.fault or error
 
     def close(self) -> None:
-        self._file.close()
         super().close()
+        self._file.close()
 
 
 @dataclass

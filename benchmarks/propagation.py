@@ -1,0 +1,146 @@
+"""The main job on full-size frames: seconds per stage, one worker against two, memory, and the store's own commands.
+
+    python benchmarks/propagation.py [--size 1024x2048] [--snippets 4] [--keep DIR]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from propagate.classes import load_classes
+from propagate.sample import Sample
+from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
+from propagate.shards.writer import ShardWriter
+
+PROPAGATE = [sys.executable, "-c", "from propagate.cli import main; main()"]
+
+
+def propagate(*args: object) -> str:
+    """Run one command of the tool in a process of its own; its stdout."""
+    process = subprocess.run([*PROPAGATE, *map(str, args)], stdout=subprocess.PIPE, text=True, check=True)
+    return process.stdout
+
+
+def timed(*args: object) -> float:
+    """Seconds that one command takes as a process, start and imports included."""
+    begin = time.perf_counter()
+    propagate(*args)
+    return time.perf_counter() - begin
+
+
+class WorkerMemory:
+    """Watches the largest resident size of any Ray worker among this process's descendants, in bytes."""
+
+    def __enter__(self) -> "WorkerMemory":
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if process.name().startswith("ray::"):
+                        self.peak = max(self.peak, process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+
+
+def run(root: Path, out: Path, *args: object) -> dict[str, Any]:
+    return json.loads(propagate("run", "--root", root, "--out", out, "--clips-per-shard", 1, "--json", *args))
+
+
+def print_stages(result: dict[str, Any]) -> None:
+    total = sum(result["stages"].values())
+    print(f"\none worker: {result['written']} samples, {result['seconds']:.1f} s of work, end to end")
+    for stage, seconds in result["stages"].items():
+        print(f"  {stage:<12} {seconds:7.2f} s   {seconds / result['written']:6.3f} s/sample   {seconds / total:6.1%}")
+    print(f"  {'sum':<12} {total:7.2f} s   end to end / sum = {result['seconds'] / total:.3f}")
+
+
+def write_small_store(out: Path, num_samples: int) -> None:
+    """A store of so many small samples in shards of 176, as ±5 around 16 annotated frames gives."""
+    out.mkdir()
+    size, per_shard = (64, 128), 176
+    random = np.random.default_rng(0)
+    label = random.integers(0, 12, size, np.uint8)
+    plans, entries = [], {}
+    for index, start in enumerate(range(0, num_samples, per_shard)):
+        path = out / f"shard-{index:05d}.h5"
+        with ShardWriter(path, size, "encoded") as writer:
+            for number in range(start, min(start + per_shard, num_samples)):
+                writer.add(
+                    Sample(
+                        key=f"city_{number:06d}_000019",
+                        source_key=f"city_{number // 11:06d}_000019",
+                        group="city",
+                        offset=number % 11 - 5,
+                        pairing="label",
+                        image=random.bytes(20_000),
+                        label=label,
+                        confidence=label,
+                    )
+                )
+            entries[index] = ShardEntry(name=path.name, failures=(), **vars(writer.finish()))
+        clips = tuple(PlannedClip(key=f"{index}_{n}", inputs="", before=5, after=5) for n in range(16))
+        plans.append(ShardPlan(index=index, size=size, clips=clips))
+    manifest = Manifest(
+        dataset="camvid",
+        split="train",
+        settings={"frames": 5},
+        versions={},
+        classes=load_classes("camvid"),
+        plan=tuple(plans),
+        shards=entries,
+    )
+    save_manifest(out, manifest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="1024x2048")
+    parser.add_argument("--snippets", type=int, default=4)
+    parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        root = folder / "street"
+        if not root.exists():
+            propagate("synth", root, "--snippets", arguments.snippets, "--size", arguments.size)
+
+        with WorkerMemory() as memory:
+            one = run(root, folder / "one", "--workers", 1)
+        print_stages(one)
+        writing = one["stages"].get("encode", 0) + one["stages"]["write"]
+        print(f"  encode + write: {writing / sum(one['stages'].values()):.1%}; worker's peak {memory.peak / 2**20:.0f} MiB")
+
+        two = run(root, folder / "two", "--workers", 2)
+        print(f"\ntwo workers: {two['seconds']:.1f} s, {one['seconds'] / two['seconds']:.2f}x one worker")
+        contents = [json.loads(propagate("info", folder / name, "--json"))["content"] for name in ("one", "two")]
+        print(f"  same content: {contents[0] == contents[1]}")
+
+        idle = timed("--version")
+        size = json.loads(propagate("info", folder / "one", "--json"))["bytes"]
+        seconds = timed("verify", folder / "one") - idle
+        print(f"\nverify: {size / 1e6:.0f} MB in {seconds:.2f} s without start-up, {size / 1e6 / seconds:.0f} MB/s")
+        write_small_store(folder / "small", 1000)
+        print(f"info on 1,000 samples: {timed('info', folder / 'small'):.2f} s, of which start-up {idle:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
