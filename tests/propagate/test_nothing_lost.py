@@ -1,0 +1,174 @@
+"""Kills, full disks and damage, through the command line: the store ends up right, or says what is wrong."""
+
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from propagate.shards.manifest import load_manifest
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+MAIN = [sys.executable, "-c", "from propagate.cli import main; main()"]
+OPTIONS = ["--frames", "4", "--clips-per-shard", "1", "--json"]
+
+
+def command(street: Path, out: Path, *args: str) -> list[str]:
+    return [*MAIN, "run", "--root", str(street), "--out", str(out), *OPTIONS, *args]
+
+
+def contents(out: Path) -> dict[int, str]:
+    return {index: entry.content for index, entry in load_manifest(out).shards.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that was written without interruption. Not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    subprocess.run(command(street, out, "--engine", "local"), check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture
+def damaged(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "out"))
+
+
+def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "out"
+    moments = random.Random(7)
+    killed_while_writing = 0
+    for _ in range(5):
+        process = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
+        shard_begun(out, timeout=30)
+        time.sleep(moments.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        killed_while_writing += process.wait() == -signal.SIGKILL
+    assert killed_while_writing >= 3
+    assert cli("verify", out).returncode == 0
+    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
+    assert json.loads(final.stdout)["samples"] == 27
+    assert contents(out) == contents(whole)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(command(street, out, "--workers", "2"), stdout=subprocess.DEVNULL)
+    shard_begun(out, timeout=60)
+    process.kill()
+    process.wait()
+    final = subprocess.run(command(street, out, "--workers", "2"), capture_output=True, check=True)
+    assert json.loads(final.stdout)["samples"] == 27
+    assert contents(out) == contents(whole)
+
+
+def test_a_worker_killed(street: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(command(street, out, "--workers", "2"), stdout=subprocess.PIPE, text=True)
+    shard_begun(out, timeout=60)
+    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if writes_shard(p, out)]
+    assert workers
+    workers[0].kill()
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert json.loads(stdout)["lost"] == []
+    assert contents(out) == contents(whole)
+
+
+def writes_shard(process: psutil.Process, out: Path) -> bool:
+    try:
+        return any(file.path.startswith(str(out / ".shard-")) for file in process.open_files())
+    except psutil.Error:
+        return False
+
+
+def shard_begun(out: Path, timeout: float) -> None:
+    """Wait until a shard is being written, or all are."""
+    deadline = time.monotonic() + timeout
+    while not (list(out.glob(".shard-*.part")) or (len(list(out.glob("shard-*.h5"))) == 3)):
+        assert time.monotonic() < deadline, f"no shard begun within {timeout} s"
+        time.sleep(0.02)
+
+
+def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
+    shard_begun(out, timeout=30)
+    second = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, text=True, check=False)
+    assert first.poll() is None
+    assert second.returncode == 1
+    assert "another run is writing to it" in second.stderr
+    assert first.wait(timeout=60) == 0
+    assert contents(out) == contents(whole)
+
+
+def test_a_full_disk(street: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    half = max(path.stat().st_size for path in whole.glob("shard-*")) // 2
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+
+    args = command(street, out, "--engine", "local")  # the limit would hold for Ray's own files too
+    process = subprocess.run(args, capture_output=True, text=True, preexec_fn=limit, check=False, timeout=120)
+    assert process.returncode == 1, process.stderr
+    assert "cannot be written (File too large); make room or choose another OUT, then run again" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout == ""
+    assert not list(out.glob("*.part"))
+    assert not list(out.glob(".shard*"))
+    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
+    assert json.loads(final.stdout)["samples"] == 27
+    assert contents(out) == contents(whole)
+
+
+def test_a_flipped_bit_anywhere_in_a_shard(damaged: Path, cli: Cli) -> None:
+    shard = damaged / "shard-00001.h5"
+    position = random.Random(3).randrange(shard.stat().st_size)
+    flip(shard, position)
+    process = cli("verify", damaged)
+    assert process.returncode == 1
+    assert f"{shard}: damaged, its SHA-256 is not the manifest's: delete it and run" in process.stderr
+    assert "shard-00000" not in process.stderr
+
+
+def test_a_flipped_bit_in_the_manifest(damaged: Path, cli: Cli, street: Path) -> None:
+    manifest = damaged / "manifest.json"
+    flip(manifest, manifest.stat().st_size // 2)
+    runs = subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, text=True, check=False)
+    for process in (cli("verify", damaged), cli("info", damaged), runs):
+        assert process.returncode == 1
+        assert "manifest.json: damaged" in process.stderr
+        assert "--overwrite" in process.stderr
+
+
+def test_a_truncated_shard_and_a_deleted_one(damaged: Path, whole: Path, cli: Cli, street: Path) -> None:
+    truncated, deleted = damaged / "shard-00000.h5", damaged / "shard-00002.h5"
+    size = truncated.stat().st_size
+    with truncated.open("r+b") as file:
+        file.truncate(size - 1)
+    deleted.unlink()
+    process = cli("verify", damaged, "--json")
+    assert process.returncode == 1
+    first, second = json.loads(process.stdout)["faults"]
+    assert f"{truncated}: has {size - 1} bytes, the manifest says {size}: delete it and run" in first
+    assert f"{deleted}: cannot be read (No such file or directory): run `propagate run` again" in second
+    subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, check=True)
+    assert contents(damaged) == contents(whole)
+    assert cli("verify", damaged).returncode == 0
+
+
+def flip(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(data)

@@ -1,0 +1,204 @@
+"""The main job through the command line, on a synthetic data set."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from propagate.shards.manifest import load_manifest
+from propagate.shards.reader import open_store
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run(cli: Cli, root: Path, out: Path, *args: object, engine: str = "local") -> dict[str, Any]:
+    process = cli("run", "--root", root, "--out", out, "--frames", 2, "--engine", engine, "--json", *args)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def contents(out: Path) -> list[str]:
+    return [entry.content for entry in load_manifest(out).entries()]
+
+
+@pytest.mark.parametrize("args", [(), ("--pairing", "joint"), ("--images", "raw", "--resample", "recursive")])
+def test_every_engine_and_number_of_workers_write_the_same_content(
+    cli: Cli, street: Path, tmp_path: Path, args: tuple[object, ...]
+) -> None:
+    args = (*args, "--clips-per-shard", 1)
+    summary = run(cli, street, tmp_path / "local", *args)
+    assert (summary["clips"], summary["samples"], summary["shards"], summary["failures"]) == (3, 15, 3, [])
+    assert summary["samples_per_second"] == pytest.approx(15 / summary["seconds"])
+    run(cli, street, tmp_path / "ray", *args, "--workers", 2, engine="ray")
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_finished_store_has_nothing_to_do_and_another_configuration_is_refused(
+    cli: Cli, street: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(cli, street, out, "--limit", 1, "--motion", "none")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*")}
+    again = cli(
+        "run",
+        "--root",
+        street,
+        "--out",
+        out,
+        "--frames",
+        2,
+        "--limit",
+        1,
+        "--motion",
+        "none",
+        "--engine",
+        "local",
+    )
+    assert again.returncode == 0
+    assert "nothing to do: the store is finished" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.glob("shard-*")} == before
+
+    other = cli("run", "--root", street, "--out", out, "--frames", 3, "--motion", "none", "--engine", "local")
+    assert other.returncode == 1
+    assert "begun with another configuration" in other.stderr
+    assert "frames: 2 in the store, 3 now" in other.stderr
+    assert "limit: 1 in the store, None now" in other.stderr
+    assert "choose another OUT, or --overwrite" in other.stderr
+    anew = run(cli, street, out, "--limit", 2, "--motion", "none", "--overwrite")
+    assert anew["clips"] == 2
+
+
+def test_a_missing_shard_is_written_again(cli: Cli, street: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    args = ("--motion", "none", "--clips-per-shard", 1)
+    run(cli, street, out, *args)
+    before = contents(out)
+    (out / "shard-00001.h5").unlink()
+    assert run(cli, street, out, *args)["written"] == 5
+    assert contents(out) == before
+    assert cli("verify", out).returncode == 0
+
+
+def test_leftovers_of_a_killed_run_are_swept_and_strangers_are_respected(
+    cli: Cli, street: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "holiday.jpg").write_bytes(b"precious")
+    args = (
+        "run",
+        "--root",
+        street,
+        "--out",
+        out,
+        "--engine",
+        "local",
+        "--motion",
+        "none",
+        "--frames",
+        1,
+        "--limit",
+        1,
+    )
+    for extra in ((), ("--overwrite",)):
+        process = cli(*args, *extra)
+        assert process.returncode == 1
+        assert "holds 'holiday.jpg' but no manifest, so it is no shard store" in process.stderr
+    assert (out / "holiday.jpg").read_bytes() == b"precious"
+    (out / "holiday.jpg").unlink()
+    (out / ".shard-00000.h5.77aa.part").write_bytes(b"half a shard")
+    assert cli(*args).returncode == 0
+    assert not list(out.glob(".shard*"))
+
+
+def test_a_second_run_on_the_same_store_is_refused(cli: Cli, street: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        process = cli("run", "--root", street, "--out", out, "--engine", "local")
+    assert process.returncode == 1
+    assert "another run is writing to it; wait for it to end, or choose another OUT" in process.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/version").exists(), reason="root may write anywhere")
+def test_an_out_that_cannot_be_written_is_named(cli: Cli, street: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/store")):
+        process = cli("run", "--root", street, "--out", out, "--engine", "local")
+        assert process.returncode == 1
+        assert f"{out}: cannot be written" in process.stderr
+        assert "choose another OUT" in process.stderr
+        assert "Traceback" not in process.stderr
+
+
+def test_the_annotated_frame_is_left_out_on_demand(cli: Cli, street: Path, tmp_path: Path) -> None:
+    run(cli, street, tmp_path / "out", "--limit", 1, "--no-source", "--motion", "none")
+    offsets = [sample.offset for sample in open_store(tmp_path / "out").samples(images=False)]
+    assert offsets == [1, 2, -1, -2]
+
+
+def test_label_pairing_keeps_the_source_bytes_and_joint_predicts_the_frame(
+    cli: Cli, street: Path, tmp_path: Path
+) -> None:
+    for pairing in ("label", "joint"):
+        run(cli, street, tmp_path / pairing, "--limit", 1, "--pairing", pairing)
+    frames = street / "leftImg8bit_sequence" / "train"
+    for real, predicted in zip(
+        open_store(tmp_path / "label").samples(), open_store(tmp_path / "joint").samples(), strict=True
+    ):
+        source = next(frames.glob(f"*/{real.key}_leftImg8bit.png")).read_bytes()
+        assert real.image == source
+        assert (predicted.image == source) == (predicted.offset == 0)
+        assert (real.pairing, predicted.pairing) == ("label", "joint")
+        assert (real.label == predicted.label).all()
+
+
+def test_min_confidence_turns_exactly_the_unsure_pixels_into_ignore(cli: Cli, street: Path, tmp_path: Path) -> None:
+    run(cli, street, tmp_path / "all", "--limit", 1)
+    run(cli, street, tmp_path / "sure", "--limit", 1, "--min-confidence", 0.6)
+    masked = 0
+    for every, sure in zip(
+        open_store(tmp_path / "all").samples(), open_store(tmp_path / "sure").samples(), strict=True
+    ):
+        unsure = every.confidence < 0.6 * 15
+        assert (sure.label[unsure] == 0).all()
+        assert (sure.label[~unsure] == every.label[~unsure]).all()
+        assert (sure.confidence == every.confidence).all()
+        masked += int(unsure.sum())
+    assert masked > 0
+
+
+def test_info_says_what_the_store_holds(cli: Cli, street: Path, tmp_path: Path) -> None:
+    run(cli, street, tmp_path / "out", "--frames", 12, "--motion", "none", "--limit", 1)
+    info = json.loads(cli("info", tmp_path / "out", "--json").stdout)
+    assert info["samples"] == 23
+    assert info["offsets"] == {str(k): 1 for k in range(-12, 11)}
+    assert info["sizes"] == {"128x256": 23}
+    assert info["shortened_clips"] == 1  # the snippet ends ten frames after the annotated one
+    assert info["failures"] == []
+    assert info["settings"]["motion"] == "none"
+    assert sum(info["classes"].values()) == 23 * 128 * 256
+    text = cli("info", tmp_path / "out").stdout
+    assert "23 of 1 clips" in text
+    assert "road" in text
+
+
+def test_json_output_is_one_object_and_errors_go_to_stderr(cli: Cli, tmp_path: Path) -> None:
+    process = cli("info", tmp_path / "nothing", "--json")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "no shard store here" in process.stderr
+    assert (
+        cli("run", "--root", tmp_path, "--out", tmp_path / "o", "--address", "x:1", "--engine", "local").returncode == 2
+    )
+    assert cli("run", "--out", tmp_path / "o").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["synth", "run", "info", "verify", "evaluate", "export"])
+def test_every_help_has_an_example(cli: Cli, command: str) -> None:
+    text = cli(command, "--help").stdout
+    assert f"propagate {command} " in text

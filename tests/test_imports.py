@@ -1,0 +1,61 @@
+"""Imports run one way, Ray stays inside `jobs`, and nothing heavy happens at import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MAY_IMPORT = {
+    "jobs": set(),
+    "sdcnet": {"jobs"},
+    "propagate": {"jobs", "sdcnet"},
+}
+
+
+def modules(package: str) -> list[str]:
+    files = sorted((REPOSITORY / package).rglob("*.py"))
+    return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__") for file in files]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_fresh_interpreter_imports_only_what_lies_below(package: str) -> None:
+    script = (
+        f"import importlib, sys\nfor name in {modules(package)!r}: importlib.import_module(name)\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    loaded = set(process.stdout.split())
+    assert package in loaded
+    assert not (set(MAY_IMPORT) - MAY_IMPORT[package] - {package}) & loaded
+    assert "ray" not in loaded
+
+
+def test_ray_is_imported_inside_jobs_alone_and_never_at_the_top() -> None:
+    for package in MAY_IMPORT:
+        for file in (REPOSITORY / package).rglob("*.py"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            everywhere = {node for node in ast.walk(tree) if imports_ray(node)}
+            top = {node for node in tree.body if imports_ray(node)}
+            assert not top, file
+            assert package == "jobs" or not everywhere, file
+
+
+def imports_ray(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name.partition(".")[0] == "ray" for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ray"
+
+
+def test_the_local_engine_works_where_ray_is_not_installed(street: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from propagate.cli import main\n"
+        f"main(['run', '--root', {str(street)!r}, '--out', {str(tmp_path / 'o')!r}, '--frames', '1', "
+        "'--limit', '1', '--engine', 'local'])"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "3 samples written" in process.stdout
