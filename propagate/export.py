@@ -1,0 +1,169 @@
+"""Write a store's samples as a directory tree that other trainers read."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from propagate.classes import ClassTable
+from propagate.errors import StoreError
+from propagate.images import decode_frame, encode_png
+from propagate.sample import Sample
+from propagate.shards.index import SampleRecord, sample_records, shard_records
+from propagate.shards.reader import Store
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# Path below DEST and content of one file.
+File = tuple[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What was written: one frame per key. `superseded` samples gave way to a better one of their key."""
+
+    format: str
+    frames: int
+    superseded: int
+    files: int
+
+
+def export_store(
+    store: Store, dest: Path, format: str | None = None, *, report: Callable[[int], object] | None = None
+) -> ExportSummary:
+    """Write every frame of a store with its label map below `dest`, one sample in memory at a time.
+
+    format: "cityscapes" or "camvid"; None takes that of the store's data set, and Cityscapes for any other. A
+    frame that several samples show is written once: from the sample of smallest |offset|, then of highest
+    mean confidence, then of the first source key. PNG frames are written byte for byte. `report` is called
+    with the number of samples dealt with since its last call.
+
+    Raises StoreError: the store cannot be read or is empty, `dest` cannot be written or already holds such a
+    tree.
+    """
+    name = format or (store.manifest.dataset if store.manifest.dataset in _TREES else "cityscapes")
+    tree = _tree(name)
+    records = list(sample_records(store))
+    if not records:
+        raise StoreError(f"{store.path}: holds no samples to export; `propagate info` tells why")
+    chosen = choose_samples(records)
+    _prepare(dest, [_below(dest, root.format(split=store.manifest.split)) for root in tree.roots])
+    num_files = 0
+    for sample in _chosen_samples(store, chosen, report):
+        for path, data in tree.files(sample, store.manifest.split, store.manifest.classes):
+            _write(_below(dest, path), data)
+            num_files += 1
+    num_superseded = len(records) - len(chosen)
+    return ExportSummary(format=name, frames=len(chosen), superseded=num_superseded, files=num_files)
+
+
+def choose_samples(records: Iterable[SampleRecord]) -> dict[str, SampleRecord]:
+    """The sample to export for each key: smallest |offset|, highest mean confidence, first source key."""
+    best: dict[str, SampleRecord] = {}
+    for record in records:
+        if record.key not in best or _rank(record) < _rank(best[record.key]):
+            best[record.key] = record
+    return best
+
+
+def _rank(record: SampleRecord) -> tuple[int, float, str, int, str]:
+    return abs(record.offset), -record.score, record.source_key, record.offset, record.pairing
+
+
+def _chosen_samples(
+    store: Store, chosen: dict[str, SampleRecord], report: Callable[[int], object] | None
+) -> Iterator[Sample]:
+    """The chosen samples, in the order of the store; of the others no pixel is read."""
+    for shard in store.shards():
+        for index, record in enumerate(shard_records(shard)):
+            if chosen[record.key] == record:
+                yield shard.sample(index)
+            if report is not None:
+                report(1)
+
+
+def _cityscapes_files(sample: Sample, split: str, classes: ClassTable) -> Iterator[File]:
+    frame, label = f"leftImg8bit/{split}/{sample.group}", f"gtFine/{split}/{sample.group}"
+    yield f"{frame}/{sample.key}_leftImg8bit.png", _png_of(sample)
+    for ending, image in (
+        ("labelIds", sample.label),
+        ("labelTrainIds", classes.train_id_of[sample.label]),
+        ("color", classes.palette[sample.label]),
+    ):
+        yield f"{label}/{sample.key}_gtFine_{ending}.png", encode_png(image)
+
+
+def _camvid_files(sample: Sample, split: str, _: ClassTable) -> Iterator[File]:
+    yield f"{split}/{sample.key}.png", _png_of(sample)
+    yield f"{split}annot/{sample.key}.png", encode_png(sample.label)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A directory layout: the folders that hold one split, and the files of one sample."""
+
+    roots: tuple[str, str]
+    files: Callable[[Sample, str, ClassTable], Iterator[File]]
+
+
+_TREES = {
+    "cityscapes": _Tree(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
+    "camvid": _Tree(("{split}", "{split}annot"), _camvid_files),
+}
+FORMATS = tuple(_TREES)
+
+
+def _tree(name: str) -> _Tree:
+    if name not in _TREES:
+        raise ValueError(f"no export format '{name}'; known are {', '.join(FORMATS)}")
+    return _TREES[name]
+
+
+def _png_of(sample: Sample) -> bytes:
+    """The sample's frame as a PNG file: the very bytes of the source where that is one."""
+    if isinstance(sample.image, np.ndarray):
+        return encode_png(sample.image)
+    if sample.image.startswith(_PNG_SIGNATURE):
+        return sample.image
+    return encode_png(decode_frame(sample.image, sample.key))
+
+
+def _prepare(dest: Path, roots: list[Path]) -> None:
+    """Make the folders of the split, and refuse to mix with what is there."""
+    if dest.exists() and not dest.is_dir():
+        raise StoreError(f"{dest}: is a file; give a directory to export into")
+    for root in roots:
+        if root.is_dir() and any(root.iterdir()):
+            raise StoreError(f"{root}: already holds files; remove it, or give another directory to export into")
+    for root in roots:
+        _make_directory(root)
+
+
+def _below(dest: Path, path: str) -> Path:
+    """dest / path, provided that no split, group or key leads out of there."""
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise StoreError(f"'{path}' leads out of {dest}; write the store again with other names")
+    return dest / relative
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be made ({error.strerror}); give a directory that you may write to") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    _make_directory(path.parent)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); make room, remove what was exported, and export again"
+        ) from None
