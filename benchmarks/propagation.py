@@ -1,6 +1,6 @@
 """The main job on full-size frames: seconds per stage, one worker against two, memory, and the store's own commands.
 
-    python benchmarks/propagation.py [--size 1024x2048] [--snippets 4] [--keep DIR]
+python benchmarks/propagation.py [--size 1024x2048] [--snippets 4] [--keep DIR]
 """
 
 import argparse
@@ -127,7 +127,8 @@ def main() -> None:
             one = run(root, folder / "one", "--workers", 1)
         print_stages(one)
         writing = one["stages"].get("encode", 0) + one["stages"]["write"]
-        print(f"  encode + write: {writing / sum(one['stages'].values()):.1%}; worker's peak {memory.peak / 2**20:.0f} MiB")
+        print(f"  encode + write: {writing / sum(one['stages'].values()):.1%} of the sum")
+        print(f"  largest resident size of the worker: {memory.peak / 2**20:.0f} MiB")
 
         two = run(root, folder / "two", "--workers", 2)
         print(f"\ntwo workers: {two['seconds']:.1f} s, {one['seconds'] / two['seconds']:.2f}x one worker")

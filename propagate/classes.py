@@ -41,8 +41,10 @@ class ClassTable:
             raise DatasetError(f"class table '{self.name}': ignore_id {self.ignore_id} is none of its ids {ids}")
         if self.train_id_of[self.ignore_id] != IGNORE_TRAIN_ID:
             raise DatasetError(f"class table '{self.name}': the ignored id {self.ignore_id} must have train_id 255")
+        if len({c.name for c in self.classes}) != len(self.classes):
+            raise DatasetError(f"class table '{self.name}': names must differ: {[c.name for c in self.classes]}")
         trained = {c.train_id for c in self.classes} - {IGNORE_TRAIN_ID}
-        if trained != set(range(len(trained))):
+        if not trained or trained != set(range(len(trained))):
             raise DatasetError(
                 f"class table '{self.name}': train ids must count 0, 1, 2, … without gaps (255: not trained), "
                 f"found {sorted(trained)}"
@@ -78,11 +80,6 @@ class ClassTable:
         """The names of the trained classes, in the order of their train ids."""
         names = {c.train_id: c.name for c in reversed(self.classes) if c.train_id != IGNORE_TRAIN_ID}
         return tuple(names[i] for i in range(len(names)))
-
-    def unknown_ids(self, label_map: np.ndarray) -> list[int]:
-        """The values in a label map [H,W] uint8 that this table does not have."""
-        counts = np.bincount(label_map.ravel(), minlength=256)
-        return sorted(set(np.flatnonzero(counts).tolist()) - {c.id for c in self.classes})
 
     def to_json(self) -> dict[str, Any]:
         return {

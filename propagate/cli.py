@@ -61,14 +61,16 @@ class _Size(click.ParamType):
 def _dataset_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
-            click.option("--root", required=True, type=PATH, help="Where the data set lies, extracted or as zip files."),
+            click.option(
+                "--root", required=True, type=PATH, help="Where the data set lies, extracted or as zip files."
+            ),
             click.option("--dataset", type=click.Choice(list(DATASETS)), default="cityscapes", show_default=True),
             click.option("--layout", type=PATH, help="The YAML file that describes a `folder` data set."),
             click.option("--split", default="train", show_default=True),
             click.option(
                 "--max-gap",
                 type=click.IntRange(min=1),
-                help="camvid, folder: a larger jump in frame numbers ends a clip.  [default: the sequence's smallest step]",
+                help="camvid, folder: a larger jump in frame numbers ends a clip.  [default: the smallest one]",
             ),
         )
     ):
@@ -116,7 +118,10 @@ def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, i
             seed=seed,
             report=progress.advance,
         )
-    click.echo(f"{snippets} snippets of {length} frames in {dest}, exact labels and flow in {dest / 'truth'}", err=True)
+    click.echo(
+        f"{snippets} snippets of {length} frames in {dest}, exact labels and flow in {dest / 'truth'}",
+        err=True,
+    )
 
 
 @main.command("run")
@@ -139,7 +144,9 @@ def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, i
     help="composed: once, from the annotated frame; recursive: at every step, as the published script does.",
 )
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), help="Ignore pixels that are less sure than this.  [default: off]"
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Ignore pixels that are less sure than this.  [default: off]",
 )
 @click.option("--images", type=click.Choice(IMAGE_FORMS), default="encoded", show_default=True)
 @click.option("--engine", type=click.Choice(ENGINES), default="ray", show_default=True)

@@ -11,7 +11,6 @@ from propagate.images import read_label
 from propagate.metrics import confusion, trimap
 from propagate.report import OffsetCounts, Report, TruthFailure
 from propagate.sample import CONFIDENCE_LEVELS, Sample
-from propagate.shards.index import sample_records
 from propagate.shards.reader import Store
 from propagate.truth import TruthLookup
 
@@ -41,7 +40,7 @@ def evaluate_store(store: Store, find_truth: TruthLookup, *, report: Callable[[i
 
 def _find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
     """The truths of the store's neighbours, by key."""
-    keys = sorted({record.key for record in sample_records(store) if record.offset != 0})
+    keys = sorted({record.key for record in store.records() if record.offset != 0})
     if not keys:
         raise StoreError(
             f"{store.path}: holds no propagated samples, only annotated frames, so there is nothing to "

@@ -10,8 +10,7 @@ from propagate.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.images import decode_frame, encode_png
 from propagate.sample import Sample
-from propagate.shards.index import SampleRecord, sample_records, shard_records
-from propagate.shards.reader import Store
+from propagate.shards.reader import SampleRecord, Store
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -44,7 +43,7 @@ def export_store(
     """
     name = format or (store.manifest.dataset if store.manifest.dataset in _TREES else "cityscapes")
     tree = _tree(name)
-    records = list(sample_records(store))
+    records = list(store.records())
     if not records:
         raise StoreError(f"{store.path}: holds no samples to export; `propagate info` tells why")
     chosen = choose_samples(records)
@@ -76,7 +75,7 @@ def _chosen_samples(
 ) -> Iterator[Sample]:
     """The chosen samples, in the order of the store; of the others no pixel is read."""
     for shard in store.shards():
-        for index, record in enumerate(shard_records(shard)):
+        for index, record in enumerate(shard.records):
             if chosen[record.key] == record:
                 yield shard.sample(index)
             if report is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,14 +47,21 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A decoded frame, [1,3,H,W] uint8, and the bytes it came from."""
+    """A frame, [1,3,H,W] uint8, and the bytes it was decoded from, if it was."""
 
     pixels: Tensor
-    encoded: bytes
+    encoded: bytes | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def stored(self, form: str) -> bytes | np.ndarray:
+        """As a shard takes it: the source's own bytes where there are any, or [H,W,3] uint8 if it wants raw ones."""
+        if form == "encoded" and self.encoded is not None:
+            return self.encoded
+        pixels = np.ascontiguousarray(self.pixels[0].permute(1, 2, 0).numpy())
+        return encode_png(pixels) if form == "encoded" else pixels
 
 
 def propagate_clip(
@@ -95,29 +103,10 @@ def propagate_clip(
             pictures |= _decode_outwards(clip, direction, source.size, fail)
 
     frames = {offset: picture.pixels for offset, picture in pictures.items()}
-
-    def sample(offset: int, image: bytes | Tensor, label_map: np.ndarray, levels: np.ndarray) -> Sample:
-        if isinstance(image, Tensor):
-            pixels = image[0].permute(1, 2, 0).numpy()
-            with watch("encode"):
-                image_form = encode_png(pixels) if recipe.images == "encoded" else np.ascontiguousarray(pixels)
-        elif recipe.images == "raw":
-            image_form = np.ascontiguousarray(frames[offset][0].permute(1, 2, 0).numpy())
-        else:
-            image_form = image
-        return Sample(
-            key=clip.frames[offset].key,
-            source_key=clip.key,
-            group=clip.group,
-            offset=offset,
-            pairing=recipe.pairing,
-            image=image_form,
-            label=label_map,
-            confidence=levels,
-        )
-
+    sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=recipe.pairing)
     if recipe.source:
-        yield sample(0, source.encoded, label, np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8))
+        sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
+        yield sample(key=clip.key, offset=0, image=source.stored(recipe.images), label=label, confidence=sure)
     for direction in (1, -1):
         resampler = RESAMPLERS[recipe.resample](source.pixels, torch.from_numpy(label)[None, None])
         displacements = walk(frames, direction, estimator)
@@ -135,13 +124,14 @@ def propagate_clip(
                 label_map = resampler.label(displacement)[0, 0].numpy()
                 predicted = resampler.frame(displacement) if recipe.pairing == "joint" else None
             with watch("confidence"):
-                levels = quantize_confidence(
-                    confidence(displacement, frames[offset], source.pixels)[0, 0].numpy()
-                )
+                sure = quantize_confidence(confidence(displacement, frames[offset], source.pixels)[0, 0].numpy())
                 if recipe.min_confidence is not None:
-                    unsure = levels < recipe.min_confidence * (CONFIDENCE_LEVELS - 1)
+                    unsure = sure < recipe.min_confidence * (CONFIDENCE_LEVELS - 1)
                     label_map = np.where(unsure, np.uint8(classes.ignore_id), label_map)
-            yield sample(offset, pictures[offset].encoded if predicted is None else predicted, label_map, levels)
+            with watch("encode"):
+                picture = pictures[offset] if predicted is None else _Picture(predicted)
+                image = picture.stored(recipe.images)
+            yield sample(key=clip.frames[offset].key, offset=offset, image=image, label=label_map, confidence=sure)
 
 
 def _decode(clip: Clip, offset: int) -> _Picture:

@@ -59,7 +59,9 @@ def _planned(clip: Clip) -> PlannedClip:
 def _digest(clip: Clip) -> str:
     """The identity of everything a clip is made from: relative names, sizes, CRCs; no times, no root."""
     inputs = {
-        "frames": [[offset, clip.frames[offset].key, *clip.frames[offset].image.identity] for offset in sorted(clip.frames)],
+        "frames": [
+            [offset, clip.frames[offset].key, *clip.frames[offset].image.identity] for offset in sorted(clip.frames)
+        ],
         "label": [*clip.label.resource.identity, clip.label.holds_train_ids],
         "missing": sorted(clip.missing),
     }

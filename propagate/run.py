@@ -3,8 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +44,7 @@ class RunConfig:
     dataset: str = "cityscapes"
     frames: int = 5
     motion: str = "dis"
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
     clips_per_shard: int = 16
     limit: int | None = None
     engine: str = "ray"
@@ -52,7 +52,11 @@ class RunConfig:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("frames", self.frames), ("clips_per_shard", self.clips_per_shard), ("limit", self.limit)):
+        for name, value in (
+            ("frames", self.frames),
+            ("clips_per_shard", self.clips_per_shard),
+            ("limit", self.limit),
+        ):
             if value is not None and value < (0 if name == "frames" else 1):
                 raise ValueError(f"{name} is {value}, it must be positive")
 
@@ -142,13 +146,14 @@ def run(
             on_progress=on_progress,
             on_started=restart_clock,
         )
-        for outcome in outcomes:
-            if outcome.record is None:
-                lost.append(f"{pending[outcome.index].name}: {outcome.error}")
-            else:
-                _enter(config.out, manifest, pending[outcome.index], outcome.record)
-                written += outcome.record.entry.samples
-                stages.update(outcome.record.stages)
+        with closing(outcomes):
+            for outcome in outcomes:
+                if outcome.record is None:
+                    lost.append(f"{pending[outcome.index].name}: {outcome.error}")
+                else:
+                    _enter(config.out, manifest, pending[outcome.index], outcome.record)
+                    written += outcome.record.entry.samples
+                    stages.update(outcome.record.stages)
         return RunSummary(
             clips=manifest.num_clips,
             samples=manifest.num_samples,

@@ -1,6 +1,5 @@
 """One shard's plan to one closed, verified file. Runs wherever the engine puts it."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,15 +59,15 @@ class ShardWorker:
             cv2.setNumThreads(self.num_threads)
         self._estimator = open_estimator(self.motion)
 
-    def __call__(self, task: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
+    def __call__(self, unit: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
         """Write the shard. Raises StoreError where the store cannot be written."""
         watch = Stopwatch()
         failures: list[Failure] = []
-        path = self.store / attempt_name(task.plan, attempt)
-        samples = self._samples(task, watch, failures)
+        path = self.store / attempt_name(unit.plan, attempt)
+        samples = self._samples(unit, watch, failures)
         first = next(samples, None)
         if first is None:
-            return ShardResult(entry=_empty_entry(task.plan, failures), attempt_file=None, stages=dict(watch.seconds))
+            return ShardResult(entry=_empty_entry(unit.plan, failures), attempt_file=None, stages=dict(watch.seconds))
         with ShardWriter(path, first.size, self.recipe.images) as writer:
             sample: Sample | None = first
             while sample is not None:
@@ -78,7 +77,7 @@ class ShardWorker:
                 sample = next(samples, None)
             with watch("write"):
                 summary = writer.finish()
-        entry = ShardEntry(name=task.plan.name, failures=tuple(failures), **asdict(summary))
+        entry = ShardEntry(name=unit.plan.name, failures=tuple(failures), **asdict(summary))
         return ShardResult(entry=entry, attempt_file=path.name, stages=dict(watch.seconds))
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:

@@ -27,7 +27,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic data set: three snippets of 128x256, the truth of every frame beside them. Not to be changed."""
+    """A small synthetic data set: three snippets of 128x256 with all truth. Not to be changed."""
     root = tmp_path_factory.mktemp("street")
     write_dataset(root, num_snippets=3, size=(128, 256), length=30, seed=5)
     return root

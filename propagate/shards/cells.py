@@ -25,7 +25,7 @@ class CellStatistics:
 def cell_statistics(label: np.ndarray) -> CellStatistics:
     """The statistics of a label map [H,W] uint8.
 
-    Counted over runs of equal labels within one row of one cell, of which there are some thirty times fewer than pixels.
+    Counted over runs of equal labels within one row of one cell: some thirty times fewer than pixels.
     """
     height, width = label.shape
     begins = np.empty(label.shape, bool)

@@ -1,7 +1,7 @@
 """A store to samples, one at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,18 @@ from propagate.errors import StoreError
 from propagate.sample import Sample
 from propagate.shards.manifest import Manifest, load_manifest
 from propagate.shards.schema import SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecord:
+    """What identifies a sample, and its mean confidence in [0,1]; fields as in `Sample`."""
+
+    key: str
+    source_key: str
+    group: str
+    offset: int
+    pairing: str
+    score: float
 
 
 class Shard:
@@ -46,11 +58,28 @@ class Shard:
 
     @property
     def images(self) -> str:
+        """How frames are stored: "encoded" or "raw"."""
         return str(self._file.attrs["images"])
 
     @cached_property
-    def _identity(self) -> dict[str, np.ndarray]:
-        return {name: self.array(name)[:] for name in ("key", "source_key", "group", "offset", "pairing")}
+    def records(self) -> tuple[SampleRecord, ...]:
+        """What the shard holds, without pixels."""
+        names = ("key", "source_key", "group", "offset", "pairing", "score")
+        try:
+            columns = [self.array(name)[:].tolist() for name in names]
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error}); `propagate verify` says more") from None
+        return tuple(
+            SampleRecord(
+                key=key.decode(),
+                source_key=source_key.decode(),
+                group=group.decode(),
+                offset=offset,
+                pairing=pairing.decode(),
+                score=score,
+            )
+            for key, source_key, group, offset, pairing, score in zip(*columns, strict=True)
+        )
 
     def image(self, index: int) -> bytes | np.ndarray:
         """The frame of a sample: encoded bytes, or [H,W,3] uint8 from a raw shard."""
@@ -61,14 +90,11 @@ class Shard:
 
     def sample(self, index: int, *, images: bool = True) -> Sample:
         """One sample; without images its image is b""."""
-        row = {name: column[index] for name, column in self._identity.items()}
+        identity = asdict(self.records[index])
+        del identity["score"]  # a sample derives it
         try:
             return Sample(
-                key=row["key"].decode(),
-                source_key=row["source_key"].decode(),
-                group=row["group"].decode(),
-                offset=int(row["offset"]),
-                pairing=row["pairing"].decode(),
+                **identity,
                 image=self.image(index) if images else b"",
                 label=self.array("label")[index],
                 confidence=self.array("confidence")[index],
@@ -90,6 +116,11 @@ class Store:
             if entry.name is not None:
                 with Shard(self.path / entry.name) as shard:
                     yield shard
+
+    def records(self) -> Iterator[SampleRecord]:
+        """What every sample is, without its pixels, in the order of `samples`."""
+        for shard in self.shards():
+            yield from shard.records
 
     def samples(self, *, images: bool = True) -> Iterator[Sample]:
         """Every sample, shard by shard, one in memory at a time; without images their image is b""."""

@@ -59,7 +59,9 @@ def _file_fault(path: Path, entry: ShardEntry) -> str | None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return f"{path}: cannot be read ({error.strerror}): run `propagate run` again: it writes the missing shards only"
+        return (
+            f"{path}: cannot be read ({error.strerror}): run `propagate run` again: it writes the missing shards only"
+        )
     if digest != entry.sha256:
         return f"{path}: damaged, its SHA-256 is not the manifest's: {_ADVICE}"
     return None

@@ -13,8 +13,7 @@ from propagate.errors import StoreError
 from propagate.export import choose_samples, export_store
 from propagate.images import encode_png
 from propagate.sample import Sample
-from propagate.shards.index import SampleRecord
-from propagate.shards.reader import Store
+from propagate.shards.reader import SampleRecord, Store
 
 MakeStore = Callable[..., Store]
 MakeSample = Callable[..., Sample]

@@ -1,0 +1,139 @@
+"""Encoded images to arrays and back: nothing half read, nothing converted behind the user's back."""
+
+import zlib
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from propagate.classes import ClassTable
+from propagate.clip import Label, Resource
+from propagate.encoded import AGAIN, Header, checked_header, png_chunks, png_row_bytes, read_header
+from propagate.errors import InputError
+
+_HEAD_BYTES = 4096
+_FRAME_ADVICE = {
+    "grey": "a frame needs its colours: give the RGB image, or repeat the grey channel three times",
+    "palette": "a palette has lost colours: give the RGB image, or convert it to RGB",
+    "grey and alpha": "a frame needs its colours: give the RGB image, without alpha",
+    "RGBA": "remove the alpha channel",
+    "CMYK": "convert it to RGB",
+}
+
+
+def decode_frame(data: bytes, where: str) -> np.ndarray:
+    """An encoded frame, PNG or JPEG, to [H,W,3] uint8 RGB.
+
+    Raises InputError, which names `where`: an empty, truncated or damaged file, no image at all, or a frame
+    that is not 8-bit RGB. JPEG carries no checksums: damage within its scan can go unseen.
+    """
+    header = checked_header(data, where)
+    if header.bits != 8:
+        raise InputError(where, f"{header} frame, expected 8-bit RGB; scale its values to 8 bits per channel")
+    if header.kind != "RGB":
+        raise InputError(where, f"{header} frame, expected 8-bit RGB; {_FRAME_ADVICE[header.kind]}")
+    return _decode(data, header, where)
+
+
+def check_encoded(data: bytes, where: str) -> None:
+    """Prove an encoded image whole without decoding it: every chunk of a PNG, the structure of a JPEG.
+
+    Raises InputError.
+    """
+    checked_header(data, where)
+
+
+def image_size(resource: Resource) -> tuple[int, int]:
+    """(H, W), from the first bytes of a PNG or JPEG. Raises InputError."""
+    where = str(resource)
+    head = resource.read(_HEAD_BYTES)
+    try:
+        header = read_header(head, where)
+    except InputError:
+        if len(head) < _HEAD_BYTES:
+            raise
+        header = read_header(resource.read(), where)  # a JPEG may carry a thumbnail before its frame header
+    return header.height, header.width
+
+
+def read_label(label: Label, classes: ClassTable) -> np.ndarray:
+    """A label map's file to [H,W] uint8 label ids of its class table; train ids are mapped back.
+
+    Raises InputError: a file that cannot be read, anything but one channel of 8 bits (or palette indices,
+    then they are the ids), and ids that the table does not have.
+    """
+    where = str(label.resource)
+    data = label.resource.read()
+    header = checked_header(data, where)
+    if header.format == "JPEG":
+        raise InputError(where, "label map as JPEG, whose compression alters ids; expected an 8-bit PNG")
+    if header.kind not in ("grey", "palette"):
+        raise InputError(
+            where, f"{header} label map, expected one 8-bit channel of label ids; turn colours into ids first"
+        )
+    if header.kind == "grey" and header.bits != 8:
+        raise InputError(
+            where,
+            f"{header} label map, expected 8 bits; save label ids (0…255) as an 8-bit grey PNG "
+            "(instance ids are no label ids)",
+        )
+    values = _decode(data, header, where)
+    _refuse_unknown(values, label, classes)
+    return classes.id_of_train_id.astype(np.uint8)[values] if label.holds_train_ids else values
+
+
+def encode_png(array: np.ndarray, level: int = 1) -> bytes:
+    """[H,W,3] RGB or [H,W], uint8, to an 8-bit PNG; `level` is zlib's, 0…9."""
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise ValueError(f"expected [H,W] or [H,W,3] uint8, found {list(array.shape)} {array.dtype}")
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG", compress_level=level)
+    return buffer.getvalue()
+
+
+def _refuse_unknown(values: np.ndarray, label: Label, classes: ClassTable) -> None:
+    """Raise InputError where [H,W] uint8 values are no (train) ids of the table."""
+    if label.holds_train_ids:
+        what, known = "train ids", np.flatnonzero(classes.id_of_train_id >= 0).tolist()
+    else:
+        what, known = "label ids", sorted(c.id for c in classes.classes)
+    counts = np.bincount(values.ravel(), minlength=256)
+    unknown = [i for i in np.flatnonzero(counts).tolist() if i not in known]
+    if unknown:
+        found = ", ".join(f"{i} ({counts[i]} pixels)" for i in unknown)
+        raise InputError(
+            str(label.resource),
+            f"holds {what} that class table '{classes.name}' does not have: {found}; it has "
+            f"{_ranges(known)}; correct the label map, or name the class table it was made with",
+        )
+
+
+def _ranges(ids: list[int]) -> str:
+    """[0, 1, 2, 255] -> '0…2, 255'."""
+    starts = [i for i in ids if i - 1 not in ids]
+    ends = [i for i in ids if i + 1 not in ids]
+    return ", ".join(str(a) if a == b else f"{a}…{b}" for a, b in zip(starts, ends, strict=True))
+
+
+def _decode(data: bytes, header: Header, where: str) -> np.ndarray:
+    """Pixels as they are: [H,W,3] of RGB, [H,W] of grey values or palette indices. Raises InputError."""
+    try:
+        with Image.open(BytesIO(data), formats=[header.format]) as image:
+            pixels = np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(where, f"{header.format} that cannot be decoded ({error}); {AGAIN}") from None
+    # Pillow accepts a stream that ends early, and leaves the rest zero: only then is it inflated once more.
+    if header.format == "PNG" and (header.interlaced or not pixels[-1].any()):
+        _check_png_rows(data, header, where)
+    return pixels
+
+
+def _check_png_rows(data: bytes, header: Header, where: str) -> None:
+    """Raise InputError unless the PNG's compressed stream holds all rows."""
+    inflater, expected, found = zlib.decompressobj(), png_row_bytes(header), 0
+    for kind, content in png_chunks(data, where):
+        if kind == b"IDAT":
+            found += len(inflater.decompress(content, expected))
+            if found >= expected:
+                return
+    raise InputError(where, f"incomplete PNG: {found} of {expected} bytes of pixel rows; {AGAIN}")
