@@ -1,12 +1,13 @@
 """What every data set layout shares: its options and its protocol."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from propagate.classes import ClassTable
 from propagate.clip import Clip, Label
+from propagate.errors import DatasetError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,10 @@ class DatasetOptions:
     split: str = "train"
     layout: Path | None = None
     max_gap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_gap is not None and self.max_gap < 1:
+            raise ValueError(f"max_gap is {self.max_gap}, expected 1 or more")
 
 
 class Dataset(Protocol):
@@ -29,3 +34,20 @@ class Dataset(Protocol):
     def labels(self, keys: Iterable[str]) -> Mapping[str, Label]:
         """The label maps that the data set has for these frames of the split; without those it has none for."""
         ...
+
+
+def refuse_layout_file(options: DatasetOptions, dataset: str) -> None:
+    """Raise DatasetError where a layout that is fixed is given a layout file."""
+    if options.layout is not None:
+        raise DatasetError(
+            f"{options.layout}: the {dataset} layout takes no layout file; leave out --layout, or use it with "
+            "--dataset folder"
+        )
+
+
+def refuse_unknown_split(options: DatasetOptions, splits: Sequence[str]) -> None:
+    """Raise DatasetError unless the split is one of those that have labels."""
+    if options.split not in splits:
+        raise DatasetError(
+            f"{options.root}: no labels of a split '{options.split}'; there are labels of: {', '.join(splits)}"
+        )

@@ -1,0 +1,83 @@
+"""The CamVid layout as SegNet and its successors lay it out: frames in one folder, labels in another beside it.
+
+Reference: Brostow et al., Pattern Recognition Letters 2009; Badrinarayanan et al., PAMI 2017.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import cached_property, partial
+
+from propagate.classes import load_classes
+from propagate.clip import Clip, Label
+from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_unknown_split
+from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
+from propagate.datasets.tree import Tree
+from propagate.errors import DatasetError
+
+_LABELS = "annot"
+_ENDING = ".png"
+# 0016E5_07959, 0001TP_006690, Seq05VD_f00000: a sequence, then perhaps a letter, then the frame's number.
+_NAME = re.compile(r"(?P<sequence>.*?)(_[A-Za-z]?)?(?P<frame>\d+)")
+
+
+class CamVid:
+    """<split>/NAME.png and <split>annot/NAME.png; frames without annotation are neighbours.
+
+    Offsets count the frames of a sequence. Raises DatasetError: a root without labels, an unknown split, an
+    option that the layout does not take.
+    """
+
+    def __init__(self, options: DatasetOptions) -> None:
+        refuse_layout_file(options, "camvid")
+        self.classes = load_classes("camvid")
+        self._tree = Tree(options.root)
+        self._split, self._max_gap = options.split, options.max_gap
+        splits = [f.removesuffix(_LABELS) for f in self._tree.folders("") if f.endswith(_LABELS) and f != _LABELS]
+        if not splits:
+            raise DatasetError(
+                f"{options.root}: no CamVid labels: expected folders <split>/ and <split>{_LABELS}/; add them, or "
+                "name another --dataset"
+            )
+        refuse_unknown_split(options, splits)
+
+    def clips(self, num_neighbours: int) -> list[Clip]:
+        entries = (self._entry(self._split, name) for name in self._images(self._split))
+        return make_clips(
+            self._tree,
+            self._split,
+            frames=[entry for entry in entries if entry is not None],
+            labels=self._labels,
+            walk=partial(walk_steps, root=self._tree.root, max_gap=self._max_gap),
+            num_neighbours=num_neighbours,
+        )
+
+    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
+        return find_labels(self._tree, self._labels, keys)
+
+    @cached_property
+    def _labels(self) -> list[Entry]:
+        folder = self._split + _LABELS
+        found: list[Entry] = []
+        for name in self._images(folder):
+            entry = self._entry(folder, name)
+            if entry is None:
+                raise DatasetError(
+                    f"{self._tree.locate(f'{folder}/{name}')}: the name must end in the frame's number, as in "
+                    f"0016E5_07959{_ENDING}; rename or remove it"
+                )
+            found.append(entry)
+        if not found:
+            raise DatasetError(f"{self._tree.root / folder}: frames without labels: no *{_ENDING} here; add label maps")
+        return found
+
+    def _images(self, folder: str) -> list[str]:
+        return [name for name in self._tree.files(folder) if name.endswith(_ENDING)]
+
+    def _entry(self, folder: str, name: str) -> Entry | None:
+        """The file's place in its sequence; None where its name does not end in a number."""
+        key = name.removesuffix(_ENDING)
+        match = _NAME.fullmatch(key)
+        if match is None:
+            return None
+        sequence = match["sequence"] or self._split
+        return Entry(key=key, group=sequence, sequence=sequence, number=int(match["frame"]), path=f"{folder}/{name}")
