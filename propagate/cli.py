@@ -13,6 +13,7 @@ import click
 
 from jobs.errors import JobError
 from jobs.pool import ENGINES
+from propagate import __version__
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
 from propagate.evaluate import evaluate_store
@@ -82,7 +83,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="label-propagation", prog_name="propagate")
+@click.version_option(__version__, prog_name="propagate")
 def main() -> None:
     """Carry the labels of annotated video frames to their neighbours.
 

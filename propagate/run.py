@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import PIL
+import torch
 from filelock import FileLock, Timeout
 
+import propagate
 from jobs.pool import run_units
 from propagate.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
@@ -32,7 +36,13 @@ from propagate.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
 from sdcnet.motion import open_estimator
 
 LOCK = ".lock"
-_VERSIONED = ("label-propagation", "numpy", "torch", "opencv-python-headless", "pillow", "scikit-image")
+VERSIONS = {
+    "propagate": propagate.__version__,
+    "numpy": np.__version__,
+    "torch": torch.__version__,
+    "opencv": cv2.__version__,
+    "pillow": PIL.__version__,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +120,7 @@ def run(
         dataset=config.dataset,
         split=config.options.split,
         settings=config.settings(),
-        versions={name: version(name) for name in _VERSIONED},
+        versions=VERSIONS,
         classes=dataset.classes,
         plan=make_plan(clips, config.clips_per_shard),
     )
