@@ -1,0 +1,110 @@
+"""Run units of work on workers: Ray actors, or this process alone."""
+
+import secrets
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+ENGINES = ("ray", "local")
+
+Unit = TypeVar("Unit")
+Record = TypeVar("Record")
+UnitIn = TypeVar("UnitIn", contravariant=True)
+RecordOut = TypeVar("RecordOut", covariant=True)
+Report = Callable[[int], None]
+
+
+class Worker(Protocol[UnitIn, RecordOut]):
+    """Turns one unit into one record, both picklable and small: pixels go elsewhere, as files."""
+
+    def __call__(self, unit: UnitIn, attempt: str, report: Report) -> RecordOut:
+        """The unit's record.
+
+        attempt: a name that no other try at any unit has had, in this run or an earlier one; for file names.
+        report: takes how much more is done; call it from one thread.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Record]):
+    """What became of ``units[index]`` after so many attempts: its record, or why there is none."""
+
+    index: int
+    record: Record | None
+    error: str | None
+    attempts: int
+
+
+def run_units(
+    units: Sequence[Unit],
+    make_worker: Callable[[], Worker[Unit, Record]],
+    *,
+    engine: str,
+    num_workers: int | None = None,
+    address: str | None = None,
+    gpus_per_worker: float = 0,
+    max_attempts: int = 3,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_started: Callable[[], None] = lambda: None,
+) -> Generator[Outcome[Record], None, None]:
+    """An outcome per unit, in the order in which they end. Closing the generator early stops the workers.
+
+    Each worker calls `make_worker` once and then takes one unit at a time, the next only when it is free. A unit
+    whose worker process dies is tried again in a new one, `max_attempts` times in all; then its outcome carries an
+    error. What a worker raises is raised here, as the same type, after the others were stopped; so is what
+    `make_worker` raises.
+
+    engine: 'ray', or 'local': one worker, in this process, whatever `num_workers` says.
+    num_workers: None means one per GPU where there are GPUs and workers take them, else one per core; there are
+        never more workers than units.
+    address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
+    gpus_per_worker: may be a fraction; it is no demand: where no GPU is, workers go without.
+    on_progress: takes what workers report, within a second; what a dead worker had reported is taken back, as
+        a negative number, so that the sum is right in the end.
+    on_started: called once, when the first worker is made.
+
+    Raises JobError where the engine does not start, and ValueError for arguments out of range.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is '{engine}', expected one of {', '.join(ENGINES)}")
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers is {num_workers}, expected at least 1")
+    if max_attempts < 1:
+        raise ValueError(f"max_attempts is {max_attempts}, expected at least 1")
+    if engine == "local":
+        if address is not None:
+            raise ValueError(f"engine 'local' works in this process, it cannot join {address}; leave one out")
+        return _run_here(units, make_worker, on_progress, on_started)
+
+    from jobs.actors import run_on_ray
+
+    return run_on_ray(
+        units,
+        make_worker,
+        num_workers=num_workers,
+        address=address,
+        gpus_per_worker=gpus_per_worker,
+        max_attempts=max_attempts,
+        on_progress=on_progress,
+        on_started=on_started,
+    )
+
+
+def attempt_name() -> str:
+    """A new name for one try at one unit: 12 hex digits."""
+    return secrets.token_hex(6)
+
+
+def _run_here(
+    units: Sequence[Unit],
+    make_worker: Callable[[], Worker[Unit, Record]],
+    on_progress: Callable[[int], None],
+    on_started: Callable[[], None],
+) -> Generator[Outcome[Record], None, None]:
+    worker = make_worker() if units else None
+    on_started()
+    if worker is None:
+        return
+    for index, unit in enumerate(units):
+        yield Outcome(index, worker(unit, attempt_name(), on_progress), None, 1)

@@ -1,0 +1,111 @@
+"""Workers for the tests: importable by Ray's processes, and by drivers that the tests start."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class FullDisk(Exception):
+    """Stands for an error of another package; it takes two arguments, as errors of some packages do."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class OneWay(Exception):
+    """An error that can be pickled, but not unpickled."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+
+
+class Locked(Exception):
+    """An error that cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+class CannotStart:
+    def __init__(self) -> None:
+        raise FullDisk("weights.pt", "cannot be read")
+
+
+class DiesAtStart:
+    def __init__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Square:
+    def __call__(self, unit: int, attempt: str, report: Callable[[int], None]) -> tuple[int, str, int]:
+        report(1)
+        report(1)
+        return unit**2, attempt, os.getpid()
+
+
+class Traced:
+    """Leaves a file per unit under way, and returns how many there were at most while it ran."""
+
+    def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> int:  # noqa: ARG002
+        mark = unit / attempt
+        mark.touch()
+        most = 0
+        for _ in range(20):
+            most = max(most, len(list(unit.iterdir())))
+            time.sleep(0.005)
+        mark.unlink()
+        return most
+
+
+class DiesUntil:
+    """Kills its own process in the middle of a unit until `lives` attempts were made at it."""
+
+    def __call__(self, unit: tuple[Path, int], attempt: str, report: Callable[[int], None]) -> list[str]:
+        folder, lives = unit
+        (folder / attempt).touch()
+        attempts = sorted(path.name for path in folder.iterdir())
+        report(5)
+        if len(attempts) < lives:
+            time.sleep(1.2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempts
+
+
+class Fails:
+    def __call__(self, unit: str, attempt: str, report: Callable[[int], None]) -> str:  # noqa: ARG002
+        if unit == "full":
+            raise FullDisk("shard-00000.h5", "no space left")
+        if unit == "one-way":
+            raise OneWay("shard-00001.h5", "odd")
+        if unit == "locked":
+            raise Locked("a lock is in it")
+        time.sleep(60)
+        return unit
+
+
+class Slow:
+    """Reports a frame every tenth of a second, for a minute; leaves its process id in a folder."""
+
+    def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:
+        (unit / f"{attempt}.pid").write_text(str(os.getpid()))
+        for _ in range(600):
+            time.sleep(0.1)
+            report(1)
+
+
+class SlowUnlessShort(Slow):
+    """Ends a unit called short as soon as another one is under way."""
+
+    def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:
+        if unit.name != "short":
+            super().__call__(unit, attempt, report)
+        while not list(unit.parent.glob("*.pid")):
+            time.sleep(0.05)

@@ -1,0 +1,230 @@
+"""Ray from outside: what listens, what it prints, and what is left of it. Each driver is a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.cluster import connected
+from jobs.errors import JobError
+
+PRELUDE = """
+import json, sys
+from pathlib import Path
+import job_workers as workers
+from jobs.errors import JobError
+from jobs.pool import run_units
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: Ray's sockets lie under it, and their paths may have 107 bytes."""
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def driver(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    here = Path(__file__).parent
+    path = os.pathsep.join((str(here), str(here.parents[1])))
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + code],
+        env={**os.environ, "PYTHONPATH": path, "RAY_TMPDIR": str(folder), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(code: str, folder: Path, **environment: str) -> dict:
+    """What a driver prints, which must be one JSON object and nothing else on either stream."""
+    with driver(code, folder, **environment) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, ""), stderr
+    return json.loads(stdout)
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def listeners(processes: list[psutil.Process]) -> list[tuple[str, str]]:
+    """(process, address) of whatever accepts TCP connections or datagrams."""
+    return [
+        (process.name(), connection.laddr.ip)
+        for process in processes
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN or (connection.type == socket.SOCK_DGRAM and not connection.raddr)
+    ]
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+RUN_SLOWLY = """
+import ray  # long before, as a caller may have
+list(run_units([Path(FOLDER)] * 2, workers.Slow, engine="ray", num_workers=2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "said"),
+    [(signal.SIGKILL, -9, ""), (signal.SIGTERM, 143, ""), (signal.SIGINT, -2, "KeyboardInterrupt\n")],
+)
+def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
+    signum: int, code: int, said: str, folder: Path
+) -> None:
+    marks = folder / "marks"
+    marks.mkdir()
+    script = f"FOLDER = {str(marks)!r}" + RUN_SLOWLY
+    with driver(script, folder, RAY_ADDRESS="127.0.0.1:9") as process:  # where no cluster is
+        try:
+            wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, 60, "workers")
+            assert process.poll() is None, process.communicate()
+            processes = family(process)
+            assert {int(path.read_text()) for path in marks.iterdir()} <= {p.pid for p in processes}
+            heard = listeners(processes)
+            assert len(heard) >= 5, "driver, raylet, gcs_server and two workers"
+            assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard
+        finally:
+            process.send_signal(signum)
+        stdout, stderr = process.communicate(timeout=30)
+        wait_for(lambda: not alive(processes), 10, "the end of every process")
+    assert stdout == ""
+    assert (process.returncode, stderr[-len(said) :] if said else stderr) == (code, said)
+    assert [path.name for path in folder.iterdir()] == ["marks"], "Ray's files went with it"
+
+
+def test_nothing_is_printed_and_nothing_stays(folder: Path) -> None:
+    """Not even when a worker dies, of which Ray would tell on stdout; and closing early ends Ray too."""
+    (folder / "once").mkdir()
+    script = f"""
+import signal, ray, psutil
+handler = signal.getsignal(signal.SIGTERM)
+unit = (Path({str(folder)!r}) / "once", 2)
+first = [o.attempts for o in run_units([unit], workers.DiesUntil, engine="ray", num_workers=1)]
+run = run_units(range(4), workers.Square, engine="ray", num_workers=1)
+next(run)
+run.close()
+left = [p.name() for p in psutil.Process().children(recursive=True)]
+same_handler = signal.getsignal(signal.SIGTERM) is handler
+print(json.dumps(dict(first=first, up=ray.is_initialized(), left=left, same_handler=same_handler)))
+"""
+    assert answer(script, folder) == {"first": [2], "up": False, "left": [], "same_handler": True}
+    assert [path.name for path in folder.iterdir()] == ["once"]
+
+
+NO_RAY = """
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "ray":
+            raise ImportError("No module named 'ray'")
+sys.meta_path.insert(0, Blocker())
+records = [o.record[0] for o in run_units([1, 2], workers.Square, engine="local")]
+try:
+    list(run_units([1], workers.Square, engine="ray"))
+except JobError as error:
+    print(json.dumps(dict(records=records, error=str(error), ray="ray" in sys.modules)))
+"""
+
+
+def test_local_needs_no_ray_and_ray_says_how_to_get_it(folder: Path) -> None:
+    said = answer(NO_RAY, folder)
+    assert (said["records"], said["ray"]) == ([1, 4], False)
+    assert "pip install ray" in said["error"]
+    assert "--engine local" in said["error"]
+
+
+@pytest.mark.parametrize("address", ["", "6379", "host", "host:", "host:ray", "host:0", "ray://host:10001"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(JobError, match="expected HOST:PORT"), connected(address):
+        pass
+
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5eed" * 16}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_where_nobody_answers_is_said_soon() -> None:
+    begin = time.monotonic()
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(JobError, match=f"^{address}: no Ray cluster answers there"), connected(address):
+        pass
+    assert time.monotonic() - begin < 10
+
+
+@pytest.fixture
+def cluster(folder: Path) -> Iterator[str]:
+    """The address of a running cluster of this machine, on loopback."""
+    port = free_port()
+    environment: Mapping[str, str] = {
+        **os.environ,
+        **TOKEN,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    command = f"start --head --block --port={port} --num-cpus=2 --include-dashboard=false --disable-usage-stats"
+    command += f" --node-ip-address=127.0.0.1 --object-store-memory={80 * 2**20} --temp-dir={folder}/head"
+    with subprocess.Popen(
+        [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *command.split()],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as head:
+        assert head.stdout is not None
+        try:
+            for line in head.stdout:
+                if "Ray runtime started" in line:
+                    break
+            assert head.poll() is None
+            yield f"127.0.0.1:{port}"
+        finally:
+            processes = family(head)
+            head.terminate()
+            head.communicate(timeout=30)
+            for process in alive(processes):
+                process.kill()
+
+
+def test_a_running_cluster_is_joined_and_left_running(cluster: str, folder: Path) -> None:
+    script = f"""
+import ray
+run = run_units(range(4), workers.Square, engine="ray", address={cluster!r})
+records = sorted(outcome.record[0] for outcome in run)
+left = not ray.is_initialized()
+ray.__version__ = "0.1"
+try:
+    list(run_units([1], workers.Square, engine="ray", address={cluster!r}))
+except JobError as error:
+    print(json.dumps(dict(records=records, left=left, error=str(error))))
+"""
+    said = answer(script, folder, **TOKEN)
+    assert (said["records"], said["left"]) == ([0, 1, 4, 9], True)
+    assert "cannot be joined: Version mismatch" in said["error"]
+    assert "Ray 0.1 and Python" in said["error"]
