@@ -1,0 +1,123 @@
+"""The synthetic data set on disk: the Cityscapes layout, and beside it the truth about every frame."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from propagate.errors import DatasetError
+from propagate.synth.render import Rendered, Renderer
+from propagate.synth.sensor import draw_sensor
+from propagate.synth.street import build_scene
+from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path, write_flow, write_png
+
+ANNOTATED_FRAME = 19  # of each snippet, as in Cityscapes: the twentieth
+SMALLEST_SIZE = (64, 128)
+FRAMES_FOLDER, LABELS_FOLDER = "leftImg8bit_sequence", "gtFine"
+_CITIES = ("synthburg", "rasterstadt", "pixelheim", "voxelmar", "renderfurt", "noisehafen", "aliasingen", "quadbach")
+
+
+def write_dataset(
+    dest: Path,
+    *,
+    split: str = "train",
+    num_cities: int = 1,
+    num_snippets: int = 4,
+    size: tuple[int, int] = (256, 512),
+    length: int = 30,
+    seed: int = 0,
+    report: Callable[[int], None] | None = None,
+) -> None:
+    """Write a synthetic driving data set.
+
+    num_snippets: of the whole data set, dealt out to the cities in turn. size: height and width of the frames.
+    length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
+    snippets changes none of the others. report: called with the number of frames done since it was called last.
+
+    Raises DatasetError where the request makes no sense, or dest holds a data set already.
+    """
+    _check(split, num_cities, num_snippets, size, length, seed)
+    _claim(dest)
+    for number in range(num_snippets):
+        in_city, city = divmod(number, num_cities)
+        _write_snippet(dest, split, city, in_city, size, length, seed, report or (lambda _: None))
+
+
+def city_name(number: int) -> str:
+    """The name of a city that does not exist."""
+    again, index = divmod(number, len(_CITIES))
+    return _CITIES[index] + (str(again + 1) if again else "")
+
+
+def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
+    if not split or split in (".", "..") or "/" in split:
+        raise DatasetError(f"split '{split}' cannot name a folder; give a plain name, such as train or val")
+    if num_cities < 1:
+        raise DatasetError(f"{num_cities} cities asked for; ask for at least one")
+    if num_snippets < num_cities:
+        raise DatasetError(
+            f"{num_snippets} snippets for {num_cities} cities; ask for at least one snippet for each city"
+        )
+    if size[0] < SMALLEST_SIZE[0] or size[1] < SMALLEST_SIZE[1]:
+        height, width = SMALLEST_SIZE
+        raise DatasetError(f"frames of {size[0]}x{size[1]} pixels are too small; ask for {height}x{width} or more")
+    if length <= ANNOTATED_FRAME:
+        raise DatasetError(
+            f"snippets of {length} frames have no frame {ANNOTATED_FRAME}, which is the annotated one; ask for a "
+            f"length of at least {ANNOTATED_FRAME + 1}"
+        )
+    if seed < 0:
+        raise DatasetError(f"seed {seed} is negative; give a whole number from 0 on")
+
+
+def _claim(dest: Path) -> None:
+    """Refuse a folder that holds a data set, or what is left of one; otherwise make it, and say what will be in it."""
+    found = [name for name in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER) if (dest / name).exists()]
+    if found:
+        raise DatasetError(
+            f"{dest}: already holds a data set (found {', '.join(found)}); remove it, or name another folder"
+        )
+    try:
+        (dest / TRUTH_FOLDER).mkdir(parents=True)
+        (dest / TRUTH_FOLDER / "README.txt").write_text(FORMAT, encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
+
+
+def _write_snippet(
+    dest: Path,
+    split: str,
+    city: int,
+    number: int,
+    size: tuple[int, int],
+    length: int,
+    seed: int,
+    report: Callable[[int], None],
+) -> None:
+    identity = (seed, zlib.crc32(split.encode()), city, number)
+    rng = np.random.default_rng(identity)
+    renderer = Renderer(build_scene(rng, length), size)
+    sensor = draw_sensor(rng, length)
+    name = city_name(city)
+    frames, labels, truth = (dest / folder / split / name for folder in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER))
+    for folder in (frames, labels, truth):
+        folder.mkdir(parents=True, exist_ok=True)
+    for frame in range(length):
+        key = f"{name}_{number:06d}_{frame:06d}"
+        rendered = renderer.render(frame)
+        image = sensor.expose(rendered.image, frame, np.random.default_rng((*identity, frame)))
+        write_png(frames / f"{key}_leftImg8bit.png", image[..., ::-1])
+        if frame == ANNOTATED_FRAME:
+            write_png(labels / f"{key}_gtFine_labelIds.png", rendered.labels)
+        _write_truth(truth, key, rendered)
+        report(1)
+
+
+def _write_truth(folder: Path, key: str, rendered: Rendered) -> None:
+    write_png(truth_path(folder, key, "gtFine_labelIds"), rendered.labels)
+    for offset, name in OTHER_FRAMES.items():
+        if offset in rendered.flow_to:
+            write_flow(truth_path(folder, key, f"flow_to_{name}"), rendered.flow_to[offset])
+            occluded = rendered.occluded_in[offset].astype(np.uint8) * 255
+            write_png(truth_path(folder, key, f"occluded_in_{name}"), occluded)
