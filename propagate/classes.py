@@ -39,6 +39,11 @@ class ClassTable:
             raise DatasetError(f"class table '{self.name}': label ids must be distinct and within 0…255: {ids}")
         if self.ignore_id not in ids:
             raise DatasetError(f"class table '{self.name}': ignore_id {self.ignore_id} is none of its ids {ids}")
+        if not all(0 <= c.train_id <= 255 for c in self.classes):
+            found = [c.train_id for c in self.classes]
+            raise DatasetError(
+                f"class table '{self.name}': train ids must be within 0…255, 255 where not trained: {found}"
+            )
         if self.train_id_of[self.ignore_id] != IGNORE_TRAIN_ID:
             raise DatasetError(f"class table '{self.name}': the ignored id {self.ignore_id} must have train_id 255")
         if len({c.name for c in self.classes}) != len(self.classes):
@@ -107,16 +112,16 @@ class ClassTable:
 
 
 def _label_class(data: Mapping[str, Any]) -> LabelClass:
-    red, green, blue = (int(v) for v in _three(data["color"]))
+    red, green, blue = _color(data["color"])
     return LabelClass(
         id=int(data["id"]), name=str(data["name"]), train_id=int(data["train_id"]), color=(red, green, blue)
     )
 
 
-def _three(color: Sequence[int]) -> Sequence[int]:
-    if len(color) != 3:
-        raise ValueError(f"a color has three values, found {color}")
-    return color
+def _color(values: Sequence[int]) -> list[int]:
+    if len(values) != 3 or not all(0 <= int(v) <= 255 for v in values):
+        raise ValueError(f"a color has three values within 0…255, found {values}")
+    return [int(v) for v in values]
 
 
 def builtin_tables() -> list[str]:
@@ -133,13 +138,13 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
     name = str(name_or_path)
     builtin = name in builtin_tables()
     try:
-        text = (_tables() / f"{name}.yaml" if builtin else Path(name)).read_text(encoding="utf-8")
+        text = (_tables() / f"{name}.yaml" if builtin else Path(name)).read_bytes()
     except OSError as error:
         raise DatasetError(
             f"{name}: no such class table ({error.strerror}); give a YAML file or one of {', '.join(builtin_tables())}"
         ) from None
     try:
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise DatasetError(f"{name}: not a YAML file: {' '.join(str(error).split())}") from None
     return ClassTable.from_json(data, where=name)

@@ -34,8 +34,13 @@ class Member:
                 raise ValueError("the archive has changed or is damaged: no member begins here")
             _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
             archive.seek(name_length + extra_length, 1)
-            packed = archive.read(self.packed_size if limit is None else min(limit, self.packed_size))
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit or size + 1) if self.deflated else packed
+            # twice the limit unpacks to at least the limit: deflate never doubles what it packs
+            packed = archive.read(min(self.packed_size, self.packed_size if limit is None else 2 * limit + 64))
+        data = (
+            zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit or size + 1)
+            if self.deflated
+            else packed[:limit]
+        )
         if limit is None and (len(data) != size or zlib.crc32(data) != self.crc):
             raise ValueError("damaged in its archive: the CRC-32 differs; copy or download the archive again")
         return data

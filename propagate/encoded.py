@@ -94,7 +94,7 @@ def png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
             raise InputError(where, f"truncated PNG: {len(data)} bytes without an end (IEND); {AGAIN}")
         length, kind = struct.unpack_from(">I4s", data, position)
         content, end = position + 8, position + 8 + length
-        chunk = f"chunk {kind.decode('latin-1') if kind.isalpha() else kind!r}"
+        chunk = f"chunk {kind.decode() if kind.isalpha() else kind}"
         if len(data) < end + 4:
             raise InputError(where, f"truncated PNG: {len(data)} bytes, {chunk} needs {end + 4}; {AGAIN}")
         if struct.unpack_from(">I", data, end) != (zlib.crc32(view[position + 4 : end]),):

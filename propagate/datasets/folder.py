@@ -16,7 +16,7 @@ from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
 _TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
-_PLACEHOLDERS = {"split": "[^/]+", "sequence": "[^/]+?", "frame": "[0-9]+"}
+_PLACEHOLDERS = {"split": "[^/]+", "sequence": "[^/]+", "frame": "(?<![0-9])[0-9]+(?![0-9])"}
 _HOLDS = ("label_ids", "train_ids")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.")
 
@@ -25,8 +25,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.")
 class Layout:
     """What a layout file says.
 
-    `frames` and `labels` are patterns of paths below the root. ``{split}``, ``{sequence}``, ``{frame}`` (digits) and
-    ``*`` (anything) each stand for a part of one folder's or file's name.
+    `frames` and `labels` are patterns of paths below the root. ``{split}``, ``{sequence}``, ``{frame}`` (a whole
+    run of digits) and ``*`` (anything) each stand for a part of one folder's or file's name, the longest that fits.
     """
 
     frames: str
@@ -38,10 +38,10 @@ class Layout:
 def load_layout(path: Path) -> Layout:
     """A layout from its YAML file. Raises DatasetError: not readable, a field missing, unknown or of no use."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path}: the layout file cannot be read ({error.strerror}); check --layout") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise DatasetError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     known = [f.name for f in fields(Layout)]
     if not isinstance(data, dict):
@@ -191,7 +191,7 @@ def _segment_regex(segment: str, names: Mapping[str, str]) -> re.Pattern[str]:
     for token in _TOKEN.split(segment):
         name = token[1:-1]
         if token == "*":
-            parts.append("[^/]*?")
+            parts.append("[^/]*")
         elif not token.startswith("{"):
             parts.append(re.escape(token))
         elif name in names:

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from propagate.clip import Clip, Frame, Label
@@ -42,7 +43,7 @@ class FrameSequence:
     @cached_property
     def smallest_step(self) -> int | None:
         """The smallest difference of neighbouring numbers; None for a single frame."""
-        steps = (b - a for a, b in zip(self.numbers, self.numbers[1:], strict=False))
+        steps = (b - a for a, b in pairwise(self.numbers))
         return min(steps, default=None)
 
 

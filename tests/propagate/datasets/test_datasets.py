@@ -1,0 +1,24 @@
+"""The registry of layouts, and the options that they share."""
+
+from pathlib import Path
+
+import pytest
+
+from propagate.datasets import DATASETS, DatasetOptions, open_dataset
+from propagate.errors import DatasetError
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "camvid"])
+def test_every_layout_refuses_a_root_that_is_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=rf"^{tmp_path}/gone: no such folder"):
+        open_dataset(name, DatasetOptions(root=tmp_path / "gone"))
+
+
+def test_an_unknown_layout_is_refused_with_those_known() -> None:
+    with pytest.raises(DatasetError, match=f"no data set layout 'kitty'; known are {', '.join(DATASETS)}"):
+        open_dataset("kitty", DatasetOptions(root=Path()))
+
+
+def test_a_gap_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="max_gap is 0, expected 1 or more"):
+        DatasetOptions(root=Path(), max_gap=0)
