@@ -1,5 +1,7 @@
 """The command `propagate`: parse -> configuration -> one library call -> print.
 
+A command imports what it needs when it is called: `info` must not wait for torch.
+
 Exit codes: 0 all is well; 1 work failed, or is finished with failures; 2 the command line makes no sense.
 """
 
@@ -7,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,21 +18,17 @@ from jobs.pool import ENGINES
 from propagate import __version__
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
-from propagate.evaluate import evaluate_store
-from propagate.export import FORMATS, export_store
-from propagate.labels import RESAMPLERS
-from propagate.pipeline import Recipe
+from propagate.export import FORMATS
 from propagate.progress import Progress
-from propagate.run import RunConfig, RunSummary, run
+from propagate.recipe import RESAMPLINGS, Recipe
 from propagate.sample import PAIRINGS
 from propagate.shards.manifest import load_manifest
-from propagate.shards.reader import open_store
 from propagate.shards.schema import IMAGE_FORMS
-from propagate.shards.verify import verify_store
-from propagate.synth.write import write_dataset
-from propagate.truth import truth_directory
 from sdcnet.errors import SdcnetError
 from sdcnet.motion import ESTIMATORS
+
+if TYPE_CHECKING:
+    from propagate.run import RunSummary
 
 PATH = click.Path(path_type=Path)
 
@@ -108,6 +106,8 @@ def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, i
     \b
     propagate synth street --snippets 2 --size 256x512
     """
+    from propagate.synth.write import write_dataset
+
     with Progress("frames", snippets * length) as progress:
         write_dataset(
             dest,
@@ -139,7 +139,7 @@ def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, i
 )
 @click.option(
     "--resample",
-    type=click.Choice(list(RESAMPLERS)),
+    type=click.Choice(RESAMPLINGS),
     default="composed",
     show_default=True,
     help="composed: once, from the annotated frame; recursive: at every step, as the published script does.",
@@ -189,6 +189,8 @@ def run_command(
     \b
     propagate run --root cityscapes --out shards --frames 5 --split train
     """
+    from propagate.run import RunConfig, run
+
     if address is not None and engine != "ray":
         raise click.UsageError("--address names a Ray cluster: use it with --engine ray")
     config = RunConfig(
@@ -226,7 +228,7 @@ def run_command(
         raise SystemExit(1)
 
 
-def _print_summary(summary: RunSummary, out: Path) -> None:
+def _print_summary(summary: "RunSummary", out: Path) -> None:
     if summary.written:
         click.echo(
             f"{summary.written} samples written in {summary.seconds:.1f} s ({summary.samples_per_second:.2f} samples/s)"
@@ -286,6 +288,8 @@ def verify(out: Path, as_json: bool) -> None:
     \b
     propagate verify shards
     """
+    from propagate.shards.verify import verify_store
+
     total = sum(entry.bytes for entry in load_manifest(out).entries())
     with Progress("bytes", total) as progress:
         found = verify_store(out, report=progress.advance)
@@ -320,6 +324,10 @@ def evaluate(
     \b
     propagate evaluate shards --root street --truth street/truth
     """
+    from propagate.evaluate import evaluate_store
+    from propagate.shards.reader import open_store
+    from propagate.truth import truth_directory
+
     store = open_store(out)
     if truth is not None:
         labels_of = truth_directory(truth)
@@ -344,6 +352,9 @@ def export(out: Path, dest: Path, form: str | None, as_json: bool) -> None:
     \b
     propagate export shards tree --format cityscapes
     """
+    from propagate.export import export_store
+    from propagate.shards.reader import open_store
+
     store = open_store(out)
     with Progress("samples", store.manifest.num_samples) as progress:
         summary = export_store(store, dest, form, report=progress.advance)

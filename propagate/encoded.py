@@ -16,7 +16,6 @@ _JPEG_KINDS = {1: "grey", 3: "RGB", 4: "CMYK"}
 _JPEG_END = 0xD9
 _JPEG_SCAN = 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a segment
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
 # Within a scan, 0xFF is data before 0x00 and a restart before 0xD0…0xD7.
 _JPEG_MARKER_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -122,8 +121,6 @@ def _jpeg_segments(data: bytes, where: str) -> Iterator[tuple[int, memoryview]]:
         if marker == _JPEG_END:
             return
         after_scan = marker == _JPEG_SCAN
-        if marker in _JPEG_BARE:
-            continue
         length = int.from_bytes(data[position : position + 2], "big")
         if length < 2 or position + length > len(data):
             raise InputError(where, f"truncated JPEG: {len(data)} bytes end within a segment; {AGAIN}")

@@ -15,34 +15,12 @@ from propagate.displacement import walk
 from propagate.errors import InputError
 from propagate.images import decode_frame, encode_png, read_label
 from propagate.labels import RESAMPLERS
-from propagate.sample import CONFIDENCE_LEVELS, PAIRINGS, Sample, quantize_confidence
+from propagate.recipe import Recipe
+from propagate.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
-from propagate.shards.schema import IMAGE_FORMS
 from propagate.timing import Stopwatch
 from sdcnet.errors import SdcnetError
 from sdcnet.motion import MotionEstimator
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
-
-    pairing: str = "label"
-    resample: str = "composed"
-    min_confidence: float | None = None
-    images: str = "encoded"
-    source: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("pairing", self.pairing, PAIRINGS),
-            ("resample", self.resample, RESAMPLERS),
-            ("images", self.images, IMAGE_FORMS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, found '{value}'")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence must lie within 0 and 1, found {self.min_confidence}")
 
 
 @dataclass(frozen=True)

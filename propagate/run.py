@@ -20,8 +20,8 @@ from jobs.pool import run_units
 from propagate.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.errors import StoreError
-from propagate.pipeline import Recipe
 from propagate.plan import make_plan
+from propagate.recipe import Recipe
 from propagate.shards.manifest import (
     FAILURES,
     MANIFEST,

