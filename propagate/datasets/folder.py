@@ -168,12 +168,8 @@ def _descend(
     tree: Tree, folder: str, segments: list[str], names: Mapping[str, str]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
     segment, *deeper = segments
-    if deeper and not _TOKEN.search(segment):
-        candidates = [segment]
-    else:
-        candidates = tree.folders(folder) if deeper else tree.files(folder)
     regex = _segment_regex(segment, names)
-    for candidate in candidates:
+    for candidate in tree.folders(folder) if deeper else tree.files(folder):
         match = regex.fullmatch(candidate)
         if match is None:
             continue
