@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from propagate.refinement import refine
 from sdcnet.classical import Dis
 from sdcnet.geometry import compose
 from sdcnet.motion import MotionEstimator, Step
@@ -51,7 +52,8 @@ def walk(frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimato
     """The displacements at offsets ±1, ±2, …, each composed with the last: D_k = d_k + D_{k-1}∘(id + d_k).
 
     frames: offset -> [1,3,H,W] uint8 RGB, without holes from 0 in `direction` (+1 or -1). The estimator gives
-    the steps; the reverse steps always come from DIS, so that a network runs once a step. Lazy: one
+    the steps; each D_k is refined on the images before the next is composed with it, where the estimator is
+    refinable. The reverse steps always come from DIS, so that a network runs once a step. Lazy: one
     displacement exists at a time.
     """
     steps = steps_away(frames, direction, estimator.num_history)
@@ -61,5 +63,7 @@ def walk(frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimato
     estimated = zip(steps, estimator.estimate(frames, steps), Dis().estimate(frames, backwards), strict=True)
     for step, step_flow, reverse_step in estimated:
         flow = compose(step_flow, flow)
+        if estimator.refinable:
+            flow = refine(flow, frames[step.target], frames[0])
         reverse = compose(reverse, reverse_step)
         yield Displacement(step.target, step_flow, flow, reverse)

@@ -61,7 +61,7 @@ class _Match:
 
 
 def _neighbours(flow: np.ndarray, reach: int) -> Iterator[np.ndarray]:
-    """The displacements [H,W,2] found `reach` pixels to the right, left, below and above; beyond the border, its own."""
+    """The displacements [H,W,2] `reach` pixels to the right, left, below and above; the border's beyond it."""
     height, width = flow.shape[:2]
     padded = cv2.copyMakeBorder(flow, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     for dx, dy in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):

@@ -1,10 +1,12 @@
 """Motion without learned weights: DIS, TV-L1, and none at all."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
 
 import cv2
 import numpy as np
-import skimage
 import torch
 from skimage.registration import optical_flow_tvl1
 from torch import Tensor
@@ -12,27 +14,52 @@ from torch import Tensor
 from sdcnet.motion import Step
 
 
-def _grey(frame: Tensor) -> np.ndarray:
+def to_pixels(frame: Tensor) -> np.ndarray:
+    """[1,3,H,W] uint8 RGB -> [H,W,3] uint8, contiguous as OpenCV wants it."""
+    return np.ascontiguousarray(frame[0].permute(1, 2, 0).numpy())
+
+
+def to_grey(frame: Tensor) -> np.ndarray:
     """[1,3,H,W] uint8 RGB -> [H,W] uint8 luma."""
-    return cv2.cvtColor(np.ascontiguousarray(frame[0].permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(to_pixels(frame), cv2.COLOR_RGB2GRAY)
 
 
-class Dis:
-    """Dense inverse search on grey frames, down to full resolution.
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread: DIS cuts its work into as many stripes as there are threads, which may show."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def dis_flow(target: np.ndarray, source: np.ndarray, initial: np.ndarray | None = None) -> np.ndarray:
+    """flow_target_to_source [H,W,2] float32 by dense inverse search down to full resolution.
+
+    target, source: [H,W] uint8. initial: a first guess of the flow, or None. The same on any number of threads.
 
     Reference: Kroeger et al., ECCV 2016; OpenCV's implementation, medium preset with finest scale 0.
     """
+    # A new object each time: one that was once given a first guess keeps using what is left of it.
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)
+    guess: Any = None if initial is None else initial.copy()  # written to
+    with _one_thread():
+        return dis.calc(target, source, guess)
+
+
+class Dis:
+    """Dense inverse search on grey frames: see `dis_flow`."""
 
     num_history = 1
+    refinable = True
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
-
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._dis.setFinestScale(0)
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
-            flow = self._dis.calc(_grey(frames[step.target]), _grey(frames[step.source]), None)
+            flow = dis_flow(to_grey(frames[step.target]), to_grey(frames[step.source]))
             yield torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
 
 
@@ -40,12 +67,13 @@ class TvL1:
     """Total variation with an L1 data term: slow, smooth. Reference: Zach et al., DAGM 2007; scikit-image's."""
 
     num_history = 1
-    fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": skimage.__version__}
+    refinable = True
+    fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
             rows, columns = optical_flow_tvl1(
-                _grey(frames[step.target]), _grey(frames[step.source]), dtype=np.float32
+                to_grey(frames[step.target]), to_grey(frames[step.source]), dtype=np.float32
             )
             yield torch.from_numpy(np.stack((columns, rows)))[None]
 
@@ -54,6 +82,7 @@ class NoMotion:
     """Labels stay where they are: the floor of every comparison."""
 
     num_history = 1
+    refinable = False
     fingerprint: Mapping[str, object] = {"motion": "none"}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:

@@ -29,11 +29,13 @@ class Step:
 class MotionEstimator(Protocol):
     """Frames to backward flow.
 
-    `num_history` is how many frames before the target one step reads; `fingerprint` holds whatever decides the
-    numbers that come out (settings, digests of weights, versions), as plain JSON values.
+    `num_history` is how many frames before the target one step reads; `refinable` tells whether composed flows may
+    be corrected on the images, which would undo an estimator that leaves motion out on purpose; `fingerprint` holds
+    whatever decides the numbers that come out (settings, digests of weights, versions), as plain JSON values.
     """
 
     num_history: int
+    refinable: bool
 
     @property
     def fingerprint(self) -> Mapping[str, object]: ...
