@@ -45,12 +45,14 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[M
         yield ray
         return
     with ExitStack() as cleanup:
+        if address is None:
+            directory = cleanup.enter_context(_reaped_directory())
+        cleanup.callback(ray.shutdown)
         with _sigterm_restored():
             if address is None:
-                _start(ray, num_cpus, cleanup)
+                _start(ray, num_cpus, directory)
             else:
                 _join(ray, address)
-        cleanup.callback(ray.shutdown)
         cleanup.enter_context(_sigterm_unwinds())
         yield ray
 
@@ -67,11 +69,8 @@ def import_ray() -> ModuleType:
     return ray
 
 
-def _start(ray: ModuleType, num_cpus: int | None, cleanup: ExitStack) -> None:
-    """A Ray of our own. Its files lie in a directory that no other user can enter, and go with it."""
-    # under Ray's own default, not the system's: the paths of its sockets may have 107 bytes at most
-    directory = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
-    cleanup.enter_context(_reaped(directory))
+def _start(ray: ModuleType, num_cpus: int | None, directory: str) -> None:
+    """Start a Ray of our own, its files in the directory. Raises JobError."""
     try:
         with _loopback_only(), _no_messages(), _environment(LOCAL_SETTINGS):
             ray.init(
@@ -84,12 +83,10 @@ def _start(ray: ModuleType, num_cpus: int | None, cleanup: ExitStack) -> None:
                 _temp_dir=directory,
             )
     except Exception as error:
-        ray.shutdown()
         raise JobError(
             f"Ray did not start on this machine: {_first_line(error)}; `--engine local` works without it"
         ) from error
     if not _is_loopback(node := ray.util.get_node_ip_address()):
-        ray.shutdown()
         raise JobError(
             f"Ray {ray.__version__} listens on {node}, not on loopback alone as it was told; install another "
             "version of Ray, or use `--engine local`"
@@ -97,21 +94,26 @@ def _start(ray: ModuleType, num_cpus: int | None, cleanup: ExitStack) -> None:
 
 
 def _join(ray: ModuleType, address: str) -> None:
-    """Join the cluster at HOST:PORT. Raises JobError; where nobody answers, within `ANSWER_SECONDS`."""
+    """Join the cluster at HOST:PORT.
+
+    Raises JobError: within `ANSWER_SECONDS` where nobody answers, within a minute where what answers is not Ray.
+    """
     host, port = _parse_address(address)
     if not _answers(host, port):
         raise JobError(
             f"{address}: no Ray cluster answers there; start one with `ray start --head` on that machine, "
             "correct the address, or leave it out to work on this machine"
         )
+    from ray._private import ray_constants
+
     with ExitStack() as settings:
         settings.enter_context(_no_messages())
+        settings.enter_context(_attribute(ray_constants, "NUM_REDIS_GET_RETRIES", 1))  # of 40 s each
         if _is_loopback(host) and not _answers(_outward_address(), port):
             settings.enter_context(_loopback_only())
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:
-            ray.shutdown()
             raise JobError(
                 f"{address}: the Ray cluster there cannot be joined: {_first_line(error)}; it must run the "
                 f"versions of this process, Ray {ray.__version__} and Python {platform.python_version()}, and "
@@ -190,11 +192,16 @@ def _attribute(module: ModuleType, name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
-def _reaped(directory: str) -> Iterator[None]:
-    """See `jobs.reaper`; its session of its own keeps it from what ends a whole process group."""
+def _reaped_directory() -> Iterator[str]:
+    """A directory for Ray's files that no other user can enter; at the end it goes, and whoever writes there.
+
+    See `jobs.reaper`; a session of its own keeps that from what ends a whole process group.
+    """
+    # under Ray's own default, not the system's: the paths of its sockets may have 107 bytes at most
+    directory = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
     command = [sys.executable, "-I", "-S", reaper.__file__, directory]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
-        yield  # then the pipe is closed, and the reaper waited for
+        yield directory  # then the pipe is closed, and the reaper waited for
 
 
 @contextmanager
