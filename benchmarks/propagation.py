@@ -21,7 +21,7 @@ from propagate.sample import Sample
 from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.writer import ShardWriter
 
-PROPAGATE = [sys.executable, "-c", "from propagate.cli import main; main()"]
+PROPAGATE = [sys.executable, "-m", "propagate"]
 
 
 def propagate(*args: object) -> str:

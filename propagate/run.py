@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,12 @@ def run(
         manifest = _begin(config.out, fresh, overwrite=overwrite)
         redo = {i for i, entry in manifest.shards.items() if entry.failures} if retry_failed else set()
         redo |= {i for i, entry in manifest.shards.items() if not _is_there(config.out, entry.name, entry.bytes)}
-        pending = [plan for plan in manifest.plan if plan.index not in manifest.shards or plan.index in redo]
+        inputs_now = {clip.key: clip for plan in fresh.plan for clip in plan.clips}
+        pending = [
+            replace(plan, clips=tuple(inputs_now[clip.key] for clip in plan.clips))
+            for plan in manifest.plan
+            if plan.index not in manifest.shards or plan.index in redo
+        ]
         on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
         begin = time.perf_counter()
@@ -267,5 +272,6 @@ def _enter(out: Path, manifest: Manifest, plan: ShardPlan, result: ShardResult) 
     else:
         (out / result.attempt_file).rename(out / plan.name)
     sync_directory(out)
+    manifest.plan = tuple(plan if old.index == plan.index else old for old in manifest.plan)
     manifest.shards[plan.index] = result.entry
     save_manifest(out, manifest)

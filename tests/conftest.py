@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from propagate.cli import main
 from propagate.images import encode_png
 from propagate.sample import Sample
 from propagate.synth.write import write_dataset
@@ -35,10 +37,23 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `propagate` in this process, quickly; what a process of its own would print and return."""
+
+    def call(*args: object) -> subprocess.CompletedProcess[str]:
+        result = CliRunner().invoke(main, [str(arg) for arg in args])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return subprocess.CompletedProcess(args, result.exit_code, result.stdout, result.stderr)
+
+    return call
+
+
+@pytest.fixture
+def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `propagate` as users do, in a process of its own."""
 
     def call(*args: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from propagate.cli import main; main()", *map(str, args)]
+        command = [sys.executable, "-m", "propagate", *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     return call

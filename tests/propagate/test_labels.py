@@ -60,5 +60,5 @@ def test_a_recipe_knows_the_resamplers_and_refuses_others() -> None:
     assert tuple(RESAMPLERS) == RESAMPLINGS
     with pytest.raises(ValueError, match="resample must be one of composed, recursive, found 'twice'"):
         Recipe(resample="twice")
-    with pytest.raises(ValueError, match="min_confidence must lie within 0 and 1, found 1.5"):
+    with pytest.raises(ValueError, match=r"min_confidence must lie within 0 and 1, found 1\.5"):
         Recipe(min_confidence=1.5)

@@ -17,7 +17,7 @@ import pytest
 from propagate.shards.manifest import load_manifest
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-MAIN = [sys.executable, "-c", "from propagate.cli import main; main()"]
+MAIN = [sys.executable, "-m", "propagate"]
 OPTIONS = ["--frames", "4", "--clips-per-shard", "1", "--json"]
 
 
