@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcnet.classical import dis_flow, to_grey, to_pixels
+from sdcnet.classical import dis_correction, to_grey, to_pixels
 
-REACHES = (16, 8, 4)  # pixels, how far away a neighbour's displacement is taken from
+REACHES = (32, 16, 8, 4)  # pixels, how far away a neighbour's displacement is taken from
 NEIGHBOUR_MARGIN = 4.0  # grey levels, summed over channels, by which it must match better
 LARGEST_DIFFERENCE = 80.0  # grey levels, summed over channels: a worse match, or none, is no worse than this
 WINDOW = 5  # pixels, the side of the Gaussian window over which differences are averaged
@@ -30,7 +30,7 @@ def refine(flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) 
     """
     composed = np.ascontiguousarray(flow_target_to_annotated[0].permute(1, 2, 0).numpy())
     match = _Match(to_pixels(target), to_pixels(annotated))
-    chosen = dis_flow(to_grey(target), to_grey(annotated), composed)
+    chosen = dis_correction(to_grey(target), to_grey(annotated), composed)
     lowest = match.cost(chosen)
     _choose(chosen, lowest, composed, match.cost(composed))
     lowest -= NEIGHBOUR_MARGIN

@@ -11,7 +11,11 @@ import torch
 from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
+from sdcnet.errors import MotionError
 from sdcnet.motion import Step
+
+SMALLEST_SIDE = 12  # pixels; DIS has no patches to match on less
+_NO_GUESS: Any = None  # OpenCV takes it, its type stubs do not
 
 
 def to_pixels(frame: Tensor) -> np.ndarray:
@@ -35,19 +39,35 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def dis_flow(target: np.ndarray, source: np.ndarray, initial: np.ndarray | None = None) -> np.ndarray:
-    """flow_target_to_source [H,W,2] float32 by dense inverse search down to full resolution.
+def dis_flow(target: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """flow_target_to_source [H,W,2] float32 by dense inverse search; target, source: [H,W] uint8.
 
-    target, source: [H,W] uint8. initial: a first guess of the flow, or None. The same on any number of threads.
+    The same on any number of threads. Raises MotionError on frames that are too small.
 
-    Reference: Kroeger et al., ECCV 2016; OpenCV's implementation, medium preset with finest scale 0.
+    Reference: Kroeger et al., ECCV 2016; OpenCV's implementation, medium preset, down to full resolution.
     """
-    # A new object each time: one that was once given a first guess keeps using what is left of it.
+    dis = _full_resolution_dis(target.shape)
+    with _one_thread():
+        return dis.calc(target, source, _NO_GUESS)
+
+
+def dis_correction(target: np.ndarray, source: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """As `dis_flow`, near a guess [H,W,2] float32: three scales only, and no variational smoothing."""
+    dis = _full_resolution_dis(target.shape)
+    dis.setCoarsestScale(2)
+    dis.setVariationalRefinementIterations(0)
+    with _one_thread():
+        return dis.calc(target, source, guess.copy())  # it writes into the guess
+
+
+def _full_resolution_dis(size: tuple[int, ...]) -> cv2.DISOpticalFlow:
+    """A new object for every flow: one that was ever given a guess lets its remains into the next flow."""
+    height, width = size
+    if min(height, width) < SMALLEST_SIDE:
+        raise MotionError(f"frames of {height}x{width} are too small for DIS; each side needs {SMALLEST_SIDE} pixels")
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
-    guess: Any = None if initial is None else initial.copy()  # written to
-    with _one_thread():
-        return dis.calc(target, source, guess)
+    return dis
 
 
 class Dis:
