@@ -153,7 +153,6 @@ def run(
                 classes=manifest.classes,
                 motion=config.motion,
                 recipe=config.recipe,
-                num_threads=1 if config.engine == "ray" else None,
             ),
             engine=config.engine,
             num_workers=config.num_workers,

@@ -46,18 +46,17 @@ LEFTOVERS = (".shard-*.part", "*.new")
 
 @dataclass
 class ShardWorker:
-    """Owns one motion estimator, and makes one shard at a time."""
+    """Owns one motion estimator, and makes one shard at a time, on one thread of its process."""
 
     store: Path
     classes: ClassTable
     motion: str
     recipe: Recipe
-    num_threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.num_threads is not None:
-            torch.set_num_threads(self.num_threads)
-            cv2.setNumThreads(self.num_threads)
+        # A worker per core scales; threads within one gain a sixth, and lose far more where the cores are busy.
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
         self._estimator = open_estimator(self.motion)
 
     def __call__(self, unit: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
