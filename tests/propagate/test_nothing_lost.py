@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from propagate.shards.manifest import load_manifest
 
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
 MAIN = [sys.executable, "-m", "propagate"]
 OPTIONS = ["--frames", "4", "--clips-per-shard", "1", "--json"]
 
@@ -43,18 +44,19 @@ def damaged(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
+def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path: Path, shell: Shell) -> None:
     out = tmp_path / "out"
     moments = random.Random(7)
     killed_while_writing = 0
     for _ in range(5):
         process = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
-        shard_begun(out, timeout=30)
-        time.sleep(moments.uniform(0, 0.6))
+        shard_begun(out, process)
+        time.sleep(moments.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
-        killed_while_writing += process.wait() == -signal.SIGKILL
-    assert killed_while_writing >= 3
-    assert cli("verify", out).returncode == 0
+        process.wait()
+        killed_while_writing += bool(list(out.glob(".shard-*.part")))
+    assert killed_while_writing >= 2
+    assert shell("verify", out).returncode == 0
     final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
     assert json.loads(final.stdout)["samples"] == 27
     assert contents(out) == contents(whole)
@@ -64,7 +66,7 @@ def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path
 def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(command(street, out, "--workers", "2"), stdout=subprocess.DEVNULL)
-    shard_begun(out, timeout=60)
+    shard_begun(out, process)
     process.kill()
     process.wait()
     final = subprocess.run(command(street, out, "--workers", "2"), capture_output=True, check=True)
@@ -75,7 +77,7 @@ def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Pat
 def test_a_worker_killed(street: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(command(street, out, "--workers", "2"), stdout=subprocess.PIPE, text=True)
-    shard_begun(out, timeout=60)
+    shard_begun(out, process)
     workers = [p for p in psutil.Process(process.pid).children(recursive=True) if writes_shard(p, out)]
     assert workers
     workers[0].kill()
@@ -92,18 +94,19 @@ def writes_shard(process: psutil.Process, out: Path) -> bool:
         return False
 
 
-def shard_begun(out: Path, timeout: float) -> None:
-    """Wait until a shard is being written, or all are."""
-    deadline = time.monotonic() + timeout
-    while not (list(out.glob(".shard-*.part")) or (len(list(out.glob("shard-*.h5"))) == 3)):
-        assert time.monotonic() < deadline, f"no shard begun within {timeout} s"
-        time.sleep(0.02)
+def shard_begun(out: Path, process: subprocess.Popen[Any]) -> None:
+    """Wait until this process writes a shard, or has ended."""
+    before = set(out.glob(".shard-*.part"))
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not set(out.glob(".shard-*.part")) - before:
+        assert time.monotonic() < deadline, "no shard begun within a minute"
+        time.sleep(0.01)
 
 
 def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
-    shard_begun(out, timeout=30)
+    shard_begun(out, first)
     second = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, text=True, check=False)
     assert first.poll() is None
     assert second.returncode == 1
@@ -132,40 +135,40 @@ def test_a_full_disk(street: Path, whole: Path, tmp_path: Path) -> None:
     assert contents(out) == contents(whole)
 
 
-def test_a_flipped_bit_anywhere_in_a_shard(damaged: Path, cli: Cli) -> None:
+def test_a_flipped_bit_anywhere_in_a_shard(damaged: Path, shell: Shell) -> None:
     shard = damaged / "shard-00001.h5"
     position = random.Random(3).randrange(shard.stat().st_size)
     flip(shard, position)
-    process = cli("verify", damaged)
+    process = shell("verify", damaged)
     assert process.returncode == 1
     assert f"{shard}: damaged, its SHA-256 is not the manifest's: delete it and run" in process.stderr
     assert "shard-00000" not in process.stderr
 
 
-def test_a_flipped_bit_in_the_manifest(damaged: Path, cli: Cli, street: Path) -> None:
+def test_a_flipped_bit_in_the_manifest(damaged: Path, shell: Shell, street: Path) -> None:
     manifest = damaged / "manifest.json"
     flip(manifest, manifest.stat().st_size // 2)
     runs = subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, text=True, check=False)
-    for process in (cli("verify", damaged), cli("info", damaged), runs):
+    for process in (shell("verify", damaged), shell("info", damaged), runs):
         assert process.returncode == 1
         assert "manifest.json: damaged" in process.stderr
         assert "--overwrite" in process.stderr
 
 
-def test_a_truncated_shard_and_a_deleted_one(damaged: Path, whole: Path, cli: Cli, street: Path) -> None:
+def test_a_truncated_shard_and_a_deleted_one(damaged: Path, whole: Path, shell: Shell, street: Path) -> None:
     truncated, deleted = damaged / "shard-00000.h5", damaged / "shard-00002.h5"
     size = truncated.stat().st_size
     with truncated.open("r+b") as file:
         file.truncate(size - 1)
     deleted.unlink()
-    process = cli("verify", damaged, "--json")
+    process = shell("verify", damaged, "--json")
     assert process.returncode == 1
     first, second = json.loads(process.stdout)["faults"]
     assert f"{truncated}: has {size - 1} bytes, the manifest says {size}: delete it and run" in first
     assert f"{deleted}: cannot be read (No such file or directory): run `propagate run` again" in second
     subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, check=True)
     assert contents(damaged) == contents(whole)
-    assert cli("verify", damaged).returncode == 0
+    assert shell("verify", damaged).returncode == 0
 
 
 def flip(path: Path, position: int) -> None:
