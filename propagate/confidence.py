@@ -7,7 +7,7 @@ from torch import Tensor
 
 from propagate.displacement import Displacement
 from sdcnet.classical import to_grey
-from sdcnet.geometry import inside, round_trip, warp_frames
+from sdcnet.geometry import inside, length, round_trip, warp_frames
 
 # The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + trip)^TRIP_POWER, rounded
 # from a logistic regression on synthetic streets and on Cityscapes frames that another network had labelled.
@@ -30,7 +30,7 @@ def confidence(displacement: Displacement, target_frame: Tensor, annotated_frame
     displacement; here it is a soft score of the distance, not of its square.
     """
     flow = displacement.flow
-    tolerance = 1 + TRIP_TOLERANCE * torch.linalg.vector_norm(flow, dim=1, keepdim=True)
+    tolerance = 1 + TRIP_TOLERANCE * length(flow)
     trip = round_trip(flow, displacement.reverse) / tolerance
     photometric = photometric_difference(target_frame, annotated_frame, flow) / PHOTOMETRIC_LEVELS
     odds = ODDS * (1 + photometric) ** PHOTOMETRIC_POWER * (1 + trip) ** TRIP_POWER

@@ -82,6 +82,12 @@ def compose(flow_a_to_b: Tensor, flow_b_to_c: Tensor) -> Tensor:
     return flow_a_to_b + warp_frames(flow_b_to_c, flow_a_to_b)
 
 
+def length(flow: Tensor) -> Tensor:
+    """How far each pixel of a flow [B,2,H,W] moves: [B,1,H,W] pixels."""
+    dx, dy = flow.unsqueeze(2).unbind(1)
+    return torch.hypot(dx, dy)  # many times faster than a norm over the channels
+
+
 def inside(flow: Tensor) -> Tensor:
     """Which pixels of a flow [B,2,H,W] point into the frame: bool [B,1,H,W]. The frame ends half a pixel past
     the outermost pixel centres, where nearest resampling leaves it too."""
@@ -95,4 +101,4 @@ def round_trip(flow_a_to_b: Tensor, flow_b_to_a: Tensor) -> Tensor:
 
     Reference: the forward-backward check of Sundaram et al., ECCV 2010.
     """
-    return torch.linalg.vector_norm(compose(flow_a_to_b, flow_b_to_a), dim=1, keepdim=True)
+    return length(compose(flow_a_to_b, flow_b_to_a))
