@@ -1,0 +1,102 @@
+"""Motion without learned weights: known shifts are found, and settings of the process change nothing."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sdcnet.classical import Dis, NoMotion, TvL1, dis_correction, dis_flow, to_grey
+from sdcnet.errors import MotionError
+from sdcnet.motion import MotionEstimator, Step, open_estimator
+
+SHIFT = (4, -2)  # dx, dy of flow_target_to_source
+INNER = (..., slice(16, -16), slice(16, -16))
+
+
+def textured(height: int, width: int) -> np.ndarray:
+    """[H,W,3] uint8 with structure at several scales."""
+    noise = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
+    layers = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 4, 8))
+    return cv2.normalize(layers, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[int, Tensor]:
+    """Frame 1 shows what frame 0 shows SHIFT away."""
+    canvas = torch.from_numpy(textured(120, 150)).permute(2, 0, 1)[None]
+    dx, dy = SHIFT
+    source = canvas[:, :, 10:106, 10:138]
+    target = canvas[:, :, 10 + dy : 106 + dy, 10 + dx : 138 + dx]
+    return {0: source.contiguous(), 1: target.contiguous()}
+
+
+@pytest.fixture
+def opencv_threads() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize(("estimator", "tolerance"), [(Dis(), 0.1), (TvL1(), 0.5)])
+def test_a_known_shift_is_found(frames: dict[int, Tensor], estimator: MotionEstimator, tolerance: float) -> None:
+    (flow,) = estimator.estimate(frames, [Step((0,), 1)])
+    assert flow.shape == (1, 2, 96, 128)
+    assert flow.dtype == torch.float32
+    error = (flow - torch.tensor(SHIFT).view(1, 2, 1, 1))[INNER].abs()
+    assert error.mean() < tolerance
+
+
+def test_no_motion_is_none(frames: dict[int, Tensor]) -> None:
+    (flow,) = NoMotion().estimate(frames, [Step((0,), 1)])
+    assert torch.equal(flow, torch.zeros(1, 2, 96, 128))
+
+
+def test_a_correction_stays_near_a_guess_and_leaves_it_alone(frames: dict[int, Tensor]) -> None:
+    target, source = to_grey(frames[1]), to_grey(frames[0])
+    guess = np.broadcast_to(np.float32(SHIFT) + np.float32([0.7, -0.6]), (96, 128, 2)).copy()
+    before = guess.copy()
+    flow = dis_correction(target, source, guess)
+    assert np.array_equal(guess, before)
+    assert np.abs(flow - SHIFT)[16:-16, 16:-16].mean() < 0.1
+
+
+def test_a_flow_does_not_depend_on_the_flows_before_it(frames: dict[int, Tensor]) -> None:
+    target, source = to_grey(frames[1]), to_grey(frames[0])
+    alone = dis_flow(target, source)
+    dis_correction(source, target, np.full((96, 128, 2), 9, np.float32))
+    assert np.array_equal(dis_flow(target, source), alone)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.usefixtures("opencv_threads")
+def test_threads_change_nothing_and_are_given_back(frames: dict[int, Tensor], threads: int) -> None:
+    target, source = to_grey(frames[1]), to_grey(frames[0])
+    expected = dis_flow(target, source)
+    cv2.setNumThreads(threads)
+    assert np.array_equal(dis_flow(target, source), expected)
+    assert cv2.getNumThreads() == threads
+
+
+def test_frames_too_small_for_dis_are_refused() -> None:
+    tiny = {i: torch.zeros(1, 3, 11, 64, dtype=torch.uint8) for i in (0, 1)}
+    with pytest.raises(MotionError, match="frames of 11x64 are too small for DIS; each side needs 12 pixels"):
+        list(Dis().estimate(tiny, [Step((0,), 1)]))
+
+
+def test_the_smallest_frames_that_dis_takes() -> None:
+    small = {i: torch.zeros(1, 3, 12, 12, dtype=torch.uint8) for i in (0, 1)}
+    (flow,) = Dis().estimate(small, [Step((0,), 1)])
+    assert flow.shape == (1, 2, 12, 12)
+
+
+@pytest.mark.parametrize("name", ["dis", "tvl1", "none"])
+def test_every_name_opens_its_estimator(name: str) -> None:
+    assert open_estimator(name).fingerprint["motion"] == name
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(MotionError, match="no motion estimator 'raft'; known are dis, tvl1, none"):
+        open_estimator("raft")

@@ -1,0 +1,132 @@
+"""The algebra of flows: what must hold for any image and flow, and stored numbers of the reference semantics."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sdcnet import geometry
+from sdcnet.geometry import compose, inside, length, round_trip, sample_bilinear, warp_frames, warp_labels
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "resampling.npz"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Tensor]:
+    with np.load(GOLDEN) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def random_image(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
+    return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def constant_flow(dx: float, dy: float, height: int, width: int) -> Tensor:
+    return torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, height, width).contiguous()
+
+
+def test_bilinear_matches_the_stored_numbers(golden: dict[str, Tensor]) -> None:
+    warped = warp_frames(golden["img"], golden["flow"])
+    torch.testing.assert_close(warped, golden["bilinear"], atol=1e-6, rtol=0)  # float32 rounding of [0,1] values
+
+
+@pytest.mark.parametrize(("source", "expected"), [("img", "nearest"), ("label", "label_nearest")])
+def test_nearest_is_exactly_the_stored_numbers(golden: dict[str, Tensor], source: str, expected: str) -> None:
+    assert torch.equal(warp_labels(golden[source], golden["flow"]), golden[expected])
+
+
+def test_gradients_match_the_stored_numbers(golden: dict[str, Tensor]) -> None:
+    image, flow = golden["img"].clone().requires_grad_(), golden["flow"].clone().requires_grad_()
+    warp_frames(image, flow).backward(golden["gout"])
+    torch.testing.assert_close(image.grad, golden["gimg"], atol=2e-5, rtol=0)  # sums of up to dozens of pixels
+    points = geometry.endpoints(golden["flow"])
+    between = (points != points.floor()).all(dim=1, keepdim=True).expand_as(points)
+    # at whole coordinates the derivative has two sides, and references differ in the one they take
+    torch.testing.assert_close(flow.grad[between], golden["gflow"][between], atol=1e-5, rtol=0)
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 9))
+def test_zero_flow_is_the_identity(height: int, width: int) -> None:
+    image, still = random_image(2, height, width), torch.zeros(1, 2, height, width)
+    assert torch.equal(warp_frames(image, still), image)
+    assert torch.equal(warp_labels(image, still), image)
+    assert torch.equal(compose(still, still), still)
+    assert inside(still).all()
+
+
+@given(dx=st.integers(-12, 12), dy=st.integers(-12, 12))
+def test_an_integer_shift_is_exact_and_repeats_the_border(dx: int, dy: int) -> None:
+    image = random_image(1, 7, 9)
+    rows = torch.arange(7).add(dy).clamp(0, 6)
+    columns = torch.arange(9).add(dx).clamp(0, 8)
+    expected = image[:, :, rows][:, :, :, columns]
+    flow = constant_flow(dx, dy, 7, 9)
+    assert torch.equal(warp_frames(image, flow), expected)
+    assert torch.equal(warp_labels(image, flow), expected)
+
+
+def test_halves_round_up() -> None:
+    row = torch.arange(6, dtype=torch.uint8).view(1, 1, 1, 6)
+    assert warp_labels(row, constant_flow(0.5, 0, 1, 6)).flatten().tolist() == [1, 2, 3, 4, 5, 5]
+    assert warp_labels(row, constant_flow(-0.5, 0, 1, 6)).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_just_below_a_half_rounds_down() -> None:
+    """0.49999997 + 0.5 is 1 in float32: rounding must not be done that way."""
+    pair = torch.tensor([3, 8], dtype=torch.uint8).view(1, 1, 1, 2)
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    assert warp_labels(pair, constant_flow(below, 0, 1, 2))[0, 0, 0, 0] == 3
+
+
+@pytest.mark.parametrize("far", [1e4, 1e20, -1e20])
+def test_far_outside_there_is_the_border(far: float) -> None:
+    image = random_image(1, 5, 5)
+    corner = image[..., -1, -1] if far > 0 else image[..., 0, 0]
+    flow = constant_flow(far, far, 5, 5)
+    assert (warp_labels(image, flow) == corner).all()
+    assert (warp_frames(image, flow) == corner).all()
+    assert not inside(flow).any()
+
+
+@given(st.tuples(*[st.integers(-3, 3)] * 4))
+def test_composing_equals_stepping(shifts: tuple[int, int, int, int]) -> None:
+    first, second = constant_flow(*shifts[:2], 16, 16), constant_flow(*shifts[2:], 16, 16)
+    image = random_image(1, 16, 16)
+    stepped = warp_frames(warp_frames(image, second), first)
+    straight = warp_frames(image, compose(first, second))
+    assert torch.equal(stepped[..., 6:10, 6:10], straight[..., 6:10, 6:10])  # where no border was met
+
+
+def test_composing_follows_the_second_flow_from_where_the_first_ends() -> None:
+    second = torch.zeros(1, 2, 4, 8)
+    second[:, 1, :, 4:] = 1  # only the right half moves
+    there = compose(constant_flow(4, 0, 4, 8), second)
+    assert torch.equal(there[:, 1, :, :4], torch.ones(1, 4, 4))
+
+
+def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, points = random_image(3, 40, 30), random_image(2, 50, 20, seed=1) * 50 - 5
+    whole = sample_bilinear(image, points)
+    monkeypatch.setattr(geometry, "BAND_ROWS", 7)
+    assert torch.equal(sample_bilinear(image, points), whole)
+
+
+def test_the_frame_ends_half_a_pixel_past_its_outermost_centres() -> None:
+    assert inside(constant_flow(-0.5, 0, 1, 3)).flatten().tolist() == [True, True, True]
+    assert inside(constant_flow(-0.51, 0, 1, 3)).flatten().tolist() == [False, True, True]
+    assert inside(constant_flow(0.5, 0, 1, 3)).flatten().tolist() == [True, True, False]
+    assert inside(constant_flow(0, 0.5, 3, 1)).flatten().tolist() == [True, True, False]
+
+
+def test_a_round_trip_ends_where_it_began_or_says_how_far_from_there() -> None:
+    there = constant_flow(2, 1, 6, 6)
+    assert round_trip(there, -there).max() == 0
+    assert torch.allclose(round_trip(there, constant_flow(1, 3, 6, 6)), torch.tensor(5.0))
+
+
+def test_length_is_euclidean() -> None:
+    assert (length(constant_flow(3, -4, 2, 2)) == 5).all()
