@@ -19,7 +19,7 @@ import propagate
 from jobs.pool import run_units
 from propagate.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
-from propagate.errors import StoreError
+from propagate.errors import DatasetError, StoreError
 from propagate.plan import make_plan
 from propagate.recipe import Recipe
 from propagate.shards.manifest import (
@@ -116,6 +116,11 @@ def run(
     """
     dataset = open_dataset(config.dataset, config.options)
     clips = dataset.clips(config.frames)[: config.limit]
+    if config.frames and not any(len(clip.frames) > 1 or clip.missing for clip in clips):
+        raise DatasetError(
+            f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add the "
+            "frames between them (Cityscapes: leftImg8bit_sequence), or take the annotated frames alone with --frames 0"
+        )
     fresh = Manifest(
         dataset=config.dataset,
         split=config.options.split,

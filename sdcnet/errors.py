@@ -1,7 +1,7 @@
 """What can go wrong while motion is estimated.
 
-    SdcnetError
-    └── MotionError     an estimator that does not exist, or cannot work on these frames
+SdcnetError
+└── MotionError     an estimator that does not exist, or cannot work on these frames
 """
 
 

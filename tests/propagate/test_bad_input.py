@@ -199,3 +199,14 @@ def test_roots_and_splits_that_are_not_there(cli: Cli, root: Root, tmp_path: Pat
         assert sentence in process.stderr
         assert len(process.stderr.splitlines()) == 1
         assert not (tmp_path / "store").exists()
+
+
+def test_annotated_frames_alone_are_no_video(cli: Cli, root: Root) -> None:
+    for path in root.path.glob("leftImg8bit_sequence/train/*/*"):
+        if "_000019_" not in path.name:
+            path.unlink()
+    args = ("run", "--root", root.path, "--out", root.path.parent / "out", "--engine", "local")
+    process = cli(*args)
+    assert process.returncode == 1
+    assert "none of its 3 annotated frames has a neighbour to propagate to" in process.stderr
+    assert cli(*args, "--frames", 0).returncode == 0
