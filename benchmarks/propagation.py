@@ -121,7 +121,7 @@ def main() -> None:
         folder = arguments.keep or Path(temporary)
         root = folder / "street"
         if not root.exists():
-            propagate("synth", root, "--snippets", arguments.snippets, "--size", arguments.size)
+            propagate("synth", root, "--snippets", arguments.snippets, "--size", arguments.size, "--length", 25)
 
         with WorkerMemory() as memory:
             one = run(root, folder / "one", "--workers", 1)

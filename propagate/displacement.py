@@ -60,10 +60,12 @@ def walk(frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimato
     backwards = [Step((step.target,), step.source) for step in steps]
     height, width = frames[0].shape[-2:]
     flow = reverse = torch.zeros(1, 2, height, width)
-    estimated = zip(steps, estimator.estimate(frames, steps), Dis().estimate(frames, backwards), strict=True)
-    for step, step_flow, reverse_step in estimated:
+    step_flows, reverse_steps = estimator.estimate(frames, steps), Dis().estimate(frames, backwards)
+    for step in steps:
+        reverse = compose(reverse, next(reverse_steps))
+        step_flow = next(step_flows)
         flow = compose(step_flow, flow)
         if estimator.refinable:
             flow = refine(flow, frames[step.target], frames[0])
-        reverse = compose(reverse, reverse_step)
         yield Displacement(step.target, step_flow, flow, reverse)
+        del step_flow  # before the next is estimated: at full size each flow is 16 MiB

@@ -110,6 +110,7 @@ def propagate_clip(
                 picture = pictures[offset] if predicted is None else _Picture(predicted)
                 image = picture.stored(recipe.images)
             yield sample(key=clip.frames[offset].key, offset=offset, image=image, label=label_map, confidence=sure)
+            del displacement  # before the next is estimated: it holds three flows
 
 
 def _decode(clip: Clip, offset: int) -> _Picture:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
-from sdcnet.classical import dis_correction, to_grey, to_pixels
+from sdcnet.classical import dis_correction, to_flow, to_grey, to_pixels
 
 REACHES = (32, 16, 8, 4)  # pixels, how far away a neighbour's displacement is taken from
 NEIGHBOUR_MARGIN = 4.0  # grey levels, summed over channels, by which it must match better
@@ -37,7 +36,7 @@ def refine(flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) 
     for reach in REACHES:
         for candidate in _neighbours(chosen, reach):
             _choose(chosen, lowest, candidate, match.cost(candidate))
-    return torch.from_numpy(chosen).permute(2, 0, 1)[None].contiguous()
+    return to_flow(chosen)
 
 
 class _Match:

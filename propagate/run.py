@@ -118,8 +118,8 @@ def run(
     clips = dataset.clips(config.frames)[: config.limit]
     if config.frames and not any(len(clip.frames) > 1 or clip.missing for clip in clips):
         raise DatasetError(
-            f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add the "
-            "frames between them (Cityscapes: leftImg8bit_sequence), or take the annotated frames alone with --frames 0"
+            f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
+            "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
         )
     fresh = Manifest(
         dataset=config.dataset,

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
 from sdcnet.errors import MotionError
@@ -26,6 +25,11 @@ def to_pixels(frame: Tensor) -> np.ndarray:
 def to_grey(frame: Tensor) -> np.ndarray:
     """[1,3,H,W] uint8 RGB -> [H,W] uint8 luma."""
     return cv2.cvtColor(to_pixels(frame), cv2.COLOR_RGB2GRAY)
+
+
+def to_flow(pixels: np.ndarray) -> Tensor:
+    """[H,W,2] float32, OpenCV's order -> flow [1,2,H,W]."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
 @contextmanager
@@ -79,8 +83,7 @@ class Dis:
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
-            flow = dis_flow(to_grey(frames[step.target]), to_grey(frames[step.source]))
-            yield torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
+            yield to_flow(dis_flow(to_grey(frames[step.target]), to_grey(frames[step.source])))
 
 
 class TvL1:
@@ -91,6 +94,8 @@ class TvL1:
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+        from skimage.registration import optical_flow_tvl1  # with SciPy it is large, and DIS needs neither
+
         for step in steps:
             rows, columns = optical_flow_tvl1(
                 to_grey(frames[step.target]), to_grey(frames[step.source]), dtype=np.float32
