@@ -150,8 +150,9 @@ class Report:
             _align(heads, rows),
             _align(("class", "IoU"), ious),
             _align(("confidence", "pixels", "right"), bins),
-            f"{self.scored} samples scored, {self.without_truth} without truth, {len(self.failures)} failed",
             *(f"failed: {f.path}: {f.reason}" for f in self.failures),
+            f"mIoU {_percent(self.miou)} %, the mean over |offset|: {self.scored} samples scored, "
+            f"{self.without_truth} without truth, {len(self.failures)} failed",
         ]
         return "\n\n".join(parts)
 
