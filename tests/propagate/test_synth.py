@@ -21,6 +21,7 @@ from propagate.synth.write import city_name
 from sdcnet.geometry import inside, round_trip, warp_frames, warp_labels
 
 CITY = "synthburg"
+LENGTH = 25  # of the snippets of `street`
 NEIGHBOURS = ((1, "next"), (-1, "previous"))
 
 
@@ -54,11 +55,11 @@ def test_every_file_of_the_layout_is_there_and_no_other(street: Path) -> None:
     expected = {Path("truth/README.txt")}
     for snippet in range(3):
         expected.add(Path(f"gtFine/train/{CITY}/{key(snippet, 19)}_gtFine_labelIds.png"))
-        for frame in range(30):
+        for frame in range(LENGTH):
             name = key(snippet, frame)
             expected.add(Path(f"leftImg8bit_sequence/train/{CITY}/{name}_leftImg8bit.png"))
             endings = ["gtFine_labelIds"]
-            if frame < 29:
+            if frame < LENGTH - 1:
                 endings += ["flow_to_next", "occluded_in_next"]
             if frame > 0:
                 endings += ["flow_to_previous", "occluded_in_previous"]
@@ -89,10 +90,10 @@ def test_snippets_are_dealt_out_to_cities(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_snippet_does_not_depend_on_how_many_are_made(street: Path, tmp_path: Path) -> None:
     done: list[int] = []
-    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=30, seed=5, report=done.append)
-    assert sum(done) == 30
+    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=LENGTH, seed=5, report=done.append)
+    assert sum(done) == LENGTH
     written = list(tmp_path.rglob("*.png"))
-    assert len(written) == 30 + 1 + 30 + 4 * 29
+    assert len(written) == LENGTH + 1 + LENGTH + 4 * (LENGTH - 1)
     for path in written:
         assert path.read_bytes() == (street / path.relative_to(tmp_path)).read_bytes(), path
 
@@ -124,7 +125,7 @@ def test_scenes_are_rich_and_move_as_driving_does(street: Path) -> None:
 def test_brightness_drifts_and_noise_is_fresh(street: Path) -> None:
     folder = street / "leftImg8bit_sequence" / "train" / CITY
     bonnet = read(truth_path(truth_folder(street), key(0, 19), "gtFine_labelIds")) == 1
-    frames = np.stack([read(folder / f"{key(0, n)}_leftImg8bit.png")[bonnet] for n in range(30)]).astype(float)
+    frames = np.stack([read(folder / f"{key(0, n)}_leftImg8bit.png")[bonnet] for n in range(LENGTH)]).astype(float)
     means = frames.mean((1, 2))
     assert means.max() / means.min() > 1.04
     assert (np.diff(frames, axis=0) - np.diff(means)[:, None, None]).std() > 0.5
