@@ -1,6 +1,6 @@
 """The README's picture: frames of a store, their propagated labels and their confidence, by offset.
 
-    python benchmarks/picture.py STORE docs/propagation.jpg
+python benchmarks/picture.py STORE docs/propagation.jpg
 """
 
 import sys

@@ -88,16 +88,13 @@ def propagate_clip(
     for direction in (1, -1):
         resampler = RESAMPLERS[recipe.resample](source.pixels, torch.from_numpy(label)[None, None])
         displacements = walk(frames, direction, estimator)
-        while True:
+        for offset in (offset for offset in frames if offset * direction > 0):
             with watch("motion"):
                 try:
-                    displacement = next(displacements, None)
+                    displacement = next(displacements)
                 except SdcnetError as error:
-                    fail(direction, f"{clip.frames[0].image}: {error}")
+                    fail(offset, f"{clip.frames[offset].image}: {error}")
                     break
-            if displacement is None:
-                break
-            offset = displacement.offset
             with watch("warp"):
                 label_map = resampler.label(displacement)[0, 0].numpy()
                 predicted = resampler.frame(displacement) if recipe.pairing == "joint" else None

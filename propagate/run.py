@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 
 import propagate
 from jobs.pool import run_units
-from propagate.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.errors import DatasetError, StoreError
 from propagate.plan import make_plan
@@ -131,27 +130,12 @@ def run(
     )
     with _locked(config.out):
         manifest = _begin(config.out, fresh, overwrite=overwrite)
-        redo = {i for i, entry in manifest.shards.items() if entry.failures} if retry_failed else set()
-        redo |= {i for i, entry in manifest.shards.items() if not _is_there(config.out, entry.name, entry.bytes)}
-        inputs_now = {clip.key: clip for plan in fresh.plan for clip in plan.clips}
-        pending = [
-            replace(plan, clips=tuple(inputs_now[clip.key] for clip in plan.clips))
-            for plan in manifest.plan
-            if plan.index not in manifest.shards or plan.index in redo
-        ]
+        pending = _pending(config.out, manifest, fresh, retry_failed=retry_failed)
         on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
-        begin = time.perf_counter()
-
-        def restart_clock() -> None:
-            nonlocal begin
-            begin = time.perf_counter()
-
-        tasks = [ShardTask(plan=plan, clips=_clips_of(plan, by_key)) for plan in pending]
-        stages: Counter[str] = Counter()
-        written, lost = 0, []
+        clock = _Clock()
         outcomes = run_units(
-            tasks,
+            [ShardTask(plan=plan, clips=tuple(by_key[clip.key] for clip in plan.clips)) for plan in pending],
             partial(
                 ShardWorker,
                 store=config.out.resolve(),
@@ -163,8 +147,10 @@ def run(
             num_workers=config.num_workers,
             address=config.address,
             on_progress=on_progress,
-            on_started=restart_clock,
+            on_started=clock.start,
         )
+        stages: Counter[str] = Counter()
+        written, lost = 0, []
         with closing(outcomes):
             for outcome in outcomes:
                 if outcome.record is None:
@@ -173,6 +159,7 @@ def run(
                     _enter(config.out, manifest, pending[outcome.index], outcome.record)
                     written += outcome.record.entry.samples
                     stages.update(outcome.record.stages)
+                clock.lap()
         return RunSummary(
             clips=manifest.num_clips,
             samples=manifest.num_samples,
@@ -180,9 +167,22 @@ def run(
             written=written,
             failures=tuple(manifest.failures),
             lost=tuple(lost),
-            seconds=time.perf_counter() - begin if tasks else 0.0,
+            seconds=clock.seconds,
             stages=dict(stages),
         )
+
+
+class _Clock:
+    """Seconds of work: from the first worker's start to the last shard's end, without the engine's own."""
+
+    def __init__(self) -> None:
+        self._begin, self.seconds = 0.0, 0.0
+
+    def start(self) -> None:
+        self._begin = time.perf_counter()
+
+    def lap(self) -> None:
+        self.seconds = time.perf_counter() - self._begin
 
 
 @contextmanager
@@ -218,8 +218,7 @@ def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
     strangers = sorted(path.name for path in out.iterdir() if path.name != LOCK)
     if strangers:
         raise StoreError(
-            f"{out}: holds '{strangers[0]}' but no manifest, so it is no shard store; choose an empty folder, or "
-            "--overwrite to remove the shards in it"
+            f"{out}: holds '{strangers[0]}' but no manifest, so it is no shard store; choose an empty folder"
         )
     save_manifest(out, fresh)
     return fresh
@@ -252,15 +251,29 @@ def _refuse_another(out: Path, old: Manifest, new: Manifest) -> None:
         )
 
 
-def _is_there(out: Path, name: str | None, size: int) -> bool:
+def _pending(out: Path, manifest: Manifest, fresh: Manifest, *, retry_failed: bool) -> list[ShardPlan]:
+    """The shards to write: those not yet written, those whose file is gone, and, on demand, those with failures.
+
+    The plan stays as it was begun; the inputs of its clips are taken as they are now.
+    """
+    now = {clip.key: clip for plan in fresh.plan for clip in plan.clips}
+
+    def is_done(plan: ShardPlan) -> bool:
+        entry = manifest.shards.get(plan.index)
+        if entry is None or (retry_failed and entry.failures):
+            return False
+        return entry.name is None or _has_size(out / entry.name, entry.bytes)
+
+    return [
+        replace(plan, clips=tuple(now[clip.key] for clip in plan.clips)) for plan in manifest.plan if not is_done(plan)
+    ]
+
+
+def _has_size(path: Path, size: int) -> bool:
     try:
-        return name is None or (out / name).stat().st_size == size
+        return path.stat().st_size == size
     except OSError:
         return False
-
-
-def _clips_of(plan: ShardPlan, by_key: dict[str, Clip]) -> tuple[Clip, ...]:
-    return tuple(by_key[clip.key] for clip in plan.clips)
 
 
 def _enter(out: Path, manifest: Manifest, plan: ShardPlan, result: ShardResult) -> None:

@@ -55,10 +55,9 @@ class ShardPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardEntry:
-    """A finished shard. Without a single sample there is no file: then `name` is None."""
+class ShardSummary:
+    """What a closed and verified shard holds. `offsets` counts samples, `labels` pixels by label id."""
 
-    name: str | None
     sha256: str
     content: str
     bytes: int
@@ -66,6 +65,13 @@ class ShardEntry:
     size: tuple[int, int]
     offsets: dict[int, int]
     labels: dict[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry(ShardSummary):
+    """A finished shard. Without a single sample there is no file: then `name` is None."""
+
+    name: str | None
     failures: tuple[Failure, ...]
 
 

@@ -13,20 +13,8 @@ import numpy as np
 from propagate.errors import StoreError
 from propagate.sample import Sample
 from propagate.shards.cells import cell_statistics, pixels_per_label
+from propagate.shards.manifest import ShardSummary
 from propagate.shards.schema import SCHEMA_VERSION, Column, ContentHash, columns, content_hash, encode_key
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardSummary:
-    """What a closed and verified shard holds. `labels` and `offsets` count pixels and samples."""
-
-    sha256: str
-    content: str
-    bytes: int
-    samples: int
-    size: tuple[int, int]
-    offsets: dict[int, int]
-    labels: dict[int, int]
 
 
 class _FaultKeepingFile(io.RawIOBase):
