@@ -197,16 +197,22 @@ def _locked(out: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another OUT") from None
     try:
+        _sweep(out)
         yield
     finally:
+        _sweep(out)  # of what workers were at when the run ended early
         lock.release()
+
+
+def _sweep(out: Path) -> None:
+    """Remove what unfinished attempts left behind."""
+    for pattern in LEFTOVERS:
+        for leftover in out.glob(pattern):
+            leftover.unlink()
 
 
 def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
     """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved."""
-    for pattern in LEFTOVERS:
-        for leftover in out.glob(pattern):
-            leftover.unlink()
     if overwrite:
         for pattern in (MANIFEST, FAILURES, "shard-*.h5"):
             for old in out.glob(pattern):
