@@ -213,8 +213,8 @@ def _sweep(out: Path) -> None:
 
 def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
     """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved."""
-    if overwrite:
-        for pattern in (MANIFEST, FAILURES, "shard-*.h5"):
+    if (out / MANIFEST).exists() and overwrite:
+        for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
             for old in out.glob(pattern):
                 old.unlink()
     if (out / MANIFEST).exists():

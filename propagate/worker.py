@@ -41,7 +41,7 @@ def attempt_name(plan: ShardPlan, attempt: str) -> str:
     return f".{plan.name}.{attempt}.part"
 
 
-LEFTOVERS = (".shard-*.part", "*.new")
+LEFTOVERS = (".shard-*.h5.*.part", "manifest.json.new", "failures.jsonl.new")
 
 
 @dataclass

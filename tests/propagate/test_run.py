@@ -89,7 +89,9 @@ def test_leftovers_of_a_killed_run_are_swept_and_strangers_are_respected(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "holiday.jpg").write_bytes(b"precious")
+    precious = {name: name.encode() for name in ("holiday.jpg", "notes.new", "shard-of-glass.h5", "shard-00000.h5")}
+    for name, content in precious.items():
+        (out / name).write_bytes(content)
     args = (
         "run",
         "--root",
@@ -109,8 +111,9 @@ def test_leftovers_of_a_killed_run_are_swept_and_strangers_are_respected(
         process = cli(*args, *extra)
         assert process.returncode == 1
         assert "holds 'holiday.jpg' but no manifest, so it is no shard store" in process.stderr
-    assert (out / "holiday.jpg").read_bytes() == b"precious"
-    (out / "holiday.jpg").unlink()
+    for name, content in precious.items():
+        assert (out / name).read_bytes() == content
+        (out / name).unlink()
     (out / ".shard-00000.h5.77aa.part").write_bytes(b"half a shard")
     assert cli(*args).returncode == 0
     assert not list(out.glob(".shard*"))
