@@ -21,7 +21,7 @@ def moved(offset: int, step: torch.Tensor, before: Displacement | None) -> Displ
 
 
 def shift(dx: float, dy: float) -> torch.Tensor:
-    return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, 12, 16).contiguous()
+    return torch.tensor([dx, dy], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 12, 16).contiguous()
 
 
 def test_whole_pixels_are_carried_alike_by_both(scene: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -107,8 +107,9 @@ def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
     shard_begun(out, first)
+    first.send_signal(signal.SIGSTOP)
     second = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, text=True, check=False)
-    assert first.poll() is None
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert "another run is writing to it" in second.stderr
     assert first.wait(timeout=60) == 0

@@ -1,5 +1,6 @@
 """The algebra of flows: what must hold for any image and flow, and stored numbers of the reference semantics."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdcnet import geometry
-from sdcnet.geometry import compose, inside, length, round_trip, sample_bilinear, warp_frames, warp_labels
+from sdcnet.geometry import (
+    compose,
+    inside,
+    length,
+    round_trip,
+    sample_bilinear,
+    warp_frames,
+    warp_frames_nearest,
+    warp_labels,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "resampling.npz"
 
@@ -39,14 +49,39 @@ def test_nearest_is_exactly_the_stored_numbers(golden: dict[str, Tensor], source
     assert torch.equal(warp_labels(golden[source], golden["flow"]), golden[expected])
 
 
-def test_gradients_match_the_stored_numbers(golden: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("warp", [warp_frames, warp_frames_nearest])
+def test_gradients_match_the_stored_numbers(
+    golden: dict[str, Tensor], warp: Callable[[Tensor, Tensor], Tensor]
+) -> None:
     image, flow = golden["img"].clone().requires_grad_(), golden["flow"].clone().requires_grad_()
-    warp_frames(image, flow).backward(golden["gout"])
+    warp(image, flow).backward(golden["gout"])
     torch.testing.assert_close(image.grad, golden["gimg"], atol=2e-5, rtol=0)  # sums of up to dozens of pixels
     points = geometry.endpoints(golden["flow"])
     between = (points != points.floor()).all(dim=1, keepdim=True).expand_as(points)
     # at whole coordinates the derivative has two sides, and references differ in the one they take
     torch.testing.assert_close(flow.grad[between], golden["gflow"][between], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_nearest_frames_are_exactly_the_stored_numbers(golden: dict[str, Tensor], differentiable: bool) -> None:
+    image = golden["img"].clone().requires_grad_(differentiable)
+    warped = warp_frames_nearest(image, golden["flow"])
+    assert warped.requires_grad == differentiable
+    assert torch.equal(warped, golden["nearest"])
+
+
+def test_bilinear_gradients_are_those_of_finite_differences() -> None:
+    image = random_image(2, 5, 6).double().requires_grad_()
+    flow = (8 * random_image(2, 4, 7, seed=1).double() - 4).requires_grad_()
+    assert torch.autograd.gradcheck(warp_frames, (image, flow))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_frames_move_along_exact_positions(dtype: torch.dtype) -> None:
+    image, flow = random_image(3, 20, 30), 10 * random_image(2, 20, 30, seed=1)
+    warped = warp_frames(image.to(dtype), flow)
+    assert warped.dtype == dtype
+    torch.testing.assert_close(warped.float(), warp_frames(image, flow), atol=4 * torch.finfo(dtype).eps, rtol=0)
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9))
