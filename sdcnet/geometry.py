@@ -41,8 +41,9 @@ def _take(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def sample_bilinear(image: Tensor, points: Tensor) -> Tensor:
     """Read an image between its pixels.
 
-    image [B,C,Hs,Ws] float; points [B,2,H,W] float32 pixel coordinates. Outside the image its border is repeated:
-    the weights come from the unclamped position, the four corners are clamped one by one. Returns [B,C,H,W].
+    image [B,C,Hs,Ws] of any float; points [B,2,H,W] float32 pixel coordinates. Outside the image its border is
+    repeated: the weights come from the unclamped position, the four corners are clamped one by one. Returns
+    [B,C,H,W] in the dtype of the image.
 
     ``grid_sample`` computes the same up to rounding, but forms the position in normalised coordinates, which
     costs a hundredth of a grey level at 1024x2048.
@@ -54,7 +55,7 @@ def sample_bilinear(image: Tensor, points: Tensor) -> Tensor:
 def _sample_band(image: Tensor, points: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     corner = points.detach().floor()
-    fx, fy = (points - corner).unsqueeze(2).unbind(1)
+    fx, fy = (points - corner).to(image.dtype).unsqueeze(2).unbind(1)
     x, y = corner.unbind(1)
     left, right = _indices(x, width), _indices(x + 1, width)
     above, below = _indices(y, height), _indices(y + 1, height)
@@ -75,6 +76,15 @@ def warp_labels(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
     x, y = (corner + (points - corner >= 0.5)).unbind(1)  # exact, which floor(points + 0.5) in float32 is not
     height, width = source.shape[-2:]
     return _take(source, _indices(x, width), _indices(y, height))
+
+
+def warp_frames_nearest(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
+    """Exactly `warp_labels` in value, `warp_frames` in gradient, which the nearest pixel itself does not have."""
+    nearest = warp_labels(source, flow_target_to_source)
+    if not (torch.is_grad_enabled() and (source.requires_grad or flow_target_to_source.requires_grad)):
+        return nearest
+    between = warp_frames(source, flow_target_to_source)
+    return nearest.detach() + (between - between.detach())
 
 
 def compose(flow_a_to_b: Tensor, flow_b_to_c: Tensor) -> Tensor:
