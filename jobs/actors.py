@@ -12,6 +12,7 @@ from typing import Any
 from jobs.cluster import connected
 from jobs.errors import JobError
 from jobs.pool import Outcome, Record, Unit, Worker, attempt_name
+from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
@@ -35,11 +36,11 @@ def run_on_ray(
         on_started()
         return
     num_cpus = None if num_workers is None else min(num_workers, len(units))
-    with connected(address, num_cpus=num_cpus) as ray:
+    with connected(address, num_cpus=num_cpus) as ray, interruptible() as check:
         num_workers, gpus = plan_workers(ray.cluster_resources(), len(units), num_workers, gpus_per_worker)
         crew = _Crew(ray, units, make_worker, gpus, max_attempts, on_progress)
         try:
-            yield from crew.outcomes(num_workers, on_started)
+            yield from crew.outcomes(num_workers, on_started, check)
         finally:
             crew.dismiss()
 
@@ -120,12 +121,15 @@ class _Crew:
         )(UnitActor)
         self._deaths = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
-    def outcomes(self, num_workers: int, on_started: Callable[[], None]) -> Iterator[Outcome[Any]]:
+    def outcomes(
+        self, num_workers: int, on_started: Callable[[], None], check: Callable[[], None]
+    ) -> Iterator[Outcome[Any]]:
         for _ in range(num_workers):
             self._hire()
         impatient_at = time.monotonic() + PATIENCE_SECONDS
         started = False
         while self._starting or self._running:
+            check()
             ready, _ = self._ray.wait([*self._running, *self._starting], num_returns=1, timeout=POLL_SECONDS)
             self._poll()
             for reference in ready:

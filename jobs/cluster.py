@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from types import ModuleType
 
 from jobs import reaper
 from jobs.errors import JobError
+from jobs.signals import restored
 
 OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum: units and records are small
 ANSWER_SECONDS = 5.0
@@ -48,12 +47,11 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[M
         if address is None:
             directory = cleanup.enter_context(_reaped_directory())
         cleanup.callback(ray.shutdown)
-        with _sigterm_restored():
+        with restored(signal.SIGTERM):  # ray.init replaces its handler
             if address is None:
                 _start(ray, num_cpus, directory)
             else:
                 _join(ray, address)
-        cleanup.enter_context(_sigterm_unwinds())
         yield ray
 
 
@@ -214,42 +212,6 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
-
-
-@contextmanager
-def _sigterm_restored() -> Iterator[None]:
-    """SIGTERM's handler is what it was, afterwards: ray.init replaces it."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        _handle_sigterm(before)
-
-
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """Where SIGTERM would end this process at once, let it unwind the stack: workers are shut down first."""
-    arrived = False
-
-    def unwind(signum: int, _frame: FrameType | None) -> NoReturn:
-        nonlocal arrived
-        arrived = True
-        sys.exit(128 + signum)
-
-    with _sigterm_restored():
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            _handle_sigterm(unwind)
-        try:
-            yield
-        except SystemExit:
-            if not arrived:
-                raise
-            raise SystemExit(128 + signal.SIGTERM) from None  # Ray's calls turn its code into 1
-
-
-def _handle_sigterm(handler: Any) -> None:
-    if threading.current_thread() is threading.main_thread():  # Ray leaves signals alone elsewhere; so must we
-        signal.signal(signal.SIGTERM, handler)
 
 
 def _first_line(error: BaseException) -> str:

@@ -108,7 +108,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
             assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard
         finally:
             process.send_signal(signum)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=50)  # its units take 60 s
         wait_for(lambda: not alive(processes), 10, "the end of every process")
     assert stdout == ""
     assert (process.returncode, stderr[-len(said) :] if said else stderr) == (code, said)

@@ -1,0 +1,49 @@
+import os
+import signal
+
+import pytest
+
+from jobs.signals import interruptible
+
+
+class Swallows:
+    """An object whose callback runs while a signal arrives; what is raised in there is lost."""
+
+    def __init__(self, signum: int) -> None:
+        self._signum = signum
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self._signum)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("signum", "error", "code"), [(signal.SIGINT, KeyboardInterrupt, ()), (signal.SIGTERM, SystemExit, (143,))]
+)
+def test_a_signal_that_was_lost_in_a_callback_is_remembered(
+    signum: int, error: type[BaseException], code: tuple[int, ...]
+) -> None:
+    def lose_a_signal() -> None:
+        with interruptible() as check:
+            check()
+            victim = Swallows(signum)
+            del victim
+            check()
+
+    before = signal.getsignal(signum)
+    with pytest.raises(error) as caught:
+        lose_a_signal()
+    assert caught.value.args == code
+    assert signal.getsignal(signum) is before
+
+
+def test_a_callers_own_handler_stays() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda signum, _frame: heard.append(signum))
+    try:
+        with interruptible() as check:
+            os.kill(os.getpid(), signal.SIGTERM)
+            check()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
