@@ -237,7 +237,7 @@ def _print_summary(summary: "RunSummary", out: Path) -> None:
         click.echo("nothing to do: the store is finished")
     click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
     for failure in summary.failures:
-        click.echo(f"failed: {failure.clip} at offset {failure.offset:+d}: {failure.reason}", err=True)
+        click.echo(f"failed: {_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
     if summary.failures:
         click.echo(f"{len(summary.failures)} failures; mend the inputs, then run again with --retry-failed", err=True)
     for shard in summary.lost:
@@ -272,7 +272,11 @@ def info(out: Path, as_json: bool) -> None:
         click.echo(f"    {name:<22} {count / pixels:8.3%}")
     click.echo(f"  failures   {len(summary['failures'])}")
     for failure in summary["failures"]:
-        click.echo(f"    {failure['clip']} at offset {failure['offset']:+d}: {failure['reason']}")
+        click.echo(f"    {_place(failure['clip'], failure['offset'])}: {failure['reason']}")
+
+
+def _place(clip: str, offset: int) -> str:
+    return f"{clip}, from offset {offset:+d} on" if offset else clip
 
 
 def _pairs(values: dict[str, Any]) -> str:
