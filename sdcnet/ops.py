@@ -16,7 +16,9 @@ BLOCK_COLUMNS = 16  # of a row are multiplied at a time: wide rows would mostly 
 
 def channel_norm(x: Tensor) -> Tensor:
     """The Euclidean length of each pixel's channels: [B,C,H,W] -> [B,1,H,W]; where it is 0, so is its gradient."""
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    squared = x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(dim=1, keepdim=True)
+    positive = squared > 0  # a root's derivative at 0 is infinite; a norm over few channels is 50 times slower
+    return (torch.where(positive, squared, 1).sqrt() * positive).to(x.dtype)
 
 
 def correlation(
@@ -48,9 +50,7 @@ def correlation(
         )
     batch, channels, height, width = first.shape
     step, reach = displacement_stride, max_displacement // displacement_stride
-    rows_first = _phase_rows(
-        first / channels, step, margin=0
-    )  # divided first, so that half precision does not overflow
+    rows_first = _phase_rows(first / channels, step, margin=0)  # divided before, or half precision overflows
     rows_second = _phase_rows(second, step, margin=reach)
     num_rows, _, _, num_columns = rows_first.shape
     volume = first.new_empty(batch, 2 * reach + 1, 2 * reach + 1, num_rows, step, num_columns, step)

@@ -150,6 +150,11 @@ def test_the_gradient_of_no_length_is_zero() -> None:
     assert torch.equal(x.grad, torch.zeros_like(x))
 
 
+def test_long_halves_have_a_length() -> None:
+    flow = torch.tensor([300.0, -400.0], dtype=torch.float16).view(1, 2, 1, 1)  # the sum of squares exceeds 65504
+    assert channel_norm(flow).item() == 500
+
+
 @pytest.mark.parametrize(("taps", "tolerance"), [(1, 5e-5), (3, 5e-5), (9, 2e-4), (11, 2e-4)])
 def test_displaced_convolution_matches_the_stored_numbers(
     golden: dict[str, Tensor], taps: int, tolerance: float
@@ -205,6 +210,13 @@ def test_halves_give_what_floats_give(dtype: torch.dtype) -> None:
         output = operation(*inputs)
         assert output.dtype == dtype
         torch.testing.assert_close(output.float(), operation(*(x.float() for x in inputs)), atol=4 * eps, rtol=4 * eps)
+
+
+def test_displaced_convolution_sums_halves_in_float32() -> None:
+    *halves, flow = displaced_inputs(taps=11, height=6, width=7, dtype=torch.bfloat16)
+    output = displaced_convolution(*halves, flow.float())
+    expected = displaced_convolution(*(half.float() for half in halves), flow.float())
+    assert torch.equal(output, expected.bfloat16())
 
 
 GRADIENT_CASES = {
