@@ -15,6 +15,7 @@ from jobs.pool import Outcome, Record, Unit, Worker, attempt_name
 from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
+PULSE_SECONDS = 10.0
 PATIENCE_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class _Crew:
         self._running: dict[Any, _Attempt] = {}
         self._start_deaths = 0
         self._next_poll = 0.0
+        self._next_pulse = time.monotonic() + PULSE_SECONDS
         # progress has a thread of its own; a core per worker, as GPUs are what limits the others
         self._actor_class = ray.remote(
             num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=0, concurrency_groups={"progress": 1}
@@ -132,6 +134,7 @@ class _Crew:
             check()
             ready, _ = self._ray.wait([*self._running, *self._starting], num_returns=1, timeout=POLL_SECONDS)
             self._poll()
+            self._feel_pulse()
             for reference in ready:
                 if reference in self._running:
                     yield from self._end(reference)
@@ -221,6 +224,17 @@ class _Crew:
                 attempt.poll = None
             if attempt.poll is None:
                 attempt.poll = attempt.actor.progress.options(concurrency_group="progress").remote()
+
+    def _feel_pulse(self) -> None:
+        """Raise JobError where no node of Ray's is alive: then nothing would ever answer again."""
+        if time.monotonic() < self._next_pulse:
+            return
+        self._next_pulse = time.monotonic() + PULSE_SECONDS
+        if not any(node["Alive"] for node in self._ray.nodes()):
+            raise JobError(
+                "Ray itself has died: none of its nodes is alive; run the same command again, which goes on where this "
+                "ended, and if it happens again, use `--engine local`"
+            )
 
     def _heard(self, attempt: _Attempt) -> None:
         try:

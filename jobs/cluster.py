@@ -21,6 +21,8 @@ ANSWER_SECONDS = 5.0
 LOCAL_SETTINGS = {
     # workers start when they are hired: otherwise Ray starts an idle process for each core besides
     "RAY_prestart_worker_first_driver": "0",
+    # one heap per process: in those that glibc gives to further threads, such as an actor's, large arrays leave gaps
+    "MALLOC_ARENA_MAX": "1",
 }
 
 
