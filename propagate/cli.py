@@ -2,7 +2,7 @@
 
 A command imports what it needs when it is called: `info` must not wait for torch.
 
-Exit codes: 0 all is well; 1 work failed, or is finished with failures; 2 the command line makes no sense.
+Exit codes: 0 all is well; 1 work failed, or is finished with failures; 2 the command line makes no sense; 130 Ctrl-C.
 """
 
 import json
@@ -41,6 +41,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (PropagateError, SdcnetError, JobError) as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("Interrupted; what is finished is kept.", err=True)
+            raise SystemExit(130) from None
 
 
 class _Size(click.ParamType):
@@ -64,7 +67,9 @@ def _dataset_options(command: Callable[..., None]) -> Callable[..., None]:
                 "--root", required=True, type=PATH, help="Where the data set lies, extracted or as zip files."
             ),
             click.option("--dataset", type=click.Choice(list(DATASETS)), default="cityscapes", show_default=True),
-            click.option("--layout", type=PATH, help="The YAML file that describes a `folder` data set."),
+            click.option(
+                "--layout", type=PATH, help="The YAML file that describes a `folder` data set, from where you stand."
+            ),
             click.option("--split", default="train", show_default=True),
             click.option(
                 "--max-gap",
@@ -98,7 +103,7 @@ def main() -> None:
 @click.option("--cities", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--snippets", type=click.IntRange(min=1), default=4, show_default=True, help="In all cities together.")
 @click.option("--size", type=_Size(), default="256x512", show_default=True, help="Height x width.")
-@click.option("--length", type=click.IntRange(min=1), default=30, show_default=True, help="Frames per snippet.")
+@click.option("--length", type=click.IntRange(min=20), default=30, show_default=True, help="Frames per snippet.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
     """Write a synthetic driving data set to DEST, in the Cityscapes layout, with exact truth for every frame.
@@ -233,7 +238,7 @@ def _print_summary(summary: "RunSummary", out: Path) -> None:
         click.echo(
             f"{summary.written} samples written in {summary.seconds:.1f} s ({summary.samples_per_second:.2f} samples/s)"
         )
-    elif not summary.lost:
+    elif not summary.planned:
         click.echo("nothing to do: the store is finished")
     click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
     for failure in summary.failures:
@@ -294,13 +299,17 @@ def verify(out: Path, as_json: bool) -> None:
     """
     from propagate.shards.verify import verify_store
 
-    total = sum(entry.bytes for entry in load_manifest(out).entries())
-    with Progress("bytes", total) as progress:
+    manifest = load_manifest(out)
+    with Progress("bytes", sum(entry.bytes for entry in manifest.entries())) as progress:
         found = verify_store(out, report=progress.advance)
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:
         click.echo(f"{out}: {found.samples} samples in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
+        if not manifest.complete:
+            click.echo(
+                f"unfinished: {len(manifest.shards)} of {len(manifest.plan)} planned shards; `propagate run` goes on"
+            )
         for fault in found.faults:
             click.echo(f"fault: {fault}", err=True)
         click.echo("no faults" if not found.faults else f"{len(found.faults)} faults")
@@ -311,7 +320,11 @@ def verify(out: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("out", type=PATH)
 @_dataset_options
-@click.option("--truth", type=PATH, help="Label maps by key, in any folders below it.  [default: those of ROOT]")
+@click.option(
+    "--truth",
+    type=PATH,
+    help="A folder; a frame's label map is KEY.png or KEY_gtFine_labelIds.png anywhere in it.  [default: ROOT's own]",
+)
 @_json_option
 def evaluate(
     out: Path,
@@ -324,6 +337,9 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Score propagated labels against those that the neighbours really have.
+
+    mIoU counts ignored pixels as misses, covered mIoU leaves them out; coverage is the share of pixels that have a
+    class; trimap mIoU scores the band of 3 pixels along class boundaries. The table is in percent.
 
     \b
     propagate evaluate shards --root street --truth street/truth
@@ -362,4 +378,8 @@ def export(out: Path, dest: Path, form: str | None, as_json: bool) -> None:
     store = open_store(out)
     with Progress("samples", store.manifest.num_samples) as progress:
         summary = export_store(store, dest, form, report=progress.advance)
-    click.echo(json.dumps(asdict(summary)) if as_json else f"{dest}: {summary.frames} frames")
+    click.echo(
+        json.dumps(asdict(summary))
+        if as_json
+        else f"{dest}: {summary.frames} frames, {summary.superseded} samples gave way to a nearer one"
+    )

@@ -20,7 +20,9 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if sys.stderr.isatty():
-            self._bar = tqdm(total=self._total, unit=f" {self._unit}", unit_scale=True, file=sys.stderr)
+            self._bar = tqdm(
+                total=self._total, unit=f" {self._unit}", unit_scale=self._unit == "bytes", file=sys.stderr
+            )
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -85,12 +85,15 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this run's samples."""
+    """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this
+    run's samples, `planned` the shards that it had to write, `lost` those of them that it could not.
+    """
 
     clips: int
     samples: int
     shards: int
     written: int
+    planned: int
     failures: tuple[Failure, ...]
     lost: tuple[str, ...]
     seconds: float
@@ -129,7 +132,7 @@ def run(
         plan=make_plan(clips, config.clips_per_shard),
     )
     with _locked(config.out):
-        manifest = _begin(config.out, fresh, overwrite=overwrite)
+        manifest = _begin(config.out, fresh, overwrite=overwrite, retry_failed=retry_failed)
         pending = _pending(config.out, manifest, fresh, retry_failed=retry_failed)
         on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
@@ -165,6 +168,7 @@ def run(
             samples=manifest.num_samples,
             shards=len(manifest.shards),
             written=written,
+            planned=len(pending),
             failures=tuple(manifest.failures),
             lost=tuple(lost),
             seconds=clock.seconds,
@@ -211,16 +215,22 @@ def _sweep(out: Path) -> None:
             leftover.unlink()
 
 
-def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
-    """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved."""
+def _begin(out: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool) -> Manifest:
+    """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved.
+
+    A store without a finished shard binds nobody.
+    """
     if (out / MANIFEST).exists() and overwrite:
         for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
             for old in out.glob(pattern):
                 old.unlink()
     if (out / MANIFEST).exists():
         manifest = load_manifest(out)
-        _refuse_another(out, manifest, fresh)
-        return manifest
+        if manifest.shards:
+            _refuse_another(out, manifest, fresh, retry_failed=retry_failed)
+            return manifest
+        save_manifest(out, fresh)
+        return fresh
     strangers = sorted(path.name for path in out.iterdir() if path.name != LOCK)
     if strangers:
         raise StoreError(
@@ -230,8 +240,11 @@ def _begin(out: Path, fresh: Manifest, *, overwrite: bool) -> Manifest:
     return fresh
 
 
-def _refuse_another(out: Path, old: Manifest, new: Manifest) -> None:
-    """Raise StoreError unless both were begun with the same settings, versions, classes and inputs."""
+def _refuse_another(out: Path, old: Manifest, new: Manifest, *, retry_failed: bool) -> None:
+    """Raise StoreError unless both were begun with the same settings, versions, classes and inputs.
+
+    A clip that failed may be mended, and a retry takes every clip's inputs as they are now.
+    """
     differences = [
         f"{name}: {before.get(name)} in the store, {after.get(name)} now"
         for before, after in ((old.settings, new.settings), (old.versions, new.versions))
@@ -240,16 +253,18 @@ def _refuse_another(out: Path, old: Manifest, new: Manifest) -> None:
     ]
     if old.classes != new.classes:
         differences.append(f"class table: '{old.classes.name}' in the store differs from '{new.classes.name}' now")
-    failed = {failure.clip for failure in old.failures}
-    inputs_before = {clip.key: clip.inputs for plan in old.plan for clip in plan.clips}
-    inputs_now = {clip.key: clip.inputs for plan in new.plan for clip in plan.clips}
+    before, now = old.inputs, new.inputs
+    mended = now.keys() if retry_failed else {failure.clip for failure in old.failures} & now.keys()
     changed = sorted(
         key
-        for key in inputs_before.keys() | inputs_now.keys()
-        if inputs_before.get(key) != inputs_now.get(key) and not (key in failed and key in inputs_now)
+        for key in before.keys() | now.keys()
+        if before.get(key) != now.get(key) and key not in before.keys() & mended
     )
-    if changed:
-        differences.append(f"inputs of {len(changed)} clips, first {changed[0]}: files were added, removed or changed")
+    if changed and not differences:  # settings decide which files are inputs
+        differences.append(
+            f"the inputs of {len(changed)} clips, first {changed[0]}: files were added, removed or changed; "
+            "--retry-failed makes the shards of such clips again, unless clips were added or removed"
+        )
     if differences:
         raise StoreError(
             f"{out}: begun with another configuration ({'; '.join(differences)}); run with the former one to continue "
@@ -258,7 +273,8 @@ def _refuse_another(out: Path, old: Manifest, new: Manifest) -> None:
 
 
 def _pending(out: Path, manifest: Manifest, fresh: Manifest, *, retry_failed: bool) -> list[ShardPlan]:
-    """The shards to write: those not yet written, those whose file is gone, and, on demand, those with failures.
+    """The shards to write: those not yet written, those whose file is gone, and, on demand, those with
+    failures or other inputs than then.
 
     The plan stays as it was begun; the inputs of its clips are taken as they are now.
     """
@@ -266,7 +282,9 @@ def _pending(out: Path, manifest: Manifest, fresh: Manifest, *, retry_failed: bo
 
     def is_done(plan: ShardPlan) -> bool:
         entry = manifest.shards.get(plan.index)
-        if entry is None or (retry_failed and entry.failures):
+        if entry is None:
+            return False
+        if retry_failed and (entry.failures or any(clip != now[clip.key] for clip in plan.clips)):
             return False
         return entry.name is None or _has_size(out / entry.name, entry.bytes)
 

@@ -92,6 +92,11 @@ class Manifest:
         return len(self.shards) == len(self.plan)
 
     @property
+    def inputs(self) -> dict[str, str]:
+        """The digest of each planned clip's inputs, by its key."""
+        return {clip.key: clip.inputs for plan in self.plan for clip in plan.clips}
+
+    @property
     def failures(self) -> list[Failure]:
         return [failure for entry in self.entries() for failure in entry.failures]
 

@@ -129,6 +129,6 @@ class Store:
                 yield shard.sample(index, images=images)
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: str | Path) -> Store:
     """The store in a directory. Raises StoreError."""
-    return Store(path, load_manifest(path))
+    return Store(Path(path), load_manifest(Path(path)))

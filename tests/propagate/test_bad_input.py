@@ -185,6 +185,27 @@ def test_other_inputs_than_the_store_was_begun_with_are_refused(cli: Cli, root: 
     process = cli(*args)
     assert process.returncode == 1
     assert f"inputs of 1 clips, first {root.snippet}_000019: files were added, removed or changed" in process.stderr
+    retried = cli(*args, "--retry-failed")
+    assert retried.returncode == 1
+    assert f"failed: {root.snippet}_000019, from offset +1 on: {root.frame(1)}: " in retried.stderr
+    assert json.loads(cli("info", out, "--json").stdout)["offsets"]["1"] == 2
+    assert cli("verify", out).returncode == 0
+
+
+def test_a_store_without_a_shard_binds_nobody(cli: Cli, root: Root) -> None:
+    out = root.path.parent / "out"
+    args = ("run", "--root", root.path, "--out", out, "--motion", "none")
+    assert cli(*args, "--address", "127.0.0.1:9").returncode == 1
+    assert cli(*args, "--engine", "local", "--frames", 2).returncode == 0
+
+
+def test_a_first_run_in_which_all_fails_does_not_claim_to_be_done(cli: Cli, root: Root) -> None:
+    for label in root.path.glob("gtFine/train/*/*_labelIds.png"):
+        empty(label)
+    process = cli("run", "--root", root.path, "--out", root.path.parent / "out", "--engine", "local")
+    assert process.returncode == 1
+    assert "nothing to do" not in process.stdout
+    assert "0 samples of 3 clips" in process.stdout
 
 
 def test_roots_and_splits_that_are_not_there(cli: Cli, root: Root, tmp_path: Path) -> None:
