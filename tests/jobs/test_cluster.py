@@ -19,6 +19,8 @@ from jobs.cluster import connected
 from jobs.errors import JobError
 
 PRELUDE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start behind them ignore it
 import json, sys
 from pathlib import Path
 import job_workers as workers

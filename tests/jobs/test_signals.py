@@ -1,5 +1,6 @@
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,14 @@ class Swallows:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    ("signum", "error", "code"), [(signal.SIGINT, KeyboardInterrupt, ()), (signal.SIGTERM, SystemExit, (143,))]
+    ("signum", "default", "error", "code"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt, ()),
+        (signal.SIGTERM, signal.SIG_DFL, SystemExit, (143,)),
+    ],
 )
 def test_a_signal_that_was_lost_in_a_callback_is_remembered(
-    signum: int, error: type[BaseException], code: tuple[int, ...]
+    signum: int, default: Any, error: type[BaseException], code: tuple[int, ...]
 ) -> None:
     def lose_a_signal() -> None:
         with interruptible() as check:
@@ -30,11 +35,14 @@ def test_a_signal_that_was_lost_in_a_callback_is_remembered(
             del victim
             check()
 
-    before = signal.getsignal(signum)
-    with pytest.raises(error) as caught:
-        lose_a_signal()
+    before = signal.signal(signum, default)
+    try:
+        with pytest.raises(error) as caught:
+            lose_a_signal()
+        assert signal.getsignal(signum) is default
+    finally:
+        signal.signal(signum, before)
     assert caught.value.args == code
-    assert signal.getsignal(signum) is before
 
 
 def test_a_callers_own_handler_stays() -> None:
