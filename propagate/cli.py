@@ -15,11 +15,11 @@ import click
 
 from jobs.errors import JobError
 from jobs.pool import ENGINES
+from jobs.progress import Progress
 from propagate import __version__
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
 from propagate.export import FORMATS
-from propagate.progress import Progress
 from propagate.recipe import RESAMPLINGS, Recipe
 from propagate.sample import PAIRINGS
 from propagate.shards.manifest import load_manifest
