@@ -6,6 +6,7 @@ the FlowNet2 that gave its flows out, or holds it too. Ours are safetensors file
 it expects as JSON, under the metadata's key "sdcnet".
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -113,6 +114,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
     is_safetensors = start[8:] == b"{"  # after eight bytes that hold its length, the header is a JSON object
     return _read_safetensors(path) if is_safetensors else _read_torch(path)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file of weights. Raises CheckpointError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights") from error
 
 
 def inspect_checkpoint(path: Path) -> Summary:

@@ -1,0 +1,115 @@
+"""Where and how networks compute: device, precision, compilation, and as much at a time as the memory holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sdcnet.errors import MotionError
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
+PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Weights are float32 always; with another dtype, autocast chooses what may be computed in it."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    compile: bool = False
+
+    def prepare(self, network: _Network) -> _Network:
+        """The network itself, on the device, its channels last, for inference."""
+        network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.compile:
+            network.compile()
+        return network
+
+    def autocast(self) -> torch.autocast:
+        """The context in which layers compute in the dtype."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def run(self, network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """What a prepared network makes of a batch: float32, on the device, without gradient.
+
+        inputs: [B,…,H,W] of one size, on any device. The batch is cut into parts; where the memory does not hold a
+        part, into smaller ones, down to single samples.
+
+        Raises MotionError where a single sample is too large, the result is not finite, or nothing can be compiled.
+        """
+        size = max(1, PIXELS_AT_A_TIME[self.device.type] // inputs[0].shape[-2:].numel())
+        outputs: list[Tensor] = []
+        done = 0
+        while done < len(inputs[0]):
+            part = [batch[done : done + size].to(self.device, non_blocking=True) for batch in inputs]
+            output = self._attempt(network, part)
+            if output is not None:
+                outputs.append(output)
+                done += size
+                continue
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if size == 1:
+                raise MotionError(self._too_large(inputs[0].shape[-2:]))
+            size = min(size, len(part[0])) // 2 or 1
+        result = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        if not torch.isfinite(result).all():
+            advice = "choose --dtype bfloat16 or float32" if self.dtype == torch.float16 else "check the weights"
+            raise MotionError(f"the network's flow is not finite, computed in {_name(self.dtype)}: {advice}")
+        return result
+
+    def _attempt(self, network: Callable[..., Tensor], part: list[Tensor]) -> Tensor | None:
+        """What the network makes of it, or None where memory runs out; by then nothing holds on to any of it."""
+        try:
+            with torch.no_grad(), self.autocast():
+                return network(*part).float()
+        except Exception as error:
+            if _is_out_of_memory(error):
+                return None
+            if self.compile and type(error).__module__.startswith("torch._"):
+                first_line = str(error).strip().partition("\n")[0]
+                raise MotionError(f"the network cannot be compiled here ({first_line}); leave --compile out") from error
+            raise
+
+    def _too_large(self, size: tuple[int, ...]) -> str:
+        settings = [f"a {'GPU' if self.device.type == 'cuda' else 'machine'} with more memory"]
+        if self.dtype == torch.float32 and self.device.type == "cuda":
+            settings.insert(0, "--dtype bfloat16")
+        settings.insert(0, "fewer --workers")
+        return (
+            f"out of memory on {self.device} with one pair of frames of {size[0]}x{size[1]} at a time, in "
+            f"{_name(self.dtype)}; choose {', or '.join(settings)}"
+        )
+
+
+def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = False) -> Runtime:
+    """The runtime of that device ('auto': a GPU if there is one) and dtype, by name.
+
+    Raises MotionError where the device is not here, and ValueError for names of neither.
+    """
+    if device not in DEVICES or dtype not in DTYPES:
+        raise ValueError(
+            f"device is one of {', '.join(DEVICES)} and dtype one of {', '.join(DTYPES)}, found {device} and {dtype}"
+        )
+    is_there = torch.cuda.is_available()
+    if device == "cuda" and not is_there:
+        build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no GPU that CUDA can use"
+        raise MotionError(f"device 'cuda' was asked for, found {build} (torch {torch.__version__}); use --device cpu")
+    kind = "cuda" if is_there and device != "cpu" else "cpu"
+    return Runtime(device=torch.device(kind), dtype=DTYPES[dtype], compile=compile)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # a CPU's allocator has no type of its own for it
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
