@@ -2,8 +2,10 @@
 
 SdcnetError
 ├── MotionError             an estimator that does not exist, or cannot work on these frames
-└── CheckpointError         a file of weights that cannot be read or written, or is not what was asked for
-    └── ParameterError      one whose parameters are not those of the network
+└── FileError               a file that cannot be used; path and reason
+    ├── CheckpointError     a file of weights that cannot be read or written, or is not what was asked for
+    │   └── ParameterError  one whose parameters are not those of the network
+    └── FlowFileError       a file of flow that cannot be read or written, or is not what was asked for
 
 A message says what was found, what was expected, and what to do.
 """
@@ -21,8 +23,8 @@ class MotionError(SdcnetError):
     """A motion estimator is unknown, or cannot work on the frames that it was given."""
 
 
-class CheckpointError(SdcnetError):
-    """A file of weights cannot be used; the message begins with its path."""
+class FileError(SdcnetError):
+    """A file cannot be used; the message begins with its path."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -30,6 +32,14 @@ class CheckpointError(SdcnetError):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.path, self.reason)
+
+
+class CheckpointError(FileError):
+    """A file of weights cannot be used."""
+
+
+class FlowFileError(FileError):
+    """A file of flow cannot be used."""
 
 
 class ParameterError(CheckpointError):
