@@ -1,0 +1,81 @@
+"""Run a training function as one process, or as a crew of them that exchange gradients (Ray Train)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from jobs.errors import JobError
+
+if TYPE_CHECKING:
+    import torch
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of a training crew, as `train` is told.
+
+    In a crew launched on Ray, torch.distributed is initialised: NCCL where members have GPUs, else gloo.
+
+    rank: 0 .. num_members - 1.
+    device: this member's own GPU, or the CPU.
+    attempt: 0 at first, one more after each restart of the crew; no other attempt is under way.
+    """
+
+    rank: int
+    num_members: int
+    device: torch.device
+    attempt: int
+
+
+def launch(
+    train: Callable[[Member], Result],
+    *,
+    num_workers: int = 1,
+    address: str | None = None,
+    gpus_per_worker: int | None = None,
+    max_failures: int = 3,
+) -> Result:
+    """What `train` returns as rank 0 of `num_workers` members.
+
+    A single worker without an address is this process: neither Ray nor torch.distributed takes part. Else each member
+    is a process of Ray's, on one thread per core of its share of the machine.
+
+    When a member's process dies, or its node is lost, the crew is stopped and all of it starts again: `train` is
+    called anew with the next attempt, and goes on from files that it has written itself. What `train` raises is no
+    death: it stops the crew and is raised here, as the same type.
+
+    train: picklable, as is what it returns, which is best small. What it prints is not shown.
+    address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
+    gpus_per_worker: 0 or 1; None: 1 where there are GPUs, else 0.
+    max_failures: how many times the crew is started again.
+
+    Raises JobError where the crew cannot start, or died once more than `max_failures` times; ValueError for arguments
+    out of range.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers is {num_workers}, expected at least 1")
+    if gpus_per_worker not in (None, 0, 1):
+        raise ValueError(f"gpus_per_worker is {gpus_per_worker}, expected 0, 1 or None")
+    if max_failures < 0:
+        raise ValueError(f"max_failures is {max_failures}, expected at least 0")
+    if num_workers == 1 and address is None:
+        return train(Member(0, 1, _own_device(gpus_per_worker), 0))
+
+    from jobs.crew import train_on_ray
+
+    return train_on_ray(
+        train, num_workers=num_workers, address=address, gpus_per_worker=gpus_per_worker, max_failures=max_failures
+    )
+
+
+def _own_device(gpus: int | None) -> torch.device:
+    import torch
+
+    available = torch.cuda.is_available()
+    if gpus and not available:
+        raise JobError("a GPU is asked for, and there is none that PyTorch can use here; train on the CPU instead")
+    return torch.device("cuda" if available and gpus != 0 else "cpu")
