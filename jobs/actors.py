@@ -27,6 +27,7 @@ def run_on_ray(
     *,
     num_workers: int | None,
     address: str | None,
+    cpus_per_worker: int,
     gpus_per_worker: float,
     max_attempts: int,
     on_progress: Callable[[int], None],
@@ -38,7 +39,9 @@ def run_on_ray(
         return
     num_cpus = None if num_workers is None else min(num_workers, len(units))
     with connected(address, num_cpus=num_cpus) as ray, interruptible() as check:
-        num_workers, gpus = plan_workers(ray.cluster_resources(), len(units), num_workers, gpus_per_worker)
+        num_workers, gpus = plan_workers(
+            ray.cluster_resources(), len(units), num_workers, cpus_per_worker, gpus_per_worker
+        )
         crew = _Crew(ray, units, make_worker, gpus, max_attempts, on_progress)
         try:
             yield from crew.outcomes(num_workers, on_started, check)
@@ -47,12 +50,16 @@ def run_on_ray(
 
 
 def plan_workers(
-    resources: dict[str, float], num_units: int, num_workers: int | None, gpus_per_worker: float
+    resources: dict[str, float],
+    num_units: int,
+    num_workers: int | None,
+    cpus_per_worker: int,
+    gpus_per_worker: float,
 ) -> tuple[int, float]:
     """How many workers, and how many GPUs each takes. Workers that outnumber the GPUs share them."""
     gpus = min(gpus_per_worker, resources.get("GPU", 0.0))
     if num_workers is None:
-        slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 0.0)
+        slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 0.0) / cpus_per_worker
         num_workers = max(1, int(slots))
     num_workers = min(num_workers, num_units)
     if gpus and num_workers > resources["GPU"]:

@@ -43,6 +43,7 @@ def run_units(
     engine: str,
     num_workers: int | None = None,
     address: str | None = None,
+    cpus_per_worker: int = 1,
     gpus_per_worker: float = 0,
     max_attempts: int = 3,
     on_progress: Callable[[int], None] = lambda _: None,
@@ -56,8 +57,8 @@ def run_units(
     `make_worker` raises.
 
     engine: 'ray', or 'local': one worker, in this process, whatever `num_workers` says.
-    num_workers: None means one per GPU where there are GPUs and workers take them, else one per core; there are
-        never more workers than units.
+    num_workers: None means one per GPU where there are GPUs and workers take them, else as many as the cores hold,
+        `cpus_per_worker` each, and at least one; there are never more workers than units.
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
     gpus_per_worker: may be a fraction; it is no demand: where no GPU is, workers go without.
     on_progress: takes what workers report, within a second; what a dead worker had reported is taken back, as
@@ -84,6 +85,7 @@ def run_units(
         make_worker,
         num_workers=num_workers,
         address=address,
+        cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,
         max_attempts=max_attempts,
         on_progress=on_progress,

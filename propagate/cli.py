@@ -20,12 +20,12 @@ from propagate import __version__
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
 from propagate.export import FORMATS
-from propagate.recipe import RESAMPLINGS, Recipe
+from propagate.recipe import HISTORIES, RESAMPLINGS, Recipe
 from propagate.sample import PAIRINGS
 from propagate.shards.manifest import load_manifest
 from propagate.shards.schema import IMAGE_FORMS
 from sdcnet.errors import SdcnetError
-from sdcnet.motion import ESTIMATORS
+from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings
 
 if TYPE_CHECKING:
     from propagate.run import RunSummary
@@ -135,6 +135,23 @@ def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, i
 @click.option("--out", required=True, type=PATH, help="The shard store: a new folder, or one to go on with.")
 @click.option("--frames", type=click.IntRange(min=0), default=5, show_default=True, help="Neighbours on each side.")
 @click.option("--motion", type=click.Choice(list(ESTIMATORS)), default="dis", show_default=True)
+@click.option("--sdcnet-weights", type=PATH, help="sdcnet, sdcnet-predict: the published file, or one of `sdcnet fit`.")
+@click.option("--flownet2-weights", type=PATH, help="flownet2, and where it is the input flow: the published file.")
+@click.option(
+    "--input-flow",
+    type=click.Choice(INPUT_FLOWS),
+    help="What the video predictor refines.  [default: what it was trained with; flownet2 for published weights]",
+)
+@click.option(
+    "--history",
+    type=click.Choice(HISTORIES),
+    default="adjacent",
+    show_default=True,
+    help="What the video predictor looks back on; annotated: the annotated frame too, as in the published script.",
+)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where networks compute.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="In what they compute.")
+@click.option("--compile", is_flag=True, help="Compile them first: minutes, which pay off on many frames.")
 @click.option(
     "--pairing",
     type=click.Choice(PAIRINGS),
@@ -173,6 +190,13 @@ def run_command(
     out: Path,
     frames: int,
     motion: str,
+    sdcnet_weights: Path | None,
+    flownet2_weights: Path | None,
+    input_flow: str | None,
+    history: str,
+    device: str,
+    dtype: str,
+    compile: bool,
     pairing: str,
     resample: str,
     min_confidence: float | None,
@@ -203,9 +227,18 @@ def run_command(
         out=out,
         dataset=dataset,
         frames=frames,
-        motion=motion,
+        motion=MotionSettings(
+            name=motion,
+            sdcnet_weights=sdcnet_weights,
+            flownet2_weights=flownet2_weights,
+            input_flow=input_flow,
+            device=device,
+            dtype=dtype,
+            compile=compile,
+        ),
         recipe=Recipe(
             pairing=pairing,
+            history=history,
             resample=resample,
             min_confidence=min_confidence,
             images=images,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from propagate.ahead import ahead
 from propagate.refinement import refine
 from sdcnet.classical import Dis
 from sdcnet.geometry import compose
@@ -26,11 +27,12 @@ class Displacement:
     reverse: Tensor
 
 
-def steps_away(frames: Mapping[int, Tensor], direction: int, num_history: int) -> list[Step]:
+def steps_away(frames: Mapping[int, Tensor], direction: int, num_history: int, history: str = "adjacent") -> list[Step]:
     """The steps of a walk from frame 0 in `direction` (+1 or -1), up to the first offset that `frames` lacks.
 
     A step looks back on `num_history` frames, for the first steps beyond frame 0; the farthest frame that is
-    there stands in for those that are not.
+    there stands in for those that are not. With the history 'annotated', frame 0 stays the oldest of them however far
+    the walk has come: a quirk of the published script.
     """
     if direction not in (1, -1):
         raise ValueError(f"direction must be +1 or -1, found {direction}")
@@ -39,28 +41,34 @@ def steps_away(frames: Mapping[int, Tensor], direction: int, num_history: int) -
     steps = []
     distance = 1
     while distance * direction in frames:
-        history = [(distance - 1) * direction]
-        while len(history) < num_history:
-            older = history[0] - direction
-            history.insert(0, older if older in frames else history[0])
-        steps.append(Step(tuple(history), distance * direction))
+        seen = [(distance - 1) * direction]
+        while len(seen) < num_history:
+            older = seen[0] - direction
+            seen.insert(0, older if older in frames else seen[0])
+        if history == "annotated" and 1 < num_history <= distance:
+            seen[0] = 0
+        steps.append(Step(tuple(seen), distance * direction))
         distance += 1
     return steps
 
 
-def walk(frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimator) -> Iterator[Displacement]:
+def walk(
+    frames: Mapping[int, Tensor], direction: int, estimator: MotionEstimator, history: str = "adjacent"
+) -> Iterator[Displacement]:
     """The displacements at offsets ±1, ±2, …, each composed with the last: D_k = d_k + D_{k-1}∘(id + d_k).
 
-    frames: offset -> [1,3,H,W] uint8 RGB, without holes from 0 in `direction` (+1 or -1). The estimator gives
-    the steps; each D_k is refined on the images before the next is composed with it, where the estimator is
-    refinable. The reverse steps always come from DIS, so that a network runs once a step. Lazy: one
-    displacement exists at a time.
+    frames: offset -> [1,3,H,W] uint8 RGB, without holes from 0 in `direction` (+1 or -1). The estimator gives the
+    steps, which look back as `steps_away` says; where it is refinable, each D_k is refined on the images before the
+    next is composed with it. The reverse steps always come from DIS, so that a network runs once a step; they are made
+    beside it. Lazy: one displacement exists at a time.
     """
-    steps = steps_away(frames, direction, estimator.num_history)
+    steps = steps_away(frames, direction, estimator.num_history, history)
     backwards = [Step((step.target,), step.source) for step in steps]
     height, width = frames[0].shape[-2:]
     flow = reverse = torch.zeros(1, 2, height, width)
     step_flows, reverse_steps = estimator.estimate(frames, steps), Dis().estimate(frames, backwards)
+    if estimator.is_network:
+        reverse_steps = ahead(reverse_steps, depth=2)
     for step in steps:
         reverse = compose(reverse, next(reverse_steps))
         step_flow = next(step_flows)

@@ -42,8 +42,53 @@ class _Picture:
         return encode_png(pixels) if form == "encoded" else pixels
 
 
+@dataclass(frozen=True)
+class OpenClip:
+    """A clip whose files were read: pictures by offset, none where the annotated frame cannot be used; its label map
+    [H,W] uint8; and why files could not be used.
+    """
+
+    clip: Clip
+    pictures: dict[int, _Picture]
+    label: np.ndarray
+    failures: tuple[Failure, ...]
+
+
+def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
+    """Read a clip's files.
+
+    A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
+    map that cannot be used ends it altogether.
+    """
+    failures: list[Failure] = []
+
+    def fail(offset: int, reason: str) -> None:
+        failures.append(Failure(clip=clip.key, offset=offset, reason=reason))
+
+    for offset, reason in clip.missing.items():
+        fail(offset, reason)
+    pictures: dict[int, _Picture] = {}
+    label = np.empty((0, 0), np.uint8)
+    if 0 in clip.frames:
+        with watch("decode"):
+            try:
+                source = _decode(clip, 0)
+                label = read_label(clip.label, classes)
+                if label.shape != source.size:
+                    raise InputError(
+                        str(clip.label.resource),
+                        f"label map of {_by(label.shape)} for a frame of {_by(source.size)}: they must have one size",
+                    )
+                pictures[0] = source
+                for direction in (1, -1):
+                    pictures |= _decode_outwards(clip, direction, source.size, fail)
+            except InputError as error:
+                fail(0, str(error))
+    return OpenClip(clip, pictures, label, tuple(failures))
+
+
 def propagate_clip(
-    clip: Clip,
+    opened: OpenClip,
     *,
     classes: ClassTable,
     estimator: MotionEstimator,
@@ -53,33 +98,15 @@ def propagate_clip(
 ) -> Iterator[Sample]:
     """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
 
-    A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
-    map that cannot be used ends it altogether. `on_failure` hears of either, before the first sample.
+    `on_failure` hears of what the clip lacks before the first sample, and of frames whose motion cannot be estimated,
+    which end the clip in their direction.
     """
-
-    def fail(offset: int, reason: str) -> None:
-        on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
-
-    for offset, reason in clip.missing.items():
-        fail(offset, reason)
-    if 0 not in clip.frames:
+    clip, pictures, label = opened.clip, opened.pictures, opened.label
+    for failure in opened.failures:
+        on_failure(failure)
+    if not pictures:
         return
-    with watch("decode"):
-        try:
-            source = _decode(clip, 0)
-            label = read_label(clip.label, classes)
-            if label.shape != source.size:
-                raise InputError(
-                    str(clip.label.resource),
-                    f"label map of {_by(label.shape)} for a frame of {_by(source.size)}: they must have one size",
-                )
-        except InputError as error:
-            fail(0, str(error))
-            return
-        pictures = {0: source}
-        for direction in (1, -1):
-            pictures |= _decode_outwards(clip, direction, source.size, fail)
-
+    source = pictures[0]
     frames = {offset: picture.pixels for offset, picture in pictures.items()}
     sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=recipe.pairing)
     if recipe.source:
@@ -87,13 +114,14 @@ def propagate_clip(
         yield sample(key=clip.key, offset=0, image=source.stored(recipe.images), label=label, confidence=sure)
     for direction in (1, -1):
         resampler = RESAMPLERS[recipe.resample](source.pixels, torch.from_numpy(label)[None, None])
-        displacements = walk(frames, direction, estimator)
+        displacements = walk(frames, direction, estimator, recipe.history)
         for offset in (offset for offset in frames if offset * direction > 0):
             with watch("motion"):
                 try:
                     displacement = next(displacements)
                 except SdcnetError as error:
-                    fail(offset, f"{clip.frames[offset].image}: {error}")
+                    reason = f"{clip.frames[offset].image}: {error}"
+                    on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
                     break
             with watch("warp"):
                 label_map = resampler.label(displacement)[0, 0].numpy()

@@ -6,6 +6,7 @@ from propagate.sample import PAIRINGS
 from propagate.shards.schema import IMAGE_FORMS
 
 RESAMPLINGS = ("composed", "recursive")
+HISTORIES = ("adjacent", "annotated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,7 @@ class Recipe:
     """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
 
     pairing: str = "label"
+    history: str = "adjacent"
     resample: str = "composed"
     min_confidence: float | None = None
     images: str = "encoded"
@@ -21,6 +23,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, value, known in (
             ("pairing", self.pairing, PAIRINGS),
+            ("history", self.history, HISTORIES),
             ("resample", self.resample, RESAMPLINGS),
             ("images", self.images, IMAGE_FORMS),
         ):

@@ -1,5 +1,6 @@
 """The main job: plan -> engine -> shards -> manifest. Only this driver enters shards in a store."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,9 +33,11 @@ from propagate.shards.manifest import (
     sync_directory,
 )
 from propagate.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
-from sdcnet.motion import open_estimator
+from sdcnet.errors import MotionError
+from sdcnet.motion import PREDICTORS, MotionSettings, open_estimator
 
 LOCK = ".lock"
+NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes
 VERSIONS = {
     "propagate": propagate.__version__,
     "numpy": np.__version__,
@@ -52,7 +55,7 @@ class RunConfig:
     out: Path
     dataset: str = "cityscapes"
     frames: int = 5
-    motion: str = "dis"
+    motion: MotionSettings = field(default_factory=MotionSettings)
     recipe: Recipe = field(default_factory=Recipe)
     clips_per_shard: int = 16
     limit: int | None = None
@@ -68,19 +71,38 @@ class RunConfig:
         ):
             if value is not None and value < (0 if name == "frames" else 1):
                 raise ValueError(f"{name} is {value}, it must be positive")
+        if self.recipe.history != "adjacent" and self.motion.name not in PREDICTORS:
+            raise MotionError(
+                f"history '{self.recipe.history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks "
+                "back on one frame only; leave it out"
+            )
 
     def settings(self) -> dict[str, Any]:
-        """What decides the content of the store, as plain values."""
+        """What decides the content of the store, as plain values. Opens files of weights, if there are any.
+
+        Raises: MotionError, CheckpointError, where they cannot be used.
+        """
+        # a driver needs no GPU, and the device does not decide what is computed
+        motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
         return {
             "dataset": self.dataset,
             "split": self.options.split,
             "frames": self.frames,
-            **open_estimator(self.motion).fingerprint,
+            **open_estimator(motion).fingerprint,
             **vars(self.recipe),
             "max_gap": self.options.max_gap,
             "clips_per_shard": self.clips_per_shard,
             "limit": self.limit,
         }
+
+    def threads_per_worker(self) -> int:
+        """How many threads a worker computes on; only networks gain from more than one."""
+        cores = os.cpu_count() or 1
+        if not self.motion.is_network:
+            return 1
+        if self.engine == "local":
+            return cores
+        return max(1, cores // self.num_workers) if self.num_workers else min(cores, NETWORK_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +167,13 @@ def run(
                 classes=manifest.classes,
                 motion=config.motion,
                 recipe=config.recipe,
+                num_threads=config.threads_per_worker(),
             ),
             engine=config.engine,
             num_workers=config.num_workers,
             address=config.address,
+            cpus_per_worker=config.threads_per_worker(),
+            gpus_per_worker=int(config.motion.is_network and config.motion.device != "cpu"),
             on_progress=on_progress,
             on_started=clock.start,
         )

@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import cv2
 import torch
 
+from propagate.ahead import ahead
 from propagate.classes import ClassTable
 from propagate.clip import Clip
-from propagate.pipeline import propagate_clip
+from propagate.pipeline import OpenClip, open_clip, propagate_clip
 from propagate.recipe import Recipe
 from propagate.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
 from propagate.shards.writer import ShardWriter
 from propagate.timing import Stopwatch
-from sdcnet.motion import open_estimator
+from sdcnet.motion import MotionSettings, open_estimator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +49,21 @@ LEFTOVERS = (".shard-*.h5.*.part", "manifest.json.new", "failures.jsonl.new")
 
 @dataclass
 class ShardWorker:
-    """Owns one motion estimator, and makes one shard at a time, on one thread of its process."""
+    """Owns one motion estimator, and makes one shard at a time.
+
+    Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
+    on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
+    are busy. `num_threads` are the network's.
+    """
 
     store: Path
     classes: ClassTable
-    motion: str
+    motion: MotionSettings
     recipe: Recipe
+    num_threads: int = 1
 
     def __post_init__(self) -> None:
-        # A worker per core scales; threads within one gain a sixth, and lose far more where the cores are busy.
-        torch.set_num_threads(1)
+        torch.set_num_threads(self.num_threads)
         cv2.setNumThreads(1)
         self._estimator = open_estimator(self.motion)
 
@@ -65,6 +73,8 @@ class ShardWorker:
         failures: list[Failure] = []
         path = self.store / attempt_name(unit.plan, attempt)
         samples = self._samples(unit, watch, failures)
+        if self._estimator.is_network:
+            samples = ahead(samples, depth=2)
         first = next(samples, None)
         if first is None:
             return ShardResult(entry=_empty_entry(unit.plan, failures), attempt_file=None, stages=dict(watch.seconds))
@@ -81,15 +91,18 @@ class ShardWorker:
         return ShardResult(entry=entry, attempt_file=path.name, stages=dict(watch.seconds))
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
-        for clip in task.clips:
-            yield from propagate_clip(
-                clip,
-                classes=self.classes,
-                estimator=self._estimator,
-                recipe=self.recipe,
-                watch=watch,
-                on_failure=failures.append,
-            )
+        clips: Iterator[OpenClip] = (open_clip(clip, self.classes, watch) for clip in task.clips)
+        if self._estimator.is_network:
+            clips = ahead(clips, depth=1)
+        samples_of = partial(
+            propagate_clip,
+            classes=self.classes,
+            estimator=self._estimator,
+            recipe=self.recipe,
+            watch=watch,
+            on_failure=failures.append,
+        )
+        return chain.from_iterable(map(samples_of, clips))  # a loop's variable would keep a clip while the next is read
 
 
 def _empty_entry(plan: ShardPlan, failures: list[Failure]) -> ShardEntry:

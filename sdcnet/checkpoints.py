@@ -89,6 +89,11 @@ class Checkpoint:
         stated = self.description.architecture if self.description else self.fields.get("arch")
         return str(stated) if stated in PREDICTORS else None
 
+    @property
+    def input_flow(self) -> str | None:
+        """The name of the flow that a predictor was trained to refine, if the file says so."""
+        return self.description.about.get("input_flow") if self.description else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:

@@ -79,6 +79,7 @@ class Dis:
 
     num_history = 1
     refinable = True
+    is_network = False
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
@@ -91,6 +92,7 @@ class TvL1:
 
     num_history = 1
     refinable = True
+    is_network = False
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
@@ -108,6 +110,7 @@ class NoMotion:
 
     num_history = 1
     refinable = False
+    is_network = False
     fingerprint: Mapping[str, object] = {"motion": "none"}
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:

@@ -11,9 +11,8 @@ from torch import Tensor
 from sdcnet.checkpoints import digest, load_flownet2
 from sdcnet.classical import dis_flow, to_flow, to_grey
 from sdcnet.errors import MotionError
+from sdcnet.motion import INPUT_FLOWS
 from sdcnet.runtime import Runtime
-
-PAIR_FLOWS = ("flownet2", "dis")
 
 
 class PairFlow(Protocol):
@@ -41,7 +40,7 @@ class FlowNet2Pairs:
 
     def __init__(self, weights: Path, runtime: Runtime) -> None:
         """Raises CheckpointError where the weights cannot be used."""
-        self._network, self._runtime = runtime.prepare(load_flownet2(weights)), runtime
+        self._network, self._runtime = runtime.compiled(runtime.prepare(load_flownet2(weights))), runtime
         self.fingerprint: Mapping[str, object] = {"input_flow": "flownet2", "flownet2_weights": digest(weights)}
 
     def __call__(self, targets: Tensor, sources: Tensor) -> Tensor:
@@ -49,14 +48,14 @@ class FlowNet2Pairs:
 
 
 def open_pair_flow(name: str, flownet2_weights: Path | None, runtime: Runtime) -> PairFlow:
-    """The flow of that name, one of PAIR_FLOWS.
+    """The flow of that name, one of INPUT_FLOWS.
 
     Raises: MotionError, CheckpointError, where its weights are not given or cannot be used.
     """
     if name == "dis":
         return DisPairs()
     if name != "flownet2":
-        raise ValueError(f"a flow between two frames is one of {', '.join(PAIR_FLOWS)}, found '{name}'")
+        raise ValueError(f"a flow between two frames is one of {', '.join(INPUT_FLOWS)}, found '{name}'")
     if flownet2_weights is None:
         raise MotionError(
             "FlowNet2 needs weights: give the published FlowNet2_checkpoint.pth.tar, or a file converted from it, with "

@@ -1,6 +1,6 @@
 """Where and how networks compute: device, precision, compilation, and as much at a time as the memory holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sdcnet.errors import MotionError
+from sdcnet.motion import DEVICES, DTYPES
 
-DEVICES = ("auto", "cpu", "cuda")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
 PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
 
@@ -28,9 +27,15 @@ class Runtime:
     def prepare(self, network: _Network) -> _Network:
         """The network itself, on the device, its channels last, for inference."""
         network.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.compile:
-            network.compile()
         return network
+
+    def compiled(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """The prepared network, or one of its methods, compiled on its first call if that is wanted."""
+        return torch.compile(network) if self.compile else network
+
+    def samples_at_a_time(self, shape: Sequence[int]) -> int:
+        """How many samples […,H,W] go through a network at once."""
+        return max(1, PIXELS_AT_A_TIME[self.device.type] // (shape[-2] * shape[-1]))
 
     def autocast(self) -> torch.autocast:
         """The context in which layers compute in the dtype."""
@@ -44,7 +49,7 @@ class Runtime:
 
         Raises MotionError where a single sample is too large, the result is not finite, or nothing can be compiled.
         """
-        size = max(1, PIXELS_AT_A_TIME[self.device.type] // inputs[0].shape[-2:].numel())
+        size = self.samples_at_a_time(inputs[0].shape)
         outputs: list[Tensor] = []
         done = 0
         while done < len(inputs[0]):
@@ -103,7 +108,7 @@ def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = F
         build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no GPU that CUDA can use"
         raise MotionError(f"device 'cuda' was asked for, found {build} (torch {torch.__version__}); use --device cpu")
     kind = "cuda" if is_there and device != "cpu" else "cpu"
-    return Runtime(device=torch.device(kind), dtype=DTYPES[dtype], compile=compile)
+    return Runtime(device=torch.device(kind), dtype=getattr(torch, dtype), compile=compile)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -152,26 +152,29 @@ def test_closing_early_stops_the_workers_and_leaves_the_callers_ray(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("resources", "num_units", "num_workers", "gpus_per_worker", "expected"),
+    ("resources", "num_units", "num_workers", "cpus_per_worker", "gpus_per_worker", "expected"),
     [
-        ({"CPU": 8.0}, 100, None, 0, (8, 0)),
-        ({"CPU": 8.0}, 3, None, 0, (3, 0)),
-        ({"CPU": 8.0}, 100, 2, 0, (2, 0)),
-        ({"CPU": 8.0}, 100, None, 1, (8, 0)),  # no GPU to have: the cores work
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 0, (8, 0)),
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, (2, 1)),
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 0.5, (4, 0.5)),
-        ({"CPU": 8.0, "GPU": 1.0}, 100, 3, 1, (3, 0.3333)),  # more workers than GPUs share them
+        ({"CPU": 8.0}, 100, None, 1, 0, (8, 0)),
+        ({"CPU": 8.0}, 3, None, 1, 0, (3, 0)),
+        ({"CPU": 8.0}, 100, 2, 1, 0, (2, 0)),
+        ({"CPU": 20.0}, 100, None, 8, 0, (2, 0)),
+        ({"CPU": 4.0}, 100, None, 8, 0, (1, 0)),
+        ({"CPU": 8.0}, 100, None, 1, 1, (8, 0)),  # no GPU to have: the cores work
+        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 0, (8, 0)),
+        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 1, (2, 1)),
+        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 0.5, (4, 0.5)),
+        ({"CPU": 8.0, "GPU": 1.0}, 100, 3, 1, 1, (3, 0.3333)),  # more workers than GPUs share them
     ],
 )
 def test_how_many_workers(
     resources: dict[str, float],
     num_units: int,
     num_workers: int | None,
+    cpus_per_worker: int,
     gpus_per_worker: float,
     expected: tuple[int, float],
 ) -> None:
-    assert plan_workers(resources, num_units, num_workers, gpus_per_worker) == expected
+    assert plan_workers(resources, num_units, num_workers, cpus_per_worker, gpus_per_worker) == expected
 
 
 @pytest.mark.parametrize(

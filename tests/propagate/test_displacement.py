@@ -24,6 +24,7 @@ class Scripted:
     """An estimator that returns the flows it was given, and remembers for how many it was asked."""
 
     num_history = 1
+    is_network = False
     fingerprint: Mapping[str, object] = {}
 
     def __init__(self, flows: Sequence[Tensor], *, refinable: bool = False) -> None:

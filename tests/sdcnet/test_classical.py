@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdcnet.classical import Dis, NoMotion, TvL1, dis_correction, dis_flow, to_grey
 from sdcnet.errors import MotionError
-from sdcnet.motion import MotionEstimator, Step, open_estimator
+from sdcnet.motion import MotionEstimator, MotionSettings, Step, open_estimator
 
 SHIFT = (4, -2)  # dx, dy of flow_target_to_source
 INNER = (..., slice(16, -16), slice(16, -16))
@@ -94,9 +94,9 @@ def test_the_smallest_frames_that_dis_takes() -> None:
 
 @pytest.mark.parametrize("name", ["dis", "tvl1", "none"])
 def test_every_name_opens_its_estimator(name: str) -> None:
-    assert open_estimator(name).fingerprint["motion"] == name
+    assert open_estimator(MotionSettings(name=name)).fingerprint["motion"] == name
 
 
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(MotionError, match="no motion estimator 'raft'; known are dis, tvl1, none"):
-        open_estimator("raft")
+        MotionSettings(name="raft")

@@ -1,0 +1,113 @@
+"""Motion from networks: FlowNet2 on neighbouring frames, and the video predictors that refine such flows."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from sdcnet.checkpoints import digest, load_predictor, read_checkpoint
+from sdcnet.errors import MotionError
+from sdcnet.motion import PREDICTORS, MotionEstimator, MotionSettings, Step
+from sdcnet.pair_flow import PairFlow, open_pair_flow
+from sdcnet.predictor import VideoPredictor
+from sdcnet.runtime import Runtime, open_runtime
+
+Pair = tuple[int, int]  # the offsets of a flow's target and source
+
+
+class FlowNet2Motion:
+    """The flow from each frame to the one before it on the walk, and nothing else."""
+
+    num_history = 1
+    refinable = True
+    is_network = True
+
+    def __init__(self, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]) -> None:
+        self._flows, self._runtime = flows, runtime
+        self.fingerprint = {**fingerprint, **flows.fingerprint}
+
+    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+        for batch in _batches(steps, frames, self._runtime):
+            pairs = [(step.target, step.source) for step in batch]
+            yield from _estimate_pairs(self._flows, frames, pairs).cpu().split(1)
+
+
+class PredictedMotion:
+    """The displacement that a video predictor makes of the flows between the frames that it sees.
+
+    Each flow is estimated once for all steps of a walk: a reconstruction of five steps from adjacent history needs six.
+    """
+
+    refinable = True
+    is_network = True
+
+    def __init__(
+        self, network: VideoPredictor, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]
+    ) -> None:
+        self.num_history, self._sees_target = network.num_history, network.sees_target
+        self._displacement = runtime.compiled(runtime.prepare(network).displacement)
+        self._flows, self._runtime = flows, runtime
+        self.fingerprint = {**fingerprint, **flows.fingerprint}
+
+    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+        known: dict[Pair, Tensor] = {}
+        remaining = list(steps)
+        for batch in _batches(steps, frames, self._runtime):
+            wanted = [pair for pair in self._pairs(batch) if pair not in known]
+            if wanted:
+                known |= zip(wanted, _estimate_pairs(self._flows, frames, wanted), strict=True)
+            inputs = torch.stack([torch.cat([frames[offset] for offset in self._seen(step)]) for step in batch])
+            flows = torch.stack([torch.stack([known[pair] for pair in self._pairs([step])]) for step in batch])
+            yield from self._runtime.run(self._displacement, inputs.flip(2), flows).cpu().split(1)
+            remaining = remaining[len(batch) :]
+            still_needed = set(self._pairs(remaining))
+            known = {pair: flow for pair, flow in known.items() if pair in still_needed}
+
+    def _seen(self, step: Step) -> tuple[int, ...]:
+        """The offsets of the frames that the network sees, oldest first."""
+        return (*step.history, step.target) if self._sees_target else step.history
+
+    def _pairs(self, steps: Iterable[Step]) -> list[Pair]:
+        """The flows that the steps read, each once, in the order of first need."""
+        pairs = ((later, earlier) for step in steps for earlier, later in pairwise(self._seen(step)))
+        return list(dict.fromkeys(pairs))
+
+
+def open_network(settings: MotionSettings) -> MotionEstimator:
+    """FlowNet2 or a video predictor, its weights loaded and on their device.
+
+    Raises: MotionError, CheckpointError, where what it needs is not there or cannot be used.
+    """
+    runtime = open_runtime(settings.device, settings.dtype, settings.compile)
+    fingerprint = {"motion": settings.name, "dtype": settings.dtype}
+    if settings.name == "flownet2":
+        return FlowNet2Motion(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, fingerprint)
+    weights, expected = settings.sdcnet_weights, PREDICTORS[settings.name]
+    if weights is None:
+        raise MotionError(
+            f"motion '{settings.name}' needs the weights of an {expected}: give them with --sdcnet-weights, the "
+            "published file or one of `sdcnet fit`; without weights there is --motion dis"
+        )
+    checkpoint = read_checkpoint(weights)
+    flownet2_weights = settings.flownet2_weights or (weights if checkpoint.has_flownet2 else None)
+    input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
+    flows = open_pair_flow(input_flow, flownet2_weights, runtime)
+    network = load_predictor(weights, checkpoint.predictor or expected)
+    of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"
+    if of_the_file != settings.name:
+        raise MotionError(f"{weights}: holds {type(network).__name__}, whose motion is '{of_the_file}'; ask for that")
+    return PredictedMotion(network, flows, runtime, {**fingerprint, "sdcnet_weights": digest(weights)})
+
+
+def _batches(steps: Sequence[Step], frames: Mapping[int, Tensor], runtime: Runtime) -> Iterator[Sequence[Step]]:
+    """The steps, as many at a time as the runtime computes at once."""
+    size = runtime.samples_at_a_time(frames[steps[0].target].shape) if steps else 1
+    for start in range(0, len(steps), size):
+        yield steps[start : start + size]
+
+
+def _estimate_pairs(flows: PairFlow, frames: Mapping[int, Tensor], pairs: Sequence[Pair]) -> Tensor:
+    """The flows of pairs of offsets [B,2,H,W]."""
+    targets, sources = (torch.cat([frames[offset] for offset in offsets]) for offsets in zip(*pairs, strict=True))
+    return flows(targets, sources)
