@@ -2,9 +2,11 @@
 
 SdcnetError
 ├── MotionError             an estimator that does not exist, or cannot work on these frames
+├── FitError                a training that cannot begin, go on, or be kept
 └── FileError               a file that cannot be used; path and reason
     ├── CheckpointError     a file of weights that cannot be read or written, or is not what was asked for
     │   └── ParameterError  one whose parameters are not those of the network
+    ├── FrameError          frames, or a video or folder of them, that cannot be read
     └── FlowFileError       a file of flow that cannot be read or written, or is not what was asked for
 
 A message says what was found, what was expected, and what to do.
@@ -32,6 +34,14 @@ class FileError(SdcnetError):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.path, self.reason)
+
+
+class FitError(SdcnetError):
+    """A training cannot begin with these settings, cannot go on, or its run folder cannot be written."""
+
+
+class FrameError(FileError):
+    """Frames, or a video or folder of them, cannot be read."""
 
 
 class CheckpointError(FileError):
