@@ -19,6 +19,8 @@ from jobs.signals import restored
 OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum: units and records are small
 ANSWER_SECONDS = 5.0
 LOCAL_SETTINGS = {
+    # nothing is reported to Ray's makers
+    "RAY_USAGE_STATS_ENABLED": "0",
     # workers start when they are hired: otherwise Ray starts an idle process for each core besides
     "RAY_prestart_worker_first_driver": "0",
     # one heap per process: in those that glibc gives to further threads, such as an actor's, large arrays leave gaps
@@ -27,16 +29,19 @@ LOCAL_SETTINGS = {
 
 
 @contextmanager
-def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[ModuleType]:
+def connected(
+    address: str | None, *, num_cpus: int | None = None, instead: str = "use `--engine local`"
+) -> Iterator[ModuleType]:
     """The module `ray`, connected; on leaving, what was started or joined here is shut down or left.
 
     address: HOST:PORT of a running cluster, or None for a Ray of our own, which never joins another one,
         whatever RAY_ADDRESS says. A connection that the caller has made is used as it is, and stays.
     num_cpus: how many workers a Ray of our own has room for; None: one per core.
+    instead: what the user can do without Ray, for messages.
 
     Raises JobError where Ray is not installed, does not start, or cannot be joined.
     """
-    ray = import_ray()
+    ray = import_ray(instead)
     if ray.is_initialized():
         if address is not None:
             raise JobError(
@@ -51,25 +56,25 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Iterator[M
         cleanup.callback(ray.shutdown)
         with restored(signal.SIGTERM):  # ray.init replaces its handler
             if address is None:
-                _start(ray, num_cpus, directory)
+                _start(ray, num_cpus, directory, instead)
             else:
                 _join(ray, address)
         yield ray
 
 
-def import_ray() -> ModuleType:
+def import_ray(instead: str) -> ModuleType:
     """The module `ray`. Raises JobError where it is not installed."""
     try:
         import ray
     except ImportError as error:
         raise JobError(
-            f"Ray cannot be imported ({error}); install it with `pip install ray`, or use `--engine local`, "
-            "which works in this process"
+            f"Ray cannot be imported ({error}); install it with `pip install ray`, or {instead}, which "
+            "works in this process"
         ) from None
     return ray
 
 
-def _start(ray: ModuleType, num_cpus: int | None, directory: str) -> None:
+def _start(ray: ModuleType, num_cpus: int | None, directory: str, instead: str) -> None:
     """Start a Ray of our own, its files in the directory. Raises JobError."""
     try:
         with _loopback_only(), _no_messages(), _environment(LOCAL_SETTINGS):
@@ -84,12 +89,12 @@ def _start(ray: ModuleType, num_cpus: int | None, directory: str) -> None:
             )
     except Exception as error:
         raise JobError(
-            f"Ray did not start on this machine: {_first_line(error)}; `--engine local` works without it"
+            f"Ray did not start on this machine: {_first_line(error)}; {instead}, which works without it"
         ) from error
-    if not _is_loopback(node := ray.util.get_node_ip_address()):
+    if not is_loopback(node := ray.util.get_node_ip_address()):
         raise JobError(
             f"Ray {ray.__version__} listens on {node}, not on loopback alone as it was told; install another "
-            "version of Ray, or use `--engine local`"
+            f"version of Ray, or {instead}"
         )
 
 
@@ -109,7 +114,7 @@ def _join(ray: ModuleType, address: str) -> None:
     with ExitStack() as settings:
         settings.enter_context(_no_messages())
         settings.enter_context(_attribute(ray_constants, "NUM_REDIS_GET_RETRIES", 1))  # of 40 s each
-        if _is_loopback(host) and not _answers(_outward_address(), port):
+        if is_loopback(host) and not _answers(_outward_address(), port):
             settings.enter_context(_loopback_only())
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
@@ -147,7 +152,8 @@ def _outward_address() -> str:
     return str(services.get_node_ip_address())
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what listens at this address can be reached from this machine alone."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

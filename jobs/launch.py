@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import JobError
 
@@ -18,17 +18,19 @@ Result = TypeVar("Result")
 class Member:
     """One process of a training crew, as `train` is told.
 
-    In a crew launched on Ray, torch.distributed is initialised: NCCL where members have GPUs, else gloo.
+    In a crew on Ray, torch.distributed is initialised: NCCL where members have GPUs, else gloo.
 
     rank: 0 .. num_members - 1.
     device: this member's own GPU, or the CPU.
-    attempt: 0 at first, one more after each restart of the crew; no other attempt is under way.
+    attempt: 0 at first, one more after each restart of the crew.
+    report: hands a small, picklable value to the `on_report` of who launched the crew, and waits for nothing else.
     """
 
     rank: int
     num_members: int
     device: torch.device
     attempt: int
+    report: Callable[[Any], None] = field(default=lambda _: None, repr=False, compare=False)
 
 
 def launch(
@@ -38,6 +40,7 @@ def launch(
     address: str | None = None,
     gpus_per_worker: int | None = None,
     max_failures: int = 3,
+    on_report: Callable[[Any], None] = lambda _: None,
 ) -> Result:
     """What `train` returns as rank 0 of `num_workers` members.
 
@@ -48,10 +51,11 @@ def launch(
     called anew with the next attempt, and goes on from files that it has written itself. What `train` raises is no
     death: it stops the crew and is raised here, as the same type.
 
-    train: picklable, as is what it returns, which is best small. What it prints is not shown.
+    train: picklable, as is what it returns, which is best small; on Ray, what it prints is not shown.
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
     gpus_per_worker: 0 or 1; None: 1 where there are GPUs, else 0.
     max_failures: how many times the crew is started again.
+    on_report: called here, in order, with what members report; of an attempt that dies, the last of it may be missing.
 
     Raises JobError where the crew cannot start, or died once more than `max_failures` times; ValueError for arguments
     out of range.
@@ -63,12 +67,17 @@ def launch(
     if max_failures < 0:
         raise ValueError(f"max_failures is {max_failures}, expected at least 0")
     if num_workers == 1 and address is None:
-        return train(Member(0, 1, _own_device(gpus_per_worker), 0))
+        return train(Member(0, 1, _own_device(gpus_per_worker), 0, on_report))
 
     from jobs.crew import train_on_ray
 
     return train_on_ray(
-        train, num_workers=num_workers, address=address, gpus_per_worker=gpus_per_worker, max_failures=max_failures
+        train,
+        num_workers=num_workers,
+        address=address,
+        gpus_per_worker=gpus_per_worker,
+        max_failures=max_failures,
+        on_report=on_report,
     )
 
 
