@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.errors import JobError
+from jobs.progress import Progress
 from sdcnet.errors import SdcnetError
+from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
 
 if TYPE_CHECKING:
     from sdcnet.checkpoints import Summary
@@ -46,6 +48,7 @@ def main() -> None:
     \b
     sdcnet convert sdc_cityscapes_vrec.pth.tar recon.safetensors
     sdcnet inspect recon.safetensors
+    sdcnet evaluate street --motion sdcnet --sdcnet-weights recon.safetensors --input-flow dis
     """
 
 
@@ -97,3 +100,71 @@ def inspect_command(file: Path, as_json: bool) -> None:
 def _holds(summary: "Summary") -> str:
     networks = " and ".join(summary.networks) or "no network that this program knows"
     return f"{networks}; {summary.num_values:,} values in {summary.num_tensors} tensors of {', '.join(summary.dtypes)}"
+
+
+@main.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=PATH)
+@click.option("--motion", type=click.Choice(list(ESTIMATORS)), default="dis", show_default=True)
+@click.option("--sdcnet-weights", type=PATH, help="sdcnet, sdcnet-predict: the published file, or one of `sdcnet fit`.")
+@click.option("--flownet2-weights", type=PATH, help="flownet2, and where it is the input flow: the published file.")
+@click.option(
+    "--input-flow",
+    type=click.Choice(INPUT_FLOWS),
+    help="What the video predictor refines.  [default: what it was trained with; flownet2 for published weights]",
+)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where networks compute.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="In what they compute.")
+@click.option("--compile", is_flag=True, help="Compile them first: minutes, which pay off on many frames.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N frames of each source.")
+@_json_option
+def evaluate(
+    sources: tuple[Path, ...],
+    motion: str,
+    sdcnet_weights: Path | None,
+    flownet2_weights: Path | None,
+    input_flow: str | None,
+    device: str,
+    dtype: str,
+    compile: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Score a motion estimator on the frames of folders and videos.
+
+    Each frame is predicted by warping the one before it: PSNR, SSIM and the mean absolute error (L1, in levels of 255),
+    as means over frames; of all pixels, then of the share that comes from inside the frame before (in).
+
+    Where a folder holds true flow (of `propagate synth`, KITTI or FlyingChairs), also the end-point error (EPE) and the
+    share of outliers (Fl), which err by more than 3 px and 5 %, over all pixels; and over those that are not occluded
+    (noc), where the truth says which. The flow of KITTI and FlyingChairs leads to the next frame: there, the first of
+    two frames is predicted from the second.
+
+    \b
+    sdcnet evaluate drive.mp4 frames/ --motion dis
+    sdcnet evaluate street --motion sdcnet --sdcnet-weights recon.safetensors --input-flow dis --json
+    """
+    import torch
+
+    from sdcnet.evaluate import evaluate as evaluate_sources
+
+    settings = MotionSettings(
+        name=motion,
+        sdcnet_weights=sdcnet_weights,
+        flownet2_weights=flownet2_weights,
+        input_flow=input_flow,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+    )
+    estimator = open_estimator(settings)
+    if not settings.is_network:
+        torch.set_num_threads(1)  # more gain nothing here, and lose far more where the cores are busy
+    with Progress("frames") as progress:
+        result = evaluate_sources(
+            sources, estimator, limit=limit, on_plan=progress.expect, on_progress=progress.advance
+        )
+    click.echo(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.table())
+    for note in result.notes():
+        click.echo(note, err=True)
+    if result.failures:
+        raise SystemExit(1)

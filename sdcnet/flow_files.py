@@ -72,7 +72,7 @@ def _decode_flo(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
         expected = f"{_FLO_HEADER.size + 8 * width * height} of a flow of {height}x{width} pixels, which it says it is"
         raise FlowFileError(where, f"has {len(content)} bytes, expected {expected}. {AGAIN}")
     pixels = np.frombuffer(rows, "<f4").reshape(height, width, 2).astype(np.float32)
-    return pixels, (np.abs(pixels) <= _FLO_LIMIT).all(axis=2)  # NaN is no more known than what is too large
+    return pixels, np.abs(pixels).max(axis=2) <= _FLO_LIMIT  # NaN is no more known than what is too large
 
 
 def _encode_flo(pixels: np.ndarray, known: np.ndarray, where: str) -> bytes:

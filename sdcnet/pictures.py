@@ -34,13 +34,13 @@ class PictureSequence(FrameSequence):
                 )
                 raise FrameError(str(path), reason)
         super().__init__(f"{paths[0]}…{paths[-1].name}", size)
-        self._paths = tuple(paths)
+        self.paths = tuple(paths)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def _read(self, index: int) -> np.ndarray:
-        path = self._paths[index]
+        path = self.paths[index]
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image)
