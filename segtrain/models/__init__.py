@@ -1,0 +1,1 @@
+"""Segmentation networks: trunks, and DeepLabV3+ on them."""
