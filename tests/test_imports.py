@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "jobs": set(),
     "sdcnet": {"jobs"},
     "propagate": {"jobs", "sdcnet"},
+    "segtrain": {"jobs", "sdcnet", "propagate"},
 }
 
 
