@@ -26,8 +26,17 @@ def endpoints(flow: Tensor) -> Tensor:
     return flow + pixel_grid(flow.shape[-2], flow.shape[-1], device=flow.device)
 
 
+def pixel_before(points: Tensor) -> Tensor:
+    """The whole coordinate at or below each one, without gradient; 0 where there is none, as of NaN.
+
+    No index follows from NaN: one made of it lies outside the image, which stops a GPU for good. What remains of the
+    point beyond its pixel is still NaN, so that what is read between pixels there is NaN too.
+    """
+    return points.detach().floor().nan_to_num_(nan=0.0)
+
+
 def _indices(coordinates: Tensor, size: int) -> Tensor:
-    """Whole coordinates, float32 of any magnitude -> int64, clamped to 0…size-1."""
+    """Whole coordinates, float32 of any magnitude but not NaN -> int64, clamped to 0…size-1."""
     return coordinates.clamp(0, size - 1).long()
 
 
@@ -43,18 +52,19 @@ def sample_bilinear(image: Tensor, points: Tensor) -> Tensor:
 
     image [B,C,Hs,Ws] of any float; points [B,2,H,W] float32 pixel coordinates. Outside the image its border is
     repeated: the weights come from the unclamped position, the four corners are clamped one by one. Returns
-    [B,C,H,W] in the dtype of the image.
+    [B,C,H,W] in the dtype of the image; NaN where the point is.
 
     ``grid_sample`` computes the same up to rounding, but forms the position in normalised coordinates, which
     costs a hundredth of a grey level at 1024x2048.
     """
-    rows = points.shape[-2] if image.requires_grad else BAND_ROWS  # each band would have its gradient of the image
+    # with gradients, each band would have one of the whole image; and a GPU is faster on all rows at once
+    rows = BAND_ROWS if image.is_cpu and not image.requires_grad else points.shape[-2]
     return torch.cat([_sample_band(image, band) for band in points.split(rows, dim=2)], dim=2)
 
 
 def _sample_band(image: Tensor, points: Tensor) -> Tensor:
     height, width = image.shape[-2:]
-    corner = points.detach().floor()
+    corner = pixel_before(points)
     fx, fy = (points - corner).to(image.dtype).unsqueeze(2).unbind(1)
     x, y = corner.unbind(1)
     left, right = _indices(x, width), _indices(x + 1, width)
@@ -70,10 +80,13 @@ def warp_frames(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
 
 
 def warp_labels(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
-    """As `warp_frames`, from the nearest pixel: halves round up, the border is repeated. Any dtype."""
+    """As `warp_frames`, from the nearest pixel: halves round up, the border is repeated. Any dtype.
+
+    A label has no NaN: where the flow is, the source's first column or row is read.
+    """
     points = endpoints(flow_target_to_source)
-    corner = points.floor()
-    x, y = (corner + (points - corner >= 0.5)).unbind(1)  # exact, which floor(points + 0.5) in float32 is not
+    corner = pixel_before(points)
+    x, y = corner.add_(points - corner >= 0.5).unbind(1)  # exact, which floor(points + 0.5) in float32 is not
     height, width = source.shape[-2:]
     return _take(source, _indices(x, width), _indices(y, height))
 

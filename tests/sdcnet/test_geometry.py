@@ -127,6 +127,73 @@ def test_far_outside_there_is_the_border(far: float) -> None:
     assert not inside(flow).any()
 
 
+def test_where_the_flow_is_not_a_number_neither_is_the_frame_and_all_else_is_untouched() -> None:
+    image, flow = random_image(2, 6, 7), 3 * random_image(2, 6, 7, seed=1)
+    broken = flow.clone()
+    broken[0, 0, 1, 2] = broken[0, 1, 3, 4] = broken[0, :, 5, 6] = torch.nan
+    here = broken.isnan().any(dim=1, keepdim=True).expand_as(image)
+    for warp in (warp_frames, lambda source, by: compose(by, source), warp_frames_nearest):
+        expected, warped = warp(image, flow), warp(image, broken)
+        assert torch.equal(warped[~here], expected[~here])
+        assert warped[here].isnan().all() or warp is warp_frames_nearest
+    label = (10 * image).to(torch.uint8)
+    carried = warp_labels(label, broken)
+    assert torch.equal(carried[~here], warp_labels(label, flow)[~here])
+    assert torch.equal(carried[..., 5, 6], label[..., 0, 0])  # the pixel that the docstring names
+    assert torch.equal(inside(broken), inside(flow) & ~here[:, :1])
+
+
+def test_gradients_that_are_not_numbers_stay_where_they_come_from() -> None:
+    image, flow = random_image(1, 6, 7).requires_grad_(), 2 * random_image(2, 6, 7, seed=1) + 1
+    broken = flow.clone()
+    broken[..., 5, 6] = torch.nan
+    broken.requires_grad_()
+    warp_frames(image, broken).sum().backward()
+    assert broken.grad.isfinite()[..., :5, :].all()
+    assert image.grad.isfinite()[..., 2:, 2:].all()  # what is not lies by the pixel that is read in place of nothing
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_in_a_frame_reaches_no_further_than_its_pixel(value: float) -> None:
+    image = random_image(1, 5, 6)
+    image[..., 2, 3] = value
+    still = torch.zeros(1, 2, 5, 6)
+    torch.testing.assert_close(warp_labels(image, still), image, equal_nan=True)
+    here = ~warp_frames(image, constant_flow(1.5, 0.5, 5, 6)).isfinite()
+    assert here.nonzero()[:, 2:].tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]  # those that it is a corner of
+
+
+OPERATIONS = {
+    "warp_frames": warp_frames,
+    "warp_labels": warp_labels,
+    "warp_frames_nearest": warp_frames_nearest,
+    "compose": lambda image, flow: compose(flow, image),
+    "length": lambda _image, flow: length(flow),
+    "inside": lambda _image, flow: inside(flow),
+    "round_trip": lambda image, flow: round_trip(flow, image),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_everything_compiles_without_a_break(name: str) -> None:
+    torch.compiler.reset()
+    image, flow = random_image(2, 70, 9).requires_grad_(), (9 * random_image(2, 70, 9, seed=1) - 4).requires_grad_()
+    compiled = torch.compile(OPERATIONS[name], fullgraph=True, backend="aot_eager")  # backwards too, no C compiler
+    results = []
+    for function in (compiled, OPERATIONS[name]):
+        output = function(image, flow)
+        leaves = [leaf for leaf in (image, flow) if output.requires_grad]
+        gradients = torch.autograd.grad(output.sum(), leaves, allow_unused=True) if leaves else ()
+        results.append((output, *(gradient for gradient in gradients if gradient is not None)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_everything_stays_on_its_device(name: str) -> None:
+    image = torch.zeros(1, 2, 70, 9, device="meta")  # where only shapes are computed, and a mixture is an error
+    assert OPERATIONS[name](image, torch.zeros(1, 2, 70, 9, device="meta")).device.type == "meta"
+
+
 @given(st.tuples(*[st.integers(-3, 3)] * 4))
 def test_composing_equals_stepping(shifts: tuple[int, int, int, int]) -> None:
     first, second = constant_flow(*shifts[:2], 16, 16), constant_flow(*shifts[2:], 16, 16)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import profile
 
+from sdcnet import ops
 from sdcnet.ops import channel_norm, correlation, displaced_convolution
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ops.npz"
@@ -134,6 +135,13 @@ def test_correlation_beats_the_loop_in_time_and_memory() -> None:
     assert peak_bytes(lambda: correlation(first, second)) <= peak_bytes(lambda: looped_correlation(first, second))
 
 
+def test_correlation_needs_two_copies_of_its_frames_and_little_else() -> None:
+    first, second = random_tensor(1, 64, 48, 64), random_tensor(1, 64, 48, 64, seed=1)
+    volume = 4 * 441 * 48 * 64  # bytes of the result; a padded copy per displacement would be 441 times the frames'
+    padded = 4 * 64 * (48 + 40) * (64 + 40)
+    assert peak_bytes(lambda: correlation(first, second)) < volume + 2 * 4 * first.numel() + padded + volume / 21 * 2
+
+
 @pytest.mark.parametrize("channels", [2, 3])
 def test_channel_norm_matches_the_stored_numbers(golden: dict[str, Tensor], channels: int) -> None:
     case = f"cn{channels}"
@@ -250,3 +258,45 @@ def test_operations_compile_without_a_break(case: str) -> None:
         output = function(*leaves)
         results.append([output, *torch.autograd.grad(output.square().sum(), leaves)])
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("case", GRADIENT_CASES)
+def test_operations_stay_on_their_device(case: str) -> None:
+    operation, inputs = GRADIENT_CASES[case]
+    expected = operation(*inputs)
+    output = operation(*(tensor.to("meta") for tensor in inputs))  # only shapes are computed, and a mixture is an error
+    assert (output.device.type, output.shape, output.dtype) == ("meta", expected.shape, expected.dtype)
+
+
+@pytest.mark.parametrize("case", GRADIENT_CASES)
+def test_operations_run_under_autocast(case: str) -> None:
+    operation, inputs = GRADIENT_CASES[case]
+    leaves = [leaf(tensor.float()) for tensor in inputs]
+    with torch.autocast("cpu", torch.bfloat16):
+        output = operation(*leaves)
+    gradients = torch.autograd.grad(output.sum(), leaves)
+    expected = operation(*leaves)
+    assert output.dtype == torch.float32
+    # products of bfloat16, which has 8 bits
+    torch.testing.assert_close(output, expected, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected.sum(), leaves), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_displaced_convolution_is_a_sound_operator(layout: torch.memory_format) -> None:
+    image, vertical, horizontal, _ = (
+        x.contiguous(memory_format=layout) for x in displaced_inputs(taps=3, height=4, width=5)
+    )
+    corners = torch.randint(0, 20, (1, 1, 20), generator=torch.Generator().manual_seed(0))
+    kernels = [leaf(kernel.flatten(2)) for kernel in (vertical, horizontal)]
+    torch.library.opcheck(ops._separable_filter, (leaf(image), *kernels, corners))
+
+
+def test_displaced_convolution_of_nothing_is_not_a_number_and_all_else_is_untouched() -> None:
+    image, vertical, horizontal, flow = displaced_inputs(taps=3, height=6, width=7)
+    broken = flow.clone()
+    broken[0, 0, 1, 2] = broken[0, 1, 3, 4] = broken[0, :, 5, 6] = torch.nan
+    here = broken.isnan().any(dim=1, keepdim=True).expand(1, 3, 6, 7)
+    output = displaced_convolution(image, vertical, horizontal, broken)
+    assert output[here].isnan().all()
+    assert torch.equal(output[~here], displaced_convolution(image, vertical, horizontal, flow)[~here])
