@@ -23,11 +23,17 @@ from torch import Tensor, nn
 
 from sdcnet.errors import CheckpointError, ParameterError
 from sdcnet.flownet2 import FlowNet2
+from sdcnet.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 VERSION = 1  # of the description in our files
 FLOWNET2 = "FlowNet2"
-PREDICTORS: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
+PUBLISHED: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
+PREDICTORS: Mapping[str, type[VideoPredictor]] = {
+    **PUBLISHED,
+    "SDCNet2DKernels": SDCNet2DKernels,
+    "SDCNet2DReconKernels": SDCNet2DReconKernels,
+}
 AGAIN = "Copy or download it again"
 _FRAMES = {
     "colour_order": "BGR",
@@ -133,7 +139,7 @@ def digest(path: Path) -> str:
 def inspect_checkpoint(path: Path) -> Summary:
     """What is in a file of weights, which may be foreign. Raises CheckpointError where it cannot be read."""
     checkpoint = read_checkpoint(path)
-    networks = [checkpoint.predictor or " or ".join(PREDICTORS)] if checkpoint.has_predictor else []
+    networks = [checkpoint.predictor or " or ".join(PUBLISHED)] if checkpoint.has_predictor else []
     networks += [FLOWNET2] if checkpoint.has_flownet2 else []
     description = checkpoint.description
     return Summary(
@@ -151,7 +157,8 @@ def load_predictor(path: Path, architecture: str | None = None) -> VideoPredicto
     """The video predictor in a file, in evaluation mode; a FlowNet2 in the same file is left alone.
 
     Published files name their architecture. `architecture` (a key of PREDICTORS) is for those that do not: their
-    shapes can't tell a prediction from three frames from a reconstruction out of two.
+    shapes can't tell a prediction from three frames from a reconstruction out of two. No published file holds
+    kernels: `kernels.with_kernels` adds them to what was loaded.
 
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
     """
@@ -174,7 +181,7 @@ def convert_checkpoint(source: Path, destination: Path, architecture: str | None
     """
     checkpoint = read_checkpoint(source)
     if architecture is None and checkpoint.has_flownet2 and checkpoint.has_predictor:
-        choice = " or ".join((FLOWNET2, *PREDICTORS))
+        choice = " or ".join((FLOWNET2, *PUBLISHED))
         raise CheckpointError(str(source), f"holds two networks. Say which architecture is wanted: {choice}")
     network: VideoPredictor | FlowNet2
     if architecture == FLOWNET2 or (architecture is None and checkpoint.has_flownet2):
@@ -197,12 +204,11 @@ def save_network(
     about: JSON values for people who inspect the file. dtype: of the parameters; buffers keep theirs.
     Raises: CheckpointError, where the file cannot be written.
     """
-    is_predictor = isinstance(network, VideoPredictor)
     architecture = type(network).__name__
     description = {
         "version": VERSION,
         "architecture": architecture,
-        "settings": {"num_history": network.num_history, "width": network.width} if is_predictor else {},
+        "settings": network.settings if isinstance(network, VideoPredictor) else {},
         "preprocessing": PREPROCESSING[architecture],
         "about": about,
     }
@@ -308,7 +314,7 @@ def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPred
         raise CheckpointError(path, f"says that it holds {stated}, asked for was {architecture}. Ask for {stated}")
     chosen = architecture or stated
     if chosen is None and checkpoint.has_predictor:
-        choice = " or ".join(PREDICTORS)
+        choice = " or ".join(PUBLISHED)
         raise CheckpointError(path, f"does not say which architecture it holds. Say it: {choice}")
     kind = PREDICTORS[chosen or "SDCNet2D"]  # for a foreign file: both have the names that it lacks
     if checkpoint.description and checkpoint.has_predictor:
@@ -321,6 +327,8 @@ def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPred
     advice = "Is it the right file, whole, and of this architecture?"
     if checkpoint.has_flownet2 and not checkpoint.has_predictor:
         advice = "The file holds FlowNet2: give that of the video predictor"
+    elif issubclass(kind, KernelPredictor) and "kernels.vertical.weight" not in candidates:
+        advice = "It holds no kernels: load the architecture without them, and add them by with_kernels"
     return _filled(_build(path, kind, settings), candidates, path, advice)
 
 

@@ -4,11 +4,12 @@ A convolutional encoder and decoder refines the flow that it is given. `SDCNet2D
 the next frame; `SDCNet2DRecon` also sees that frame (the target) and reconstructs it. Parameter names, shapes and
 numbers are those of the published networks.
 
-Reference: Reda et al., ECCV 2018 (SDC-Net), as Zhu et al., CVPR 2019, use it: the displacement alone, without kernels.
+Reference: Reda et al., ECCV 2018 (SDC-Net), as Zhu et al., CVPR 2019, use it: the displacement alone. The variants
+with kernels are in `kernels`.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,11 @@ class VideoPredictor(nn.Module):
         """How many frames the network sees: the history and, in a reconstruction, the target."""
         return self.num_history + self.sees_target
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes another network of the same shapes: `type(network)(**network.settings)`."""
+        return {"num_history": self.num_history, "width": self.width}
+
     def forward(self, frames: Tensor, flows: Tensor) -> Prediction:
         """The displacement, and the target frame that it makes of the last frame of the history; see `displacement`."""
         flow = self.displacement(frames, flows)
@@ -104,6 +110,11 @@ class VideoPredictor(nn.Module):
 
         Raises: ValueError, where the shapes are others.
         """
+        flow, _ = self._displacement_and_features(frames, flows)
+        return flow
+
+    def _displacement_and_features(self, frames: Tensor, flows: Tensor) -> tuple[Tensor, Tensor]:
+        """The displacement, and the features that it is predicted from, of the padded size; see `displacement`."""
         self._check(frames, flows)
         height, width = frames.shape[-2:]
         flows = flows.to(torch.promote_types(flows.dtype, torch.float32))
@@ -111,11 +122,12 @@ class VideoPredictor(nn.Module):
         flow_channels = ((flows - mean[:, None]) / spread[:, None]).transpose(1, 2).flatten(1, 2)  # u1 u2 … v1 v2 …
         frame_channels = normalized(frames.to(flows.dtype).transpose(1, 2)).flatten(1, 2)
         inputs = pad_to_stride(torch.cat((flow_channels, frame_channels), dim=1))
-        output = self._body(inputs.to(self.final_flow.weight.dtype))[..., :height, :width]
-        return output.to(flows.dtype) * spread + mean
+        features = self._body(inputs.to(self.final_flow.weight.dtype))
+        output = self.final_flow(features)[..., :height, :width]
+        return output.to(flows.dtype) * spread + mean, features
 
     def _body(self, inputs: Tensor) -> Tensor:
-        """[B,num_inputs,H,W] -> normalised displacement [B,2,H,W]; H and W are multiples of 64."""
+        """[B,num_inputs,H,W] -> the inputs and the decoded [B,num_inputs+c8,H,W]; H and W are multiples of 64."""
         conv1 = self.conv1(inputs)
         conv2 = self.conv2(conv1)
         conv3 = self.conv3_1(self.conv3(conv2))
@@ -127,7 +139,7 @@ class VideoPredictor(nn.Module):
         decoded = self.deconv2(torch.cat((conv3, decoded), dim=1))
         decoded = self.deconv1(torch.cat((conv2, decoded), dim=1))
         decoded = self.deconv0(torch.cat((conv1, decoded), dim=1))
-        return self.final_flow(torch.cat((inputs, decoded), dim=1))
+        return torch.cat((inputs, decoded), dim=1)
 
     def _check(self, frames: Tensor, flows: Tensor) -> None:
         name, num_frames = type(self).__name__, self.num_frames

@@ -23,6 +23,7 @@ from sdcnet.checkpoints import (
     save_network,
 )
 from sdcnet.errors import CheckpointError, ParameterError
+from sdcnet.kernels import SDCNet2DKernels, SDCNet2DReconKernels, with_kernels
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 
@@ -167,8 +168,20 @@ def test_shapes_alone_do_not_tell_prediction_from_reconstruction(recon: SDCNet2D
 def test_file_of_another_architecture_is_refused(published: Path) -> None:
     with pytest.raises(CheckpointError, match="says that it holds SDCNet2DRecon, asked for was SDCNet2D"):
         load_predictor(published, "SDCNet2D")
-    with pytest.raises(ValueError, match="architecture must be one of SDCNet2D, SDCNet2DRecon, found 'PWCNet'"):
+    with pytest.raises(ValueError, match=r"architecture must be one of SDCNet2D, SDCNet2DRecon, .*, found 'PWCNet'"):
         load_predictor(published, "PWCNet")
+
+
+def test_kernels_that_a_file_lacks_are_not_made_up(published: Path, recon: SDCNet2DRecon, saved: Callable) -> None:
+    with pytest.raises(CheckpointError, match="says that it holds SDCNet2DRecon, asked for was SDCNet2DReconKernels"):
+        load_predictor(published, "SDCNet2DReconKernels")
+    with pytest.raises(ParameterError, match="It holds no kernels: load the architecture without them") as caught:
+        load_predictor(saved(recon.state_dict()), "SDCNet2DReconKernels")
+    assert caught.value.missing == [
+        f"kernels.{kernel}.{kind}" for kernel in ("vertical", "horizontal") for kind in ("weight", "bias")
+    ]
+    network = with_kernels(load_predictor(published))
+    assert torch.equal(network.final_flow.weight, recon.final_flow.weight)
 
 
 def test_error_names_missing_unexpected_and_mismatched_parameters(recon: SDCNet2DRecon, saved: Callable) -> None:
@@ -279,13 +292,22 @@ def test_empty_and_absent_files_are_refused(tmp_path: Path) -> None:
         load_predictor(path)
 
 
-@pytest.mark.parametrize("network", [SDCNet2D(num_history=3, width=0.1), SDCNet2DRecon(num_history=1, width=0.2)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        SDCNet2D(num_history=3, width=0.1),
+        SDCNet2DRecon(num_history=1, width=0.2),
+        SDCNet2DKernels(width=0.1, kernel_size=5),
+        SDCNet2DReconKernels(num_history=1, width=0.1),
+    ],
+)
 def test_ours_come_back_with_their_settings(network: VideoPredictor, tmp_path: Path) -> None:
     path = tmp_path / "ours.safetensors"
     save_network(path, network.to(memory_format=torch.channels_last), about={"data": "streets"})
     loaded = load_predictor(path)
     assert type(loaded) is type(network)
-    assert (loaded.num_history, loaded.width) == (network.num_history, network.width)
+    assert loaded.settings == network.settings == inspect_checkpoint(path).settings
+    assert inspect_checkpoint(path).networks == (type(network).__name__,)
     assert_same_state(loaded, network)
     assert [entry.name for entry in tmp_path.iterdir()] == ["ours.safetensors"]
 
