@@ -11,6 +11,7 @@ from sdcnet.geometry import length
 
 LEVELS = 255
 PSNR_LIMIT = 60.0  # dB; more is beyond what 8 bits can tell, and a still frame would make every mean infinite
+_LEAST_ERROR = LEVELS**2 / 10 ** (PSNR_LIMIT / 10)
 SMALLEST_SIDE = 11  # pixels: the window of SSIM
 OUTLIER_PIXELS, OUTLIER_SHARE = 3.0, 0.05  # of KITTI: an error above both is an outlier
 
@@ -97,9 +98,9 @@ class FlowErrors:
 
 
 def _psnr(squared_error: float) -> float:
-    if squared_error == 0:
-        return PSNR_LIMIT
-    return min(PSNR_LIMIT, 10 * math.log10(LEVELS**2 / squared_error))
+    if math.isnan(squared_error):
+        return math.nan
+    return 10 * math.log10(LEVELS**2 / max(squared_error, _LEAST_ERROR))
 
 
 def _mean(values: np.ndarray, mask: np.ndarray) -> float:
