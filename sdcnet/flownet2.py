@@ -198,12 +198,13 @@ class FlowNet2(nn.Module):
         Frames are padded at the right and at the bottom to a multiple of 64, repeating their border, and the flow
         is cropped back; the means that are subtracted are those of the frames alone.
 
-        Raises: ValueError, where the frames are not two batches of three channels and one size.
+        Raises: ValueError, where the frames are not two batches of three channels and one size, or hold NaN.
         """
         if first.shape != second.shape or first.ndim != 4 or first.shape[1] != 3:
             raise ValueError(
                 f"FlowNet2 takes two [B,3,H,W] frames of one size, found {list(first.shape)} and {list(second.shape)}"
             )
+        require_finite(first, second)
         height, width = first.shape[-2:]
         dtype = next(self.parameters()).dtype
         frames = normalized(torch.stack((first, second), dim=2).to(torch.promote_types(dtype, torch.float32)))
@@ -213,6 +214,19 @@ class FlowNet2(nn.Module):
         large = upsample(FLOW_SCALE * self.flownets_2(refinement_input(images, large))[0], "nearest")
         small = upsample(self.flownets_d(images)[0] / FLOW_SCALE, "nearest")
         return self.flownetfusion(fusion_input(images, small, large))[..., :height, :width]
+
+
+def require_finite(*inputs: Tensor) -> None:
+    """Raise ValueError where floating frames or flows are NaN or infinite, which would spread over the whole flow."""
+    if torch.compiler.is_compiling():
+        return
+    for tensor in inputs:
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ValueError(
+                f"{count} of {tensor.numel()} values of a {list(tensor.shape)} input are NaN or infinite; frames are "
+                "levels 0…255, and flows pixels: mend what made them"
+            )
 
 
 def normalized(frames: Tensor) -> Tensor:

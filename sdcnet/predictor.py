@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sdcnet.flownet2 import activated, convolution, normalized, pad_to_stride
+from sdcnet.flownet2 import activated, convolution, normalized, pad_to_stride, require_finite
 from sdcnet.geometry import warp_frames
 
 NARROWEST = 8  # channels of the published networks' thinnest layer, which no width goes below
@@ -108,7 +108,7 @@ class VideoPredictor(nn.Module):
         Frames are padded at the right and at the bottom to a multiple of 64, repeating their border, and the flow
         is cropped back; the means that are subtracted are those of the frames alone.
 
-        Raises: ValueError, where the shapes are others.
+        Raises: ValueError, where the shapes are others, or values NaN.
         """
         flow, _ = self._displacement_and_features(frames, flows)
         return flow
@@ -148,6 +148,7 @@ class VideoPredictor(nn.Module):
         expected = (len(frames), num_frames - 1, 2, *frames.shape[-2:])
         if flows.shape != expected:
             raise ValueError(f"{name} takes the flows between its frames, {list(expected)}, found {list(flows.shape)}")
+        require_finite(frames, flows)
 
 
 class SDCNet2D(VideoPredictor):

@@ -128,6 +128,15 @@ def test_frames_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         network(frame, frame if shape != (1, 3, 64, 65) else other)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_frames_that_hold_no_numbers_are_refused(flownet2: FlowNet2, value: float) -> None:
+    first, second = random_frames(64, 64)
+    second[0, 1, 2, 3] = value
+    text = r"1 of 12288 values of a \[1, 3, 64, 64\] input are NaN or infinite"
+    with pytest.raises(ValueError, match=text):
+        flownet2(first, second)
+
+
 def test_the_network_compiles_without_a_break(flownet2: FlowNet2) -> None:
     torch.compiler.reset()
     first, second = random_frames(40, 70)

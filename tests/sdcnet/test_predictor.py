@@ -203,6 +203,13 @@ def test_refuses_other_shapes(narrow: SDCNet2DRecon, frames: tuple, flows: tuple
         narrow(torch.zeros(frames), torch.zeros(flows))
 
 
+def test_refuses_flows_that_hold_no_numbers(narrow: SDCNet2DRecon) -> None:
+    flows = torch.zeros(1, 2, 2, 64, 64)
+    flows[0, 1, 0, 5, 5] = torch.nan
+    with pytest.raises(ValueError, match=r"1 of 16384 values .* are NaN or infinite"):
+        narrow(torch.zeros(1, 3, 3, 64, 64), flows)
+
+
 def test_refuses_a_history_without_flow_and_no_width() -> None:
     with pytest.raises(ValueError, match="SDCNet2D needs flows, so two frames or more; found num_history 1"):
         SDCNet2D(num_history=1)
