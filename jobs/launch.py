@@ -48,8 +48,8 @@ def launch(
     is a process of Ray's, on one thread per core of its share of the machine.
 
     When a member's process dies, or its node is lost, the crew is stopped and all of it starts again: `train` is
-    called anew with the next attempt, and goes on from files that it has written itself. What `train` raises is no
-    death: it stops the crew and is raised here, as the same type.
+    called anew with the next attempt, and goes on from files that it has written itself, at absolute paths that all
+    nodes of a cluster share. What `train` raises is no death: it stops the crew and is raised here, as the same type.
 
     train: picklable, as is what it returns, which is best small; on Ray, what it prints is not shown.
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
