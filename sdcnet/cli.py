@@ -6,6 +6,7 @@ Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import click
 
 from jobs.errors import JobError
 from jobs.progress import Progress
+from sdcnet.cli_fit import fit
 from sdcnet.errors import SdcnetError
 from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
 
@@ -49,7 +51,11 @@ def main() -> None:
     sdcnet convert sdc_cityscapes_vrec.pth.tar recon.safetensors
     sdcnet inspect recon.safetensors
     sdcnet evaluate street --motion sdcnet --sdcnet-weights recon.safetensors --input-flow dis
+    sdcnet fit street/leftImg8bit_sequence --out run
     """
+
+
+main.add_command(fit)
 
 
 @main.command()
@@ -71,6 +77,8 @@ def convert(source: Path, destination: Path, architecture: str | None) -> None:
     """
     from sdcnet.checkpoints import convert_checkpoint, inspect_checkpoint
 
+    if source.exists() and destination.exists() and source.samefile(destination):
+        raise click.UsageError("IN and OUT are the same file; give OUT another name")
     convert_checkpoint(source, destination, architecture)
     click.echo(f"{destination}: {_holds(inspect_checkpoint(destination))}", err=True)
 
@@ -89,7 +97,7 @@ def inspect_command(file: Path, as_json: bool) -> None:
 
     summary = inspect_checkpoint(file)
     if as_json:
-        click.echo(json.dumps(asdict(summary), ensure_ascii=False))
+        _print_json(asdict(summary))
         return
     click.echo(f"{file}: {_holds(summary)}")
     for part in ("settings", "preprocessing", "about"):
@@ -100,6 +108,19 @@ def inspect_command(file: Path, as_json: bool) -> None:
 def _holds(summary: "Summary") -> str:
     networks = " and ".join(summary.networks) or "no network that this program knows"
     return f"{networks}; {summary.num_values:,} values in {summary.num_tensors} tensors of {', '.join(summary.dtypes)}"
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    click.echo(json.dumps(_finite(values), ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: null stands for them."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @main.command()
@@ -131,8 +152,9 @@ def evaluate(
 ) -> None:
     """Score a motion estimator on the frames of folders and videos.
 
-    Each frame is predicted by warping the one before it: PSNR, SSIM and the mean absolute error (L1, in levels of 255),
-    as means over frames; of all pixels, then of the share that comes from inside the frame before (in).
+    Each frame is predicted by warping the one before it: PSNR (at most 60 dB a frame), SSIM and the mean absolute error
+    (L1, in levels of 255), as means over frames; of all pixels, then of the share that comes from inside the frame
+    before (in).
 
     Where a folder holds true flow (of `propagate synth`, KITTI or FlyingChairs), also the end-point error (EPE) and the
     share of outliers (Fl), which err by more than 3 px and 5 %, over all pixels; and over those that are not occluded
@@ -163,7 +185,10 @@ def evaluate(
         result = evaluate_sources(
             sources, estimator, limit=limit, on_plan=progress.expect, on_progress=progress.advance
         )
-    click.echo(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.table())
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        click.echo(result.table())
     for note in result.notes():
         click.echo(note, err=True)
     if result.failures:

@@ -55,8 +55,8 @@ class Evaluation:
         notes = [f"failed: {failure.path}: {failure.reason}" for failure in self.failures]
         if num_repeated:
             notes.append(
-                f"{num_repeated} frames have fewer frames before them than the estimator reads: "
-                "the farthest was repeated in place of those"
+                "in place of frames that the estimator reads and that are not there, the farthest one was repeated for "
+                f"{num_repeated} of the frames scored"
             )
         return notes
 
