@@ -1,5 +1,6 @@
 """The command `sdcnet fit`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ def fit(**options: Any) -> None:
     sdcnet fit street/leftImg8bit_sequence/train --val street/leftImg8bit_sequence/val --out run
     sdcnet fit *.mp4 --out small --width 0.25 --crop 128x256 --batch-size 4 --learning-rate 1e-3 --steps 3000
     """
+    # Read when torch is imported: threads that wait must not take the cores from the processes that read samples.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sdcnet.fit_config import FitConfig
     from sdcnet.training import fit as train
 

@@ -26,6 +26,9 @@ PREDICTOR = "predictor.safetensors"
 LOG = "log.jsonl"
 LOCK = ".lock"
 VERSION = 1  # of the checkpoint
+RELEASE_SECONDS = (
+    15  # by then, the processes that read samples for a killed training have noticed, and let go of the lock
+)
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=RELEASE_SECONDS)
     except Timeout:
         raise FitError(f"{out}: another training writes to it; wait for its end, or choose another --out") from None
     except OSError as error:
