@@ -98,7 +98,8 @@ def _decode_png(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _encode_png(pixels: np.ndarray, known: np.ndarray, where: str) -> bytes:
     _refuse_beyond(pixels, known, where, PNG_LIMIT, "Write a .flo file, which holds any flow")
-    stored = np.round(np.where(known[..., None], pixels, 0) * _PNG_UNITS + _PNG_ZERO).astype(np.uint16)
+    units = np.round(np.where(known[..., None], pixels, 0) * _PNG_UNITS)  # before the sum, which would round already
+    stored = (units + _PNG_ZERO).astype(np.uint16)
     stored[~known] = 0  # as KITTI does
     encoded, content = cv2.imencode(".png", np.dstack((known.astype(np.uint16), stored[..., 1], stored[..., 0])))
     assert encoded

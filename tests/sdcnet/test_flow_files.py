@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
@@ -48,6 +48,7 @@ def test_flo_comes_back_bit_by_bit_where_it_is_known(
 
 
 @given(case=flows(limit=511.984375))
+@example(case=(torch.tensor([128.9609, 0.0]).view(1, 2, 1, 1), torch.ones(1, 1, 1, 1).bool()))
 def test_png_comes_back_to_a_128th_of_a_pixel_where_it_is_known(
     case: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
