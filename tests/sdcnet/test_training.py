@@ -1,0 +1,179 @@
+"""`sdcnet fit`: what a step sees, how a predictor begins, that it learns, and goes on where it was killed."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sdcnet.checkpoints import inspect_checkpoint, load_predictor
+from sdcnet.errors import FitError
+from sdcnet.frames import open_sequences
+from sdcnet.initial import initialise
+from sdcnet.pair_flow import DisPairs
+from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.run_folder import load_checkpoint
+from sdcnet.samples import Samples, StepKeys, Windows, load_batches
+from sdcnet.schedules import learning_rate
+
+TINY = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings of 6 frames of 40x64, a texture that moves by 2 pixels a frame."""
+    folder = tmp_path_factory.mktemp("moving")
+    for name in ("a", "b"):
+        random = np.random.default_rng(ord(name))
+        texture = np.repeat(np.repeat(random.integers(0, 256, (10, 24, 3), np.uint8), 4, 0), 4, 1)
+        for number in range(6):
+            Image.fromarray(texture[:, 2 * number : 2 * number + 64]).save(folder / f"{name}_{number}.png")
+    return folder
+
+
+@pytest.fixture
+def samples(moving: Path) -> Samples:
+    return Samples(Windows(open_sequences([moving]), 3), 3, (32, 48), 7, DisPairs())
+
+
+def weights(out: Path) -> dict[str, Tensor]:
+    return load_predictor(out / "predictor.safetensors").state_dict()
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """The same weights, averages and moments, bit for bit."""
+    for part in ("network", "average"):
+        first, second = (load_checkpoint(out)[part] for out in (one, other))  # type: ignore[index]
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    moments = [load_checkpoint(out)["optimizer"]["state"] for out in (one, other)]  # type: ignore[index]
+    assert all(torch.equal(moments[0][i][key], moments[1][i][key]) for i in moments[0] for key in moments[0][i])
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
+def run_fit(source: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+    """Starts the command in a process of its own, in which threads wait without taking the cores."""
+    command = [sys.executable, "-m", "sdcnet", "fit", str(source), "--out", str(out), "--device", "cpu", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_windows_are_all_places_where_the_frames_are_consecutive(moving: Path) -> None:
+    windows = Windows(open_sequences([moving]), 3)
+    assert [windows.place(number) for number in range(len(windows))] == [(s, t) for s in (0, 1) for t in range(4)]
+    with pytest.raises(FitError, match="longest of 2 sequences has 6 frames, expected 7: the history and its target"):
+        Windows(open_sequences([moving]), 7)
+
+
+def test_a_sample_follows_from_seed_step_and_index_alone(samples: Samples) -> None:
+    first = samples[3, 1]
+    assert first.frames.shape == (1, 3, 3, 32, 48)
+    assert first.flows is not None
+    assert first.flows.shape == (1, 2, 2, 32, 48)
+    for key in ((0, 0), (3, 0), (4, 1)):
+        assert not torch.equal(samples[key].frames, first.frames)
+    again = samples[3, 1]
+    assert torch.equal(again.frames, first.frames)
+    assert torch.equal(again.flows, first.flows)  # type: ignore[arg-type]
+
+
+def test_samples_are_mirrored_and_reversed_before_their_flow_is_estimated(samples: Samples) -> None:
+    """The texture moves left by 2, so flow to the frame before is +2; mirrored or reversed -2; both +2."""
+    seen = {}
+    for index in range(24):
+        batch = samples[0, index]
+        assert batch.flows is not None
+        draw = samples._windows.draw(7, (0, index), (32, 48))
+        flow = batch.flows[0, -1, 0, 8:-8, 12:-12].median().item()
+        seen[draw.mirrored, draw.reversed] = flow
+        assert flow == pytest.approx(-2 if draw.mirrored != draw.reversed else 2, abs=0.3)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_shares_of_members_together_are_the_batch(samples: Samples, num_workers: int) -> None:
+    whole = load_batches(samples, StepKeys(range(2, 4), range(4)), num_workers=num_workers, pinned=False)
+    parts = [
+        list(load_batches(samples, StepKeys(range(2, 4), share), num_workers=0, pinned=False))
+        for share in (range(2), range(2, 4))
+    ]
+    assert len(list(whole)) == 2
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.frames, torch.cat([share.frames for share in shares]))
+        assert torch.equal(batch.flows, torch.cat([share.flows for share in shares]))
+
+
+@pytest.mark.parametrize("kind", [SDCNet2D, SDCNet2DRecon])
+@pytest.mark.parametrize("num_history", [2, 3])
+def test_an_untrained_network_returns_its_newest_flow(kind: type[VideoPredictor], num_history: int) -> None:
+    network = kind(num_history=num_history, width=0.05)
+    initialise(network, 0)
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(256, (1, network.num_frames, 3, 50, 70), generator=generator, dtype=torch.uint8)
+    flows = 20 * torch.randn(1, network.num_frames - 1, 2, 50, 70, generator=generator)
+    torch.testing.assert_close(network.displacement(frames, flows), flows[:, -1], atol=1e-4, rtol=0)
+
+
+def test_an_untrained_network_keeps_the_variance_of_what_it_sees() -> None:
+    network = SDCNet2DRecon(width=1)
+    initialise(network, 0)
+    features = network._body(torch.randn(1, 13, 128, 128, generator=torch.Generator().manual_seed(0)))
+    assert 0.3 < features[:, 13:].std() < 3
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("cosine", 0.5), ("poly", 0.5**0.9)])
+def test_learning_rates_rise_then_fall(schedule: str, middle: float) -> None:
+    rates = [learning_rate(schedule, step, 100_000, 2.0) for step in range(100_000)]
+    assert rates[0] == pytest.approx(0.002)
+    assert rates[999] == max(rates) == 2.0
+    assert rates[50_500] == pytest.approx(2 * middle)
+    assert 0 < rates[-1] < 1e-3
+    assert 0 < learning_rate(schedule, 0, 1, 2.0) <= 2
+    with pytest.raises(ValueError, match="a schedule is one of cosine, poly, found 'step'"):
+        learning_rate("step", 0, 1, 1.0)
+
+
+def test_fit_lowers_the_photometric_error_below_that_of_its_input_flow(street: Path, tmp_path: Path) -> None:
+    """The short version: on streets of 128x256, from scratch, scored on a street that it has not seen."""
+    frames = sorted((street / "leftImg8bit_sequence").rglob("*.png"))
+    held_out = {name.rpartition("_")[0] for name in (path.name.removesuffix("_leftImg8bit.png") for path in frames)}
+    for path in frames:
+        is_held_out = path.name.startswith(max(held_out))
+        folder = tmp_path / ("unseen" if is_held_out else "seen")
+        folder.mkdir(exist_ok=True)
+        (folder / path.name).symlink_to(path)
+    out = tmp_path / "run"
+    arguments = ["--val", str(tmp_path / "unseen"), "--width", "0.125", "--crop", "96x160", "--batch-size", "4"]
+    process = run_fit(tmp_path / "seen", out, *arguments, "--learning-rate", "1e-3", "--steps", "150")
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    about = inspect_checkpoint(out / "predictor.safetensors").about
+    scores = about["scores"]
+    assert scores["error"] < 0.995 * scores["error_of_input_flow"]
+    assert f"photometric error {scores['error']:.3f}, of its input flow alone" in said
+    assert (about["steps"], about["recipe"]["input_flow"]) == (150, "dis")
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(moving: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    options = ["--width", "0.05", "--crop", "32x48", "--batch-size", "2", "--steps", "60", "--save-every", "5"]
+    options += ["--loader-workers", "1"]
+    process = run_fit(moving, killed, *options)
+    while not (killed / "checkpoint.pt").exists():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = load_checkpoint(killed)
+    assert saved is not None
+    assert 5 <= saved["step"] < 60
+    for out in (whole, killed):
+        process = run_fit(moving, out, *options)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        assert "60 steps done" in said
+    assert_equal_runs(whole, killed)
