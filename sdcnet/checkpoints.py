@@ -98,7 +98,8 @@ class Checkpoint:
     @property
     def input_flow(self) -> str | None:
         """The name of the flow that a predictor was trained to refine, if the file says so."""
-        return self.description.about.get("input_flow") if self.description else None
+        recipe = self.description.about.get("recipe", {}) if self.description else {}
+        return recipe.get("input_flow")
 
 
 @dataclass(frozen=True, kw_only=True)

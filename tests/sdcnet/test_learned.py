@@ -115,7 +115,7 @@ def test_flownet2_is_fed_blue_green_red(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def weights(tmp_path_factory: pytest.TempPathFactory, recon: VideoPredictor) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     save_network(folder / "recon.safetensors", recon, about={})
-    save_network(folder / "trained_on_dis.safetensors", recon, about={"input_flow": "dis"})
+    save_network(folder / "trained_on_dis.safetensors", recon, about={"recipe": {"input_flow": "dis"}})
     save_network(folder / "predict.safetensors", filled(SDCNet2D(width=0.1)), about={})
     return folder
 
