@@ -1,0 +1,63 @@
+"""MobileNetV2: inverted residuals of depthwise convolutions, for small machines and for real time.
+
+Stages are called as in `resnet`; within a block, parameters are called as in the usual ImageNet weights.
+
+Reference: Sandler et al., MobileNetV2, CVPR 2018, table 2.
+"""
+
+from torch import Tensor, nn
+
+from segtrain.models.trunk import Trunk, convolution, strides_and_dilations
+
+STEM_CHANNELS = 32
+# The table's rows by stage: the stride that begins the stage; each row's expansion, channels and number of blocks.
+STAGES: dict[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
+    "layer0": (1, ((1, 16, 1),)),
+    "layer1": (2, ((6, 24, 2),)),
+    "layer2": (2, ((6, 32, 3),)),
+    "layer3": (2, ((6, 64, 4), (6, 96, 3))),
+    "layer4": (2, ((6, 160, 3), (6, 320, 1))),
+}
+SKIP_CHANNELS = 24
+
+
+def normalised_convolution(in_channels: int, out_channels: int, kernel_size: int, **settings: int) -> nn.Sequential:
+    layer = convolution(in_channels, out_channels, kernel_size, **settings)
+    return nn.Sequential(layer, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
+
+
+class InvertedResidual(nn.Module):
+    """A depthwise 3x3 convolution of expanded channels, and a linear projection to few."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, expansion: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        channels = expansion * in_channels
+        expand = [normalised_convolution(in_channels, channels, 1)] if expansion > 1 else []
+        depthwise = normalised_convolution(channels, channels, 3, stride=stride, dilation=dilation, groups=channels)
+        self.conv = nn.Sequential(
+            *expand, depthwise, convolution(channels, out_channels, 1), nn.BatchNorm2d(out_channels)
+        )
+        self.is_residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv(features) if self.is_residual else self.conv(features)
+
+
+def mobilenet_v2(output_stride: int) -> Trunk:
+    """layer0, the stem and the first block, to layer4. The skip has stride 4."""
+    stages = {}
+    in_channels = STEM_CHANNELS
+    scales = strides_and_dilations(2, (stride for stride, _ in STAGES.values()), output_stride)
+    for (name, (_, rows)), (stride, dilation) in zip(STAGES.items(), scales, strict=True):
+        stage = nn.Sequential()
+        if name == "layer0":
+            stage.append(normalised_convolution(3, STEM_CHANNELS, 3, stride=2))
+        for expansion, out_channels, depth in rows:
+            for _ in range(depth):
+                block = InvertedResidual(
+                    in_channels, out_channels, expansion=expansion, stride=stride, dilation=dilation
+                )
+                stage.append(block)
+                in_channels, stride = out_channels, 1
+        stages[name] = stage
+    return Trunk(stages=stages, out_channels=in_channels, skip_stage="layer1", skip_channels=SKIP_CHANNELS)
