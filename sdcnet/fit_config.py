@@ -18,7 +18,7 @@ from sdcnet.sequence import FrameSequence
 # Those with kernels are trained in stages, which this training has not.
 ARCHITECTURES: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
 # What may change between a training and its resumption: where it runs, and how often it says and keeps something.
-PASSING = ("out", "sources", "validation", "device", "loader_workers", "num_workers", "address", "save_every")
+PASSING = ("out", "device", "loader_workers", "num_workers", "address", "save_every", "validate_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +80,12 @@ class FitConfig:
         Weights count by their file's content, frames by the names of their files, their number and size.
         Raises CheckpointError where a file of weights cannot be read.
         """
-        settings = {name: value for name, value in asdict(self).items() if name not in PASSING}
+        sets = {"sources": training, "validation": validation}
+        settings = {name: value for name, value in asdict(self).items() if name not in (*PASSING, *sets)}
         for name in ("weights", "flownet2_weights"):
             if settings[name] is not None:
                 settings[name] = digest(settings[name])
-        sets = {"training": training, "validation": validation}
-        described: Mapping[str, Any] = {f"{name}_frames": _identity(sequences) for name, sequences in sets.items()}
+        described = {name: _identity(sequences) for name, sequences in sets.items()}
         return {**settings, **described, "crop": list(self.crop)}
 
 

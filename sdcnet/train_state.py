@@ -12,7 +12,7 @@ from sdcnet.runtime import Runtime
 
 AVERAGED_STEPS = 1000  # the average forgets a step's weights after about so many
 WEIGHT_DECAY = 1e-4
-LARGEST_GRADIENT = 1.0  # its norm over all weights
+LARGEST_GRADIENT = 10.0  # its norm over all weights; a usual one is 1…7
 
 
 class TrainState:

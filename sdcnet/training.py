@@ -124,7 +124,7 @@ def _train(job: Job, member: Member) -> FitSummary:
     member.report(Advance(state.step, config.steps))
     started = time.monotonic()
     if state.step < config.steps:
-        recorder = Recorder(job, member.report, runtime, flows, state.step) if member.rank == 0 else None
+        recorder = Recorder(job, member.report, runtime, flows, state.step, scores) if member.rank == 0 else None
         try:
             _run_steps(job, member, state, flows, runtime, recorder)
         finally:
@@ -177,9 +177,15 @@ class Recorder:
     """What the first member does beside the steps: it keeps records, validates, saves, and reports."""
 
     def __init__(
-        self, job: Job, report: Callable[[Advance], None], runtime: Runtime, flows: PairFlow, step: int
+        self,
+        job: Job,
+        report: Callable[[Advance], None],
+        runtime: Runtime,
+        flows: PairFlow,
+        step: int,
+        scores: Scores | None,
     ) -> None:
-        self.scores: Scores | None = None
+        self.scores = scores
         self._job, self._config, self._report = job, job.config, report
         self._runtime, self._flows = runtime, flows
         self._log = RunLog(job.config.out, step)

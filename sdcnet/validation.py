@@ -38,6 +38,7 @@ def _window_errors(network: VideoPredictor, windows: Windows, number: int, flows
     """Mean absolute differences [2] float64: of the network, and of its newest input flow."""
     sequence, start = windows.place(number)
     frames = windows.sequences[sequence].frames(start, start + windows.length)
+    windows.sequences[sequence].close()  # the next window is far away
     batch = one_batch(frames.contiguous(), network.num_frames, flows)
     assert batch.flows is not None
     displacement = runtime.run(network.displacement, batch.frames[:, : network.num_frames].flip(2), batch.flows)

@@ -1,28 +1,42 @@
 """`sdcnet fit`: what a step sees, how a predictor begins, that it learns, and goes on where it was killed."""
 
+import errno
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from sdcnet.checkpoints import inspect_checkpoint, load_predictor
+from sdcnet import run_folder, training
+from sdcnet.checkpoints import inspect_checkpoint, load_predictor, save_network
+from sdcnet.cli import main
 from sdcnet.errors import FitError
+from sdcnet.fit_config import FitConfig
 from sdcnet.frames import open_sequences
+from sdcnet.geometry import warp_frames
 from sdcnet.initial import initialise
 from sdcnet.pair_flow import DisPairs
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.run_folder import load_checkpoint
+from sdcnet.run_folder import load_checkpoint, locked, save_checkpoint
+from sdcnet.runtime import open_runtime
 from sdcnet.samples import Samples, StepKeys, Windows, load_batches
 from sdcnet.schedules import learning_rate
+from sdcnet.training import Advance, fit
+from sdcnet.validation import validate
 
-TINY = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
+TINY: dict[str, Any] = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +191,167 @@ def test_a_killed_training_goes_on_to_the_same_weights(moving: Path, tmp_path: P
         assert process.returncode == 0, said
         assert "60 steps done" in said
     assert_equal_runs(whole, killed)
+
+
+@pytest.fixture
+def settings(moving: Path, tmp_path: Path) -> Iterator[FitConfig]:
+    """A training of seconds, on one thread: threads of so small a network wait more than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield FitConfig(sources=(moving,), validation=(moving,), out=tmp_path / "run", steps=4, save_every=2, **TINY)
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", ["SDCNet2D", "SDCNet2DRecon"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_run_folder_holds_all_there_is_to_know(settings: FitConfig, kind: str, dtype: str) -> None:
+    told: list[Advance] = []
+    summary = fit(replace(settings, architecture=kind, dtype=dtype), told.append)
+    assert (told[0], told[-1].step) == (Advance(0, 4), 4)
+    assert told[-1].line is not None
+    assert told[-1].line.startswith("step 4: photometric error")
+    network = load_predictor(settings.out / "predictor.safetensors")
+    assert (type(network).__name__, network.width, network.num_history) == (kind, 0.05, 2)
+    lines = [json.loads(line) for line in (settings.out / "log.jsonl").read_text().splitlines()]
+    assert lines[0]["versions"]["torch"] == torch.__version__
+    assert {"loss/colour", "loss/gradient", "loss/smoothness", "loss/total", "learning_rate"} < lines[1].keys()
+    assert summary.scores is not None
+    assert lines[2]["error"] == summary.scores.error
+    assert summary.scores.num_windows == 8
+    assert json.loads((settings.out / "config.json").read_text())["settings"]["architecture"] == kind
+    assert list(settings.out.glob("events.out.tfevents.*"))
+    again = fit(replace(settings, architecture=kind, dtype=dtype, loader_workers=1, save_every=1))
+    assert again.scores == summary.scores
+    assert len((settings.out / "log.jsonl").read_text().splitlines()) == 3  # nothing was left to do
+
+
+def test_flows_of_the_step_are_those_of_the_loader(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's flows are computed beside the step, on the device: here DIS takes the place of FlowNet2."""
+    fit(settings)
+    monkeypatch.setattr(training, "open_pair_flow", lambda *_: DisPairs())
+    other = replace(settings, input_flow="flownet2", out=settings.out.with_name("other"))
+    fit(other)
+    assert_equal_runs(settings.out, other.out)
+
+
+@pytest.mark.usefixtures("settings")
+def test_scores_are_those_of_the_warped_frames(moving: Path) -> None:
+    """A network that returns its input flow scores as that flow does, which is computed here anew."""
+    runtime = open_runtime("cpu")
+    network = runtime.prepare(SDCNet2D(width=0.05))
+    initialise(network, 0)
+    errors = []
+    for sequence in open_sequences([moving]):
+        for start in range(4):
+            frames = sequence.frames(start, start + 3)
+            flow = DisPairs()(frames[1:2], frames[:1])  # the newest that a prediction sees
+            errors.append((warp_frames(frames[1:2].float(), flow) - frames[2:].float()).abs().mean().item())
+    scores = validate(network, Windows(open_sequences([moving]), 3), DisPairs(), runtime)
+    assert scores.error_of_input_flow == pytest.approx(sum(errors) / 8, rel=1e-6)
+    assert scores.error == pytest.approx(scores.error_of_input_flow, rel=1e-4)
+
+
+def test_other_settings_do_not_go_on_with_a_training(settings: FitConfig, moving: Path) -> None:
+    fit(settings)
+    with pytest.raises(
+        FitError, match=r"other settings was begun here \(batch_size: 2 then, 4 now; seed: 0 then, 1 now"
+    ):
+        fit(replace(settings, batch_size=4, seed=1))
+    with pytest.raises(FitError, match=r"sources: .*'sequences': 2.* then, .*'sequences': 4.* now"):
+        fit(replace(settings, sources=(moving, moving)))
+    (settings.out / "config.json").write_text("{")
+    with pytest.raises(FitError, match=r"config.json: cannot be read .*; choose another --out"):
+        fit(settings)
+
+
+def test_folders_of_others_are_left_alone(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.out.mkdir()
+    (settings.out / "thesis.tex").touch()
+    with pytest.raises(FitError, match=r"holds 'thesis.tex' but no config.json, so no training was begun here"):
+        fit(settings)
+    monkeypatch.setattr(run_folder, "RELEASE_SECONDS", 0)
+    with locked(settings.out), pytest.raises(FitError, match="another training writes to it; wait for its end"):
+        fit(settings)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(settings: FitConfig) -> None:
+    settings = replace(settings, learning_rate=1e30, steps=50, save_every=1)
+    with pytest.raises(FitError, match=r"loss or gradient of step \d+ is not finite .*frames from \d on") as caught:
+        fit(settings)
+    saved = load_checkpoint(settings.out)
+    assert saved is not None
+    assert f"of step {saved['step']} is not finite" in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(settings)
+    before = (settings.out / "checkpoint.pt").read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    with pytest.raises(FitError, match=r"checkpoint.pt: cannot be written \(No space left on device\); what was saved"):
+        save_checkpoint(settings.out, {"step": 5})
+    assert (settings.out / "checkpoint.pt").read_bytes() == before
+    assert not list(settings.out.glob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda _: b"", lambda _: b"text"])
+def test_a_damaged_checkpoint_is_named(settings: FitConfig, damage: Callable[[bytes], bytes]) -> None:
+    settings.out.mkdir()
+    save_checkpoint(settings.out, {"step": 5})
+    path = settings.out / "checkpoint.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FitError, match=r"checkpoint.pt: damaged \(.*\); remove it to train from the beginning"):
+        load_checkpoint(settings.out)
+
+
+def test_crops_and_weights_must_fit(settings: FitConfig, tmp_path: Path) -> None:
+    with pytest.raises(FitError, match=r"a_0.png…a_5.png: frames of 40x64 are smaller than the crop of 48x48"):
+        fit(replace(settings, crop=(48, 48)))
+    save_network(tmp_path / "start.safetensors", SDCNet2D(width=0.05), about={})
+    config = replace(settings, weights=tmp_path / "start.safetensors")
+    message = "holds SDCNet2D with --history 2 --width 0.05, asked for was SDCNet2DRecon with --history 2 --width 0.05"
+    with pytest.raises(FitError, match=message):
+        fit(config)
+    fit(replace(config, architecture="SDCNet2D", out=tmp_path / "other"))
+
+
+def test_two_members_learn_as_one_does(settings: FitConfig, tmp_path: Path) -> None:
+    """On Ray: the same samples, shared; sums of gradients are rounded otherwise."""
+    settings = replace(settings, steps=2, validation=())
+    fit(settings)
+    both = replace(settings, out=tmp_path / "both", num_workers=2)
+    told: list[Advance] = []
+    assert fit(both, told.append).steps == 2
+    assert told[-1].step == 2
+    alone, together = (load_checkpoint(config.out) for config in (settings, both))
+    assert alone is not None
+    assert together is not None
+    for number, state in alone["optimizer"]["state"].items():  # of the gradients: Adam's steps have one size at first
+        torch.testing.assert_close(
+            together["optimizer"]["state"][number]["exp_avg"], state["exp_avg"], rtol=1e-3, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch-size", "3", "--workers", "2"], "a batch of 3 cannot be shared equally by 2 workers"),
+        (["--architecture", "SDCNet2D", "--history", "1"], "needs flows, so two frames or more"),
+        (["--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
+        (["--width", "0"], "width must be a number above 0"),
+        (["--crop", "0x4"], "'0x4' is not HxW"),
+    ],
+)
+def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["fit", str(tmp_path), "--out", str(tmp_path / "run"), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_failure_is_one_sentence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["fit", str(tmp_path), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {tmp_path}: neither images nor videos in this folder")
