@@ -6,25 +6,29 @@ the FlowNet2 that gave its flows out, or holds it too. Ours are safetensors file
 it expects as JSON, under the metadata's key "sdcnet".
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from sdcnet.errors import CheckpointError, ParameterError
+from sdcnet.errors import CheckpointError
 from sdcnet.flownet2 import FlowNet2
 from sdcnet.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.weights import (
+    build_without_values,
+    dtype_name,
+    fill_network,
+    parse_description,
+    read_weights,
+    write_weights,
+)
 
 VERSION = 1  # of the description in our files
 FLOWNET2 = "FlowNet2"
@@ -34,7 +38,6 @@ PREDICTORS: Mapping[str, type[VideoPredictor]] = {
     "SDCNet2DKernels": SDCNet2DKernels,
     "SDCNet2DReconKernels": SDCNet2DReconKernels,
 }
-AGAIN = "Copy or download it again"
 _FRAMES = {
     "colour_order": "BGR",
     "frame_levels": [0, 255],
@@ -47,15 +50,6 @@ PREPROCESSING: Mapping[str, Mapping[str, object]] = {
 }
 
 _PREFIXES = re.compile(r"^((module|flownet2)\.)+")
-_NUMPY_SCALAR: Any = np.float64().__reduce__()[0]
-# Scores beside the parameters may be NumPy's numbers: data without code, which torch refuses unless it is told of them.
-_NUMPY_NUMBERS: list[Any] = [
-    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
-    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),  # its name until NumPy 2
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("float32", "float64", "int64")),
-]
-_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,24 +111,9 @@ class Summary:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a file of weights, whoever wrote it. Raises CheckpointError where it is not one, or not whole."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights") from error
-    if not start:
-        raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
-    is_safetensors = start[8:] == b"{"  # after eight bytes that hold its length, the header is a JSON object
-    return _read_safetensors(path) if is_safetensors else _read_torch(path)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file of weights. Raises CheckpointError where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights") from error
+    file = read_weights(path, _PREFIXES)
+    description = _description(path, file.metadata["sdcnet"]) if "sdcnet" in file.metadata else None
+    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description)
 
 
 def inspect_checkpoint(path: Path) -> Summary:
@@ -147,7 +126,7 @@ def inspect_checkpoint(path: Path) -> Summary:
         networks=tuple(networks),
         num_tensors=len(checkpoint.tensors),
         num_values=sum(tensor.numel() for tensor in checkpoint.tensors.values()),
-        dtypes=tuple(sorted({_dtype_name(tensor) for tensor in checkpoint.tensors.values()})),
+        dtypes=tuple(sorted({dtype_name(tensor) for tensor in checkpoint.tensors.values()})),
         settings=description.settings if description else {},
         preprocessing=description.preprocessing if description else {},
         about=description.about if description else checkpoint.fields,
@@ -213,18 +192,7 @@ def save_network(
         "preprocessing": PREPROCESSING[architecture],
         "about": about,
     }
-    parameters = {name for name, _ in network.named_parameters()}
-    tensors = {
-        name: tensor.to("cpu", dtype if name in parameters else tensor.dtype).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(tensors, partial, metadata={"sdcnet": json.dumps(description, sort_keys=True)})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(str(path), f"cannot be written ({error}). Is there space, and the folder?") from error
+    write_weights(path, network, {"sdcnet": json.dumps(description, sort_keys=True)}, dtype)
 
 
 def _of_flownet2(name: str) -> bool:
@@ -237,31 +205,8 @@ def _predictor_names() -> frozenset[str]:
         return frozenset(SDCNet2D().state_dict())
 
 
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _read_safetensors(path: Path) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(str(path), f"damaged safetensors file ({error}). {AGAIN}") from error
-    description = _read_description(path, metadata["sdcnet"]) if "sdcnet" in metadata else None
-    return Checkpoint(path=path, tensors=_own_names(path, tensors), fields={}, description=description)
-
-
-def _read_description(path: Path, text: str) -> Description:
-    try:
-        content = json.loads(text)
-        version = content.pop("version")
-        description = Description(**content) if version == VERSION else None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(str(path), f"its description cannot be read ({error!r}). {AGAIN}") from error
-    if description is None:
-        reason = f"a file of version {version}, this program reads version {VERSION}. Update the program"
-        raise CheckpointError(str(path), reason)
+def _description(path: Path, text: str) -> Description:
+    description = parse_description(path, text, Description, VERSION)
     if description.preprocessing != PREPROCESSING.get(description.architecture):
         reason = (
             f"{description.architecture} with {description.preprocessing}, which this program does not know how to do"
@@ -270,53 +215,16 @@ def _read_description(path: Path, text: str) -> Description:
     return description
 
 
-def _read_torch(path: Path) -> Checkpoint:
-    try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a reader of pickles raises anything, depending on the bytes
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused:
-            reason = f"holds objects of another program ({refused[1]}), expected tensors and numbers; it was not opened"
-        else:
-            first_sentence = str(error).split(". ")[0]
-            reason = f"no file of weights, or not whole ({type(error).__name__}: {first_sentence}). {AGAIN}"
-        raise CheckpointError(str(path), reason) from error
-    content = content if isinstance(content, dict) else {}
-    state = content.get("state_dict", content)
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(
-            str(path), "no dictionary of named tensors, nor one under state_dict. Is it the right file?"
-        )
-    return Checkpoint(path=path, tensors=_own_names(path, state), fields=_plain_fields(content), description=None)
-
-
-def _plain_fields(content: Mapping[str, object]) -> dict[str, str | int | float]:
-    """The strings and numbers of a file, those of NumPy turned into Python's."""
-    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in content.items()}
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
-
-
-def _own_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the names that they have in their own network, without what wrapped that."""
-    own = {_PREFIXES.sub("", name): tensor for name, tensor in tensors.items()}
-    if len(own) < len(tensors):
-        raise CheckpointError(str(path), "holds some parameters twice, with and without a prefix. Keep one of each")
-    return own
-
-
 def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPredictor:
-    path, stated = str(checkpoint.path), checkpoint.predictor
+    path, stated = checkpoint.path, checkpoint.predictor
     if architecture not in (None, *PREDICTORS):
         raise ValueError(f"architecture must be one of {', '.join(PREDICTORS)}, found {architecture!r}")
     if stated and architecture and stated != architecture:
-        raise CheckpointError(path, f"says that it holds {stated}, asked for was {architecture}. Ask for {stated}")
+        raise CheckpointError(str(path), f"says that it holds {stated}, asked for was {architecture}. Ask for {stated}")
     chosen = architecture or stated
     if chosen is None and checkpoint.has_predictor:
         choice = " or ".join(PUBLISHED)
-        raise CheckpointError(path, f"does not say which architecture it holds. Say it: {choice}")
+        raise CheckpointError(str(path), f"does not say which architecture it holds. Say it: {choice}")
     kind = PREDICTORS[chosen or "SDCNet2D"]  # for a foreign file: both have the names that it lacks
     if checkpoint.description and checkpoint.has_predictor:
         settings = checkpoint.description.settings
@@ -330,17 +238,17 @@ def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPred
         advice = "The file holds FlowNet2: give that of the video predictor"
     elif issubclass(kind, KernelPredictor) and "kernels.vertical.weight" not in candidates:
         advice = "It holds no kernels: load the architecture without them, and add them by with_kernels"
-    return _filled(_build(path, kind, settings), candidates, path, advice)
+    return fill_network(path, build_without_values(path, kind, settings), candidates, advice)
 
 
 def _flownet2_of(checkpoint: Checkpoint) -> FlowNet2:
-    path, candidates = str(checkpoint.path), checkpoint.tensors
+    path, candidates = checkpoint.path, checkpoint.tensors
     if checkpoint.has_predictor:
         candidates = {name: tensor for name, tensor in candidates.items() if name not in _predictor_names()}
     advice = "Is it the right file, and whole?"
     if checkpoint.has_predictor and not checkpoint.has_flownet2:
         advice = "The file holds a video predictor alone: give FlowNet2's own"
-    return _filled(_build(path, FlowNet2, {}), candidates, path, advice)
+    return fill_network(path, build_without_values(path, FlowNet2, {}), candidates, advice)
 
 
 def _num_history(tensors: Mapping[str, Tensor], kind: type[VideoPredictor]) -> int:
@@ -349,37 +257,3 @@ def _num_history(tensors: Mapping[str, Tensor], kind: type[VideoPredictor]) -> i
     num_channels = first.shape[1] if first is not None and first.ndim == 4 else 0
     num_frames, rest = divmod(num_channels + 2, 5)
     return num_frames - kind.sees_target if num_frames > 1 and rest == 0 else 2  # 2: the shapes will tell the fault
-
-
-def _build(path: str, kind: Callable[..., _Network], settings: Mapping[str, Any]) -> _Network:
-    """A network without values: on the meta device, where it costs nothing and draws no random numbers."""
-    try:
-        with torch.device("meta"):
-            return kind(**settings)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(path, f"its settings {dict(settings)} are no network's ({error}). {AGAIN}") from error
-
-
-def _filled(network: _Network, tensors: Mapping[str, Tensor], path: str, advice: str) -> _Network:
-    """The network, so far without values, with exactly these parameters and buffers; in evaluation mode."""
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
-    shapes = {name: (_shape(tensors[name]), _shape(expected[name])) for name in expected if name in tensors}
-    mismatched = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
-    if missing or unexpected or mismatched:
-        raise ParameterError(path, type(network).__name__, missing, unexpected, mismatched, advice)
-    _require_finite(path, tensors.items())
-    network.to_empty(device="cpu").load_state_dict(tensors)
-    return network.eval()
-
-
-def _shape(tensor: Tensor) -> str:
-    """A tensor's shape, and its dtype where that is none that could hold a parameter."""
-    return f"{'' if tensor.is_floating_point() else _dtype_name(tensor)}{list(tensor.shape)}"
-
-
-def _require_finite(path: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    for name, tensor in tensors:
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(path, f"{name} holds values that are not finite. Take weights from before that")

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from sdcnet.checkpoints import digest
 from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 from sdcnet.schedules import SCHEDULES
 from sdcnet.sequence import FrameSequence
+from sdcnet.weights import digest
 
 # Those with kernels are trained in stages, which this training has not.
 ARCHITECTURES: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}

@@ -6,12 +6,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sdcnet.checkpoints import digest, load_predictor, read_checkpoint
+from sdcnet.checkpoints import load_predictor, read_checkpoint
 from sdcnet.errors import MotionError
 from sdcnet.motion import PREDICTORS, MotionEstimator, MotionSettings, Step
 from sdcnet.pair_flow import PairFlow, open_pair_flow
 from sdcnet.predictor import VideoPredictor
 from sdcnet.runtime import Runtime, open_runtime
+from sdcnet.weights import digest
 
 Pair = tuple[int, int]  # the offsets of a flow's target and source
 

@@ -8,11 +8,12 @@ import cv2
 import torch
 from torch import Tensor
 
-from sdcnet.checkpoints import digest, load_flownet2
+from sdcnet.checkpoints import load_flownet2
 from sdcnet.classical import dis_flow, to_flow, to_grey
 from sdcnet.errors import MotionError
 from sdcnet.motion import INPUT_FLOWS
 from sdcnet.runtime import Runtime
+from sdcnet.weights import digest
 
 
 class PairFlow(Protocol):
