@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sdcnet.errors import FitError
+from sdcnet.errors import FitError, SdcnetError
 from sdcnet.pair_flow import PairFlow
 from sdcnet.sequence import FrameSequence
 
@@ -78,7 +78,7 @@ class Windows:
         return Draw(sequence, start, top, left, mirrored, reverse)
 
 
-class Samples(Dataset[Batch]):
+class Samples:
     """The samples of a training, by (step, index), as batches of one.
 
     num_seen: frames of a window that the network sees. flows: computes the flows between them where the samples are
@@ -126,12 +126,6 @@ def one_batch(frames: Tensor, num_seen: int, flows: PairFlow | None) -> Batch:
     return Batch(frames[None], None if flows is None else flows(seen[1:], seen[:-1])[None])
 
 
-def collate(samples: Sequence[Batch]) -> Batch:
-    """Batches of one as one batch."""
-    flows = [sample.flows for sample in samples if sample.flows is not None]
-    return Batch(torch.cat([sample.frames for sample in samples]), torch.cat(flows) if flows else None)
-
-
 class StepKeys:
     """For each step to come, the keys of one member's share of its samples."""
 
@@ -145,14 +139,42 @@ class StepKeys:
         return len(self._steps)
 
 
-def load_batches(samples: Samples, keys: StepKeys, *, num_workers: int, pinned: bool) -> DataLoader[Batch]:
-    """The batches of these steps, in order, read ahead by processes beside this one."""
-    return DataLoader(
-        samples,
+class _Readings(Dataset[Batch | SdcnetError]):
+    """Samples, or why there are none: an error that another process raises does not keep its type."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, key: Key) -> Batch | SdcnetError:
+        try:
+            return self._samples[key]
+        except SdcnetError as error:
+            return error
+
+
+def load_batches(samples: Samples, keys: StepKeys, *, num_workers: int, pinned: bool) -> Iterator[Batch]:
+    """The batches of these steps, in order, read ahead by processes beside this one. Raises FrameError, MotionError."""
+    loader = DataLoader(
+        _Readings(samples),
         batch_sampler=keys,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=_collate,
         pin_memory=pinned,
         prefetch_factor=4 if num_workers else None,
         generator=torch.Generator(),  # its own, so that it draws nothing from the global one
     )
+    for batch in loader:
+        if isinstance(batch, SdcnetError):
+            raise batch
+        yield batch
+
+
+def _collate(readings: Sequence[Batch | SdcnetError]) -> Batch | SdcnetError:
+    """Batches of one as one batch; the first error instead, if there is any."""
+    samples: list[Batch] = []
+    for reading in readings:
+        if isinstance(reading, SdcnetError):
+            return reading
+        samples.append(reading)
+    flows = [sample.flows for sample in samples if sample.flows is not None]
+    return Batch(torch.cat([sample.frames for sample in samples]), torch.cat(flows) if flows else None)

@@ -145,8 +145,8 @@ def _run_steps(
     in_loader = config.input_flow == "dis"  # on the CPU: beside the step; a network's flows are computed in the step
     samples = _samples(config, job.windows, flows if in_loader else None)
     keys = StepKeys(range(state.step, config.steps), range(member.rank * share, (member.rank + 1) * share))
-    loader = load_batches(samples, keys, num_workers=config.loader_workers, pinned=runtime.device.type == "cuda")
-    for batch in loader:
+    batches = load_batches(samples, keys, num_workers=config.loader_workers, pinned=runtime.device.type == "cuda")
+    for batch in batches:
         frames, input_flows = _on_device(batch, state.network.num_frames, flows, runtime)
         rate = learning_rate(config.schedule, state.step, config.steps, config.learning_rate)
         with runtime.autocast():

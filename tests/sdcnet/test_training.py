@@ -22,7 +22,7 @@ from torch import Tensor
 from sdcnet import run_folder, training
 from sdcnet.checkpoints import inspect_checkpoint, load_predictor, save_network
 from sdcnet.cli import main
-from sdcnet.errors import FitError
+from sdcnet.errors import FitError, FrameError
 from sdcnet.fit_config import FitConfig
 from sdcnet.frames import open_sequences
 from sdcnet.geometry import warp_frames
@@ -110,12 +110,12 @@ def test_samples_are_mirrored_and_reversed_before_their_flow_is_estimated(sample
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_shares_of_members_together_are_the_batch(samples: Samples, num_workers: int) -> None:
-    whole = load_batches(samples, StepKeys(range(2, 4), range(4)), num_workers=num_workers, pinned=False)
+    whole = list(load_batches(samples, StepKeys(range(2, 4), range(4)), num_workers=num_workers, pinned=False))
     parts = [
         list(load_batches(samples, StepKeys(range(2, 4), share), num_workers=0, pinned=False))
         for share in (range(2), range(2, 4))
     ]
-    assert len(list(whole)) == 2
+    assert len(whole) == 2
     for batch, *shares in zip(whole, *parts, strict=True):
         assert torch.equal(batch.frames, torch.cat([share.frames for share in shares]))
         assert torch.equal(batch.flows, torch.cat([share.flows for share in shares]))
@@ -281,6 +281,17 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(settings: 
     saved = load_checkpoint(settings.out)
     assert saved is not None
     assert f"of step {saved['step']} is not finite" in str(caught.value)
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_frame_that_cannot_be_read_is_named(settings: FitConfig, tmp_path: Path, loader_workers: int) -> None:
+    (source := tmp_path / "source").mkdir()
+    for path in settings.sources[0].iterdir():
+        data = path.read_bytes()
+        (source / path.name).write_bytes(data[: len(data) // 2] if path.name == "a_3.png" else data)
+    with pytest.raises(FrameError, match=r"a_3.png: an image that cannot be decoded") as caught:
+        fit(replace(settings, sources=(source,), validation=(), loader_workers=loader_workers, steps=50))
+    assert caught.value.path == str(source / "a_3.png")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
