@@ -11,10 +11,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
+import numpy as np
+import PIL
 import torch
 from filelock import FileLock, Timeout
 
@@ -118,5 +121,5 @@ def replace(path: Path, data: bytes | memoryview) -> None:
 
 
 def versions() -> dict[str, str]:
-    names = ("label-propagation", "torch", "numpy", "opencv-python-headless", "av", "pillow")
-    return {name: version(name) for name in names}
+    """Of the libraries, by module: their distributions have several names."""
+    return {module.__name__: module.__version__ for module in (torch, np, cv2, av, PIL)}

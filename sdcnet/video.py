@@ -154,7 +154,8 @@ class VideoSequence(FrameSequence):
 
     def _read(self, index: int) -> np.ndarray:
         key = self._keys[max(bisect_right(self._keys, self._times[index], key=attrgetter("shown")) - 1, 0)]
-        if self._decoder is None or index < self._next or key.shown > self._times[self._next]:
+        is_passed = index < self._next or key.shown > self._times[min(self._next, index)]
+        if self._decoder is None or is_passed:
             self.close()
             self._container = self._opened()
             self._decoder = _decoded_from(self._container, key)
@@ -170,7 +171,7 @@ class VideoSequence(FrameSequence):
         if frame is None or frame.pts != self._times[index]:
             reason = f"frame {index} of {len(self)} is not there; copy it again, or cut the video before it"
             raise FrameError(str(self._path), reason)
-        self._next = min(index + 1, len(self) - 1)
+        self._next = index + 1
         if (frame.height, frame.width) != self.size:
             height, width = self.size
             reason = (
