@@ -1,0 +1,230 @@
+"""Files of segmentation networks' weights: the published ones, ours, and trunks trained on ImageNet.
+
+The only place that knows names which other programs gave. Files of ``torch.save`` are read without running any code in
+them; their parameters lie in the file itself or under "state_dict", and their names may begin with "module.". Ours are
+safetensors files, which describe the network as JSON under the metadata's key "segtrain".
+
+Files from before PyTorch 0.4.1 lack ``num_batches_tracked``, which no computation here depends on: it begins at 0.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdcnet.weights import (
+    build_without_values,
+    fill_network,
+    parse_description,
+    read_weights,
+    require_parameters,
+    write_weights,
+)
+from segtrain.errors import CheckpointError
+from segtrain.models import ARCHITECTURES, build_model
+from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.preprocessing import PREPROCESSING
+
+VERSION = 1  # of the description in our files
+KEY = "segtrain"
+HEAD = "final.6.weight"  # the only parameter whose shape depends on the number of classes
+ADVICE = "Is it the right file, whole, and of this architecture?"
+
+_PREFIXES = re.compile(r"^(module\.)+")
+_TORCHVISION = re.compile(r"(features\.\d+|conv1|bn1)(?=\.)")
+_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What one of our files says of its network.
+
+    settings: `build_model` makes the network from them. class_names: in the order of train ids, one a score.
+    about: JSON values for people: data, recipe, scores.
+    """
+
+    architecture: str
+    settings: Mapping[str, Any]
+    class_names: Sequence[str]
+    preprocessing: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A file of weights as it was read.
+
+    `tensors` have the published names, or their own in a foreign file. `fields` are the numbers and strings that a
+    published file holds beside them, such as its epoch. Only our files have a `description`.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    fields: Mapping[str, str | int | float]
+    description: Description | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of weights, whoever wrote it. Raises CheckpointError where it is not one, or not whole."""
+    file = read_weights(path, _PREFIXES)
+    description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
+    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description)
+
+
+def load_network(
+    checkpoint: Checkpoint, architecture: str | None = None, *, output_stride: int | None = None
+) -> DeepLabV3Plus:
+    """The network in a file, with as many classes as that has, in evaluation mode.
+
+    Our files say which architecture they hold, published ones don't: `architecture` (a key of ARCHITECTURES) is for
+    those. output_stride: 8 or 16; by default what our file says, and 8 for others.
+    Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
+    """
+    path, description = checkpoint.path, checkpoint.description
+    if architecture not in (None, *ARCHITECTURES):
+        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
+    if architecture:
+        _require_architecture(checkpoint, architecture)
+    name = architecture or (description.architecture if description else None)
+    if name is None:
+        choice = ", ".join(ARCHITECTURES)
+        raise CheckpointError(str(path), f"does not say which architecture it holds. Say it, one of: {choice}")
+    settings = dict(description.settings) if description else {"num_classes": _num_classes(checkpoint) or 1}
+    if output_stride is not None:
+        settings["output_stride"] = output_stride
+    network = build_without_values(path, partial(build_model, name), settings)
+    return fill_network(path, network, _with_counters(checkpoint.tensors, network.state_dict()), ADVICE)
+
+
+def load_weights(network: DeepLabV3Plus, checkpoint: Checkpoint, *, new_head: bool = False) -> None:
+    """Set all of a network's parameters and buffers to those of a file, published or ours.
+
+    new_head: what scores the classes, the last convolution, stays as it is in the network, whatever the file has.
+    Raises: CheckpointError, where the file is of another architecture, or has another number of classes and the head
+    is not to be new; ParameterError, where parameters are missing, unexpected or of another shape. The network is
+    then unchanged.
+    """
+    _require_architecture(checkpoint, network.architecture)
+    found = _num_classes(checkpoint)
+    if not new_head and found not in (None, network.num_classes):
+        raise CheckpointError(
+            str(checkpoint.path),
+            f"scores {found} classes, the network {network.num_classes}. Ask for a new head (--new-head) to take all "
+            "but that from the file",
+        )
+    kept = {HEAD} if new_head else set()
+    own = network.state_dict()
+    expected = {name: tensor for name, tensor in own.items() if name not in kept}
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in kept}
+    tensors = _with_counters(tensors, expected)
+    require_parameters(checkpoint.path, network.architecture, expected, tensors, ADVICE)
+    network.load_state_dict({**own, **tensors})
+
+
+def load_trunk_weights(network: DeepLabV3Plus, checkpoint: Checkpoint) -> list[str]:
+    """Set a network's trunk to that of a file, and return the names of all else in the file, which is left alone.
+
+    The file holds the same trunk's ImageNet classifier, by the names of the published segmentation networks (``mod1``
+    …, ``layer0`` …) or by torchvision's, or a whole segmentation network. It must hold all of the trunk's stages, and
+    they nothing else. Left alone is what lies beside them: of WideResNet38 ``bn_out`` and ``classifier``, of ResNets
+    ``fc``, of SE-ResNeXt ``last_linear``, of MobileNetV2 ``features.18`` and ``classifier``, of a network its head.
+
+    Raises: ParameterError, where parameters of the trunk are missing, unexpected or of another shape. The network is
+    then unchanged.
+    """
+    own = network.state_dict()
+    expected = {name: tensor for name, tensor in own.items() if _stage(name) in network.stage_names}
+    names = _torchvision_names(network)
+    tensors, left_alone = {}, []
+    for foreign, tensor in checkpoint.tensors.items():
+        name = _renamed(foreign, names)
+        if _stage(name) in network.stage_names:
+            tensors[name] = tensor
+        else:
+            left_alone.append(foreign)
+    tensors = _with_counters(tensors, expected)
+    advice = "Is it a file of this trunk's classifier, or of a network with this trunk?"
+    require_parameters(checkpoint.path, f"the trunk of {network.architecture}", expected, tensors, advice)
+    network.load_state_dict({**own, **tensors})
+    return left_alone
+
+
+def save_network(
+    path: Path,
+    network: DeepLabV3Plus,
+    *,
+    class_names: Sequence[str],
+    about: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network as a file of ours, whole or not at all; the same network gives the same bytes.
+
+    class_names: in the order of train ids. about: JSON values for people who inspect the file. dtype: of the
+    parameters; buffers keep theirs.
+    Raises: ValueError, where there are not as many names as classes; CheckpointError, where the file cannot be written.
+    """
+    if len(class_names) != network.num_classes:
+        raise ValueError(f"class_names must be {network.num_classes}, one for each class, found {len(class_names)}")
+    description = {
+        "version": VERSION,
+        "architecture": network.architecture,
+        "settings": {"num_classes": network.num_classes, "output_stride": network.output_stride},
+        "class_names": list(class_names),
+        "preprocessing": PREPROCESSING,
+        "about": about,
+    }
+    write_weights(path, network, {KEY: json.dumps(description, sort_keys=True)}, dtype)
+
+
+def _description(path: Path, text: str) -> Description:
+    description = parse_description(path, text, Description, VERSION)
+    if description.architecture not in ARCHITECTURES or description.preprocessing != PREPROCESSING:
+        reason = f"{description.architecture} with {description.preprocessing}"
+        raise CheckpointError(str(path), f"{reason}, which this program does not know how to do. Update the program")
+    return description
+
+
+def _require_architecture(checkpoint: Checkpoint, architecture: str) -> None:
+    stated = checkpoint.description.architecture if checkpoint.description else architecture
+    if stated != architecture:
+        reason = f"says that it holds {stated}, asked for was {architecture}. Ask for {stated}"
+        raise CheckpointError(str(checkpoint.path), reason)
+
+
+def _num_classes(checkpoint: Checkpoint) -> int | None:
+    """How many classes a file's network scores; None where it holds no such network."""
+    head = checkpoint.tensors.get(HEAD)
+    return head.shape[0] if head is not None and head.ndim == 4 else None
+
+
+def _with_counters(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, and zeros for the batch norms' counters that an old file lacks."""
+    counters = {name for name in expected if name.endswith(_COUNTER) and name not in tensors}
+    has_any = any(name.endswith(_COUNTER) for name in tensors)
+    return {**tensors, **({} if has_any else dict.fromkeys(counters, torch.tensor(0)))}
+
+
+def _stage(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _torchvision_names(network: DeepLabV3Plus) -> dict[str, str]:
+    """What torchvision calls parts of trunks otherwise, and how they are called here."""
+    blocks = [
+        f"{stage}.{block}"
+        for stage in network.stage_names
+        for block, _ in network.get_submodule(stage).named_children()
+    ]
+    chain = {f"features.{number}": block for number, block in enumerate(blocks)}  # MobileNetV2's
+    return {"conv1": "layer0.0", "bn1": "layer0.1", **chain}  # a ResNet's stem
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    part = _TORCHVISION.match(name)
+    return names[part[0]] + name[part.end() :] if part and part[0] in names else name

@@ -1,0 +1,19 @@
+"""What can go wrong while segmentation networks are trained and used.
+
+SegtrainError
+└── CheckpointError     a file of weights that does not fit the network, or what was asked for
+
+A file that holds no weights, or those of another network, is an error of `sdcnet.errors`, whose reader all files of
+weights share: CheckpointError, of which the one here is a kind, and ParameterError. A message says what was found,
+what was expected, and what to do.
+"""
+
+from sdcnet import errors as sdcnet_errors
+
+
+class SegtrainError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class CheckpointError(SegtrainError, sdcnet_errors.CheckpointError):
+    """A file of weights cannot be used for this network; the message begins with its path."""
