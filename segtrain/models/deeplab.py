@@ -6,8 +6,8 @@ Reference: Chen et al., Encoder-Decoder with Atrous Separable Convolution, ECCV 
 Zhu et al., CVPR 2019.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -125,20 +125,25 @@ def recomputed(block: nn.Module, features: Tensor) -> Tensor:
 
 
 def _first_and_second_pass(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _without_counting(block)
+    return nullcontext(), _WithoutCounting(block)
 
 
-@contextmanager
-def _without_counting(block: nn.Module) -> Iterator[None]:
-    """Batch norms normalise as ever, but their running statistics, which have seen this batch, stay."""
-    layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
-    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-        if layer.num_batches_tracked is not None:
-            layer.num_batches_tracked = layer.num_batches_tracked.clone()
-    try:
-        yield
-    finally:
-        for layer, (momentum, num_batches_tracked) in zip(layers, before, strict=True):
+class _WithoutCounting(AbstractContextManager[None]):
+    """Batch norms normalise as ever, but their running statistics, which have seen this batch, stay.
+
+    May be entered again, as it is where gradients are taken twice.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self.layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.before = [(layer.momentum, layer.num_batches_tracked) for layer in self.layers]
+        for layer in self.layers:
+            layer.momentum = 0.0
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked = layer.num_batches_tracked.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for layer, (momentum, num_batches_tracked) in zip(self.layers, self.before, strict=True):
             layer.momentum, layer.num_batches_tracked = momentum, num_batches_tracked
