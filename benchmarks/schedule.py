@@ -4,6 +4,7 @@ python benchmarks/schedule.py [--size 256x512] [--rounds 3] [--device auto]
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -146,6 +147,7 @@ def main() -> None:
                 if on_gpu:
                     torch.cuda.reset_peak_memory_stats()
                 taken = seconds(work, clip, networks)
+                print(f"round {number}: {taken:8.2f} s {name}", file=sys.stderr)
                 if number:
                     times[name].append(taken)
                 if on_gpu:

@@ -15,8 +15,8 @@ import click
 
 from jobs.errors import JobError
 from jobs.progress import Progress
-from sdcnet.cli_fit import fit
 from sdcnet.errors import SdcnetError
+from sdcnet.fit.cli import fit
 from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
 
 if TYPE_CHECKING:

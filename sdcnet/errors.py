@@ -2,7 +2,7 @@
 
 SdcnetError
 ├── MotionError             an estimator that does not exist, or cannot work on these frames
-├── FitError                a training that cannot begin, go on, or be kept
+├── FitError                a training that cannot begin or go on
 └── FileError               a file that cannot be used; path and reason
     ├── CheckpointError     a file of weights that cannot be read or written, or is not what was asked for
     │   └── ParameterError  one whose parameters are not those of the network
@@ -37,7 +37,7 @@ class FileError(SdcnetError):
 
 
 class FitError(SdcnetError):
-    """A training cannot begin with these settings, cannot go on, or its run folder cannot be written."""
+    """A training cannot begin with these settings and frames, or go on."""
 
 
 class FrameError(FileError):

@@ -23,7 +23,7 @@ from torch import Tensor
 from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import AGAIN, FLO, read_flow
 from sdcnet.frames import FrameSequence, open_sequences
-from sdcnet.pictures import PictureSequence
+from sdcnet.frames.pictures import PictureSequence
 
 SEQUENCE_FOLDER, TRUTH_FOLDER = "leftImg8bit_sequence", "truth"  # of `propagate synth`
 KITTI_TRUTH = "flow_occ"

@@ -19,22 +19,24 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from sdcnet import run_folder, training
+from jobs import run_folder
+from jobs.errors import RunFolderError
+from jobs.run_folder import load_checkpoint, locked, save_checkpoint
 from sdcnet.checkpoints import inspect_checkpoint, load_predictor, save_network
 from sdcnet.cli import main
 from sdcnet.errors import FitError, FrameError
-from sdcnet.fit_config import FitConfig
+from sdcnet.fit import training
+from sdcnet.fit.config import FitConfig
+from sdcnet.fit.initial import initialise
+from sdcnet.fit.samples import Samples, StepKeys, Windows, load_batches
+from sdcnet.fit.schedules import learning_rate
+from sdcnet.fit.training import Advance, fit
+from sdcnet.fit.validation import validate
 from sdcnet.frames import open_sequences
 from sdcnet.geometry import warp_frames
-from sdcnet.initial import initialise
 from sdcnet.pair_flow import DisPairs
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.run_folder import load_checkpoint, locked, save_checkpoint
 from sdcnet.runtime import open_runtime
-from sdcnet.samples import Samples, StepKeys, Windows, load_batches
-from sdcnet.schedules import learning_rate
-from sdcnet.training import Advance, fit
-from sdcnet.validation import validate
 
 TINY: dict[str, Any] = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
 
@@ -254,23 +256,23 @@ def test_scores_are_those_of_the_warped_frames(moving: Path) -> None:
 def test_other_settings_do_not_go_on_with_a_training(settings: FitConfig, moving: Path) -> None:
     fit(settings)
     with pytest.raises(
-        FitError, match=r"other settings was begun here \(batch_size: 2 then, 4 now; seed: 0 then, 1 now"
+        RunFolderError, match=r"other settings was begun here \(batch_size: 2 then, 4 now; seed: 0 then, 1 now"
     ):
         fit(replace(settings, batch_size=4, seed=1))
-    with pytest.raises(FitError, match=r"sources: .*'sequences': 2.* then, .*'sequences': 4.* now"):
+    with pytest.raises(RunFolderError, match=r"sources: .*'sequences': 2.* then, .*'sequences': 4.* now"):
         fit(replace(settings, sources=(moving, moving)))
     (settings.out / "config.json").write_text("{")
-    with pytest.raises(FitError, match=r"config.json: cannot be read .*; choose another --out"):
+    with pytest.raises(RunFolderError, match=r"config.json: cannot be read .*; choose another --out"):
         fit(settings)
 
 
 def test_folders_of_others_are_left_alone(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.out.mkdir()
     (settings.out / "thesis.tex").touch()
-    with pytest.raises(FitError, match=r"holds 'thesis.tex' but no config.json, so no training was begun here"):
+    with pytest.raises(RunFolderError, match=r"holds 'thesis.tex' but no config.json, so no training was begun here"):
         fit(settings)
     monkeypatch.setattr(run_folder, "RELEASE_SECONDS", 0)
-    with locked(settings.out), pytest.raises(FitError, match="another training writes to it; wait for its end"):
+    with locked(settings.out), pytest.raises(RunFolderError, match="another training writes to it; wait for its end"):
         fit(settings)
 
 
@@ -302,7 +304,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(settings: FitConfig, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(run_folder.os, "fsync", full)
-    with pytest.raises(FitError, match=r"checkpoint.pt: cannot be written \(No space left on device\); what was saved"):
+    with pytest.raises(
+        RunFolderError, match=r"checkpoint.pt: cannot be written \(No space left on device\); what was saved"
+    ):
         save_checkpoint(settings.out, {"step": 5})
     assert (settings.out / "checkpoint.pt").read_bytes() == before
     assert not list(settings.out.glob("*.partial"))
@@ -314,7 +318,7 @@ def test_a_damaged_checkpoint_is_named(settings: FitConfig, damage: Callable[[by
     save_checkpoint(settings.out, {"step": 5})
     path = settings.out / "checkpoint.pt"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(FitError, match=r"checkpoint.pt: damaged \(.*\); remove it to train from the beginning"):
+    with pytest.raises(RunFolderError, match=r"checkpoint.pt: damaged \(.*\); remove it to train from the beginning"):
         load_checkpoint(settings.out)
 
 

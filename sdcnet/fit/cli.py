@@ -9,11 +9,11 @@ import click
 from tqdm import tqdm
 
 from jobs.progress import Progress
+from sdcnet.fit.schedules import SCHEDULES
 from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS, PREDICTORS
-from sdcnet.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from sdcnet.training import Advance
+    from sdcnet.fit.training import Advance
 
 PATH = click.Path(path_type=Path)
 
@@ -75,8 +75,8 @@ def fit(**options: Any) -> None:
     """
     # Read when torch is imported: threads that wait must not take the cores from the processes that read samples.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sdcnet.fit_config import FitConfig
-    from sdcnet.training import fit as train
+    from sdcnet.fit.config import FitConfig
+    from sdcnet.fit.training import fit as train
 
     renamed = {"workers": "num_workers"}
     try:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sdcnet.errors import FitError, SdcnetError
+from sdcnet.frames.sequence import FrameSequence
 from sdcnet.pair_flow import PairFlow
-from sdcnet.sequence import FrameSequence
 
 Key = tuple[int, int]  # a step, and an index in its batch
 

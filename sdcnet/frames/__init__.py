@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sdcnet import pictures, video
 from sdcnet.errors import FrameError
-from sdcnet.sequence import FrameSequence
+from sdcnet.frames import pictures, video
+from sdcnet.frames.sequence import FrameSequence
 
 __all__ = ["FrameSequence", "open_sequences"]
 

@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from sdcnet.errors import FrameError
-from sdcnet.sequence import FrameSequence
+from sdcnet.frames.sequence import FrameSequence
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 CONVERT = "convert it, as with: ffmpeg -i VIDEO -c:v libx264 -crf 12 VIDEO.mp4"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdcnet.fit.samples import Windows, one_batch
 from sdcnet.geometry import warp_frames
 from sdcnet.pair_flow import PairFlow
 from sdcnet.predictor import VideoPredictor
 from sdcnet.runtime import Runtime
-from sdcnet.samples import Windows, one_batch
 
 NUM_WINDOWS = 32  # spread evenly over all there are
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdcnet.errors import FrameError
-from sdcnet.sequence import FrameSequence
+from sdcnet.frames.sequence import FrameSequence
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 AGAIN = "copy or download it again"

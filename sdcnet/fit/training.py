@@ -9,27 +9,33 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import av
+import cv2
+import numpy as np
+import PIL
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jobs.launch import Member, launch
+from jobs.run_folder import begin, load_checkpoint, locked, save_checkpoint, versions
+from jobs.run_log import RunLog
 from sdcnet.checkpoints import load_predictor, save_network
 from sdcnet.errors import FitError
-from sdcnet.fit_config import ARCHITECTURES, FitConfig
+from sdcnet.fit.config import ARCHITECTURES, FitConfig
+from sdcnet.fit.drawing import prediction_picture
+from sdcnet.fit.initial import initialise
+from sdcnet.fit.samples import Batch, Samples, StepKeys, Windows, load_batches
+from sdcnet.fit.schedules import learning_rate
+from sdcnet.fit.state import TrainState
+from sdcnet.fit.validation import Scores, validate
 from sdcnet.frames import open_sequences
-from sdcnet.initial import initialise
 from sdcnet.losses import Losses, prediction_losses
 from sdcnet.pair_flow import PairFlow, open_pair_flow
 from sdcnet.predictor import Prediction, VideoPredictor
-from sdcnet.run_folder import PREDICTOR, begin, load_checkpoint, locked, save_checkpoint, versions
-from sdcnet.run_log import RunLog
 from sdcnet.runtime import Runtime, open_runtime
-from sdcnet.samples import Batch, Samples, StepKeys, Windows, load_batches
-from sdcnet.schedules import learning_rate
-from sdcnet.train_state import TrainState
-from sdcnet.validation import Scores, validate
 
+PREDICTOR = "predictor.safetensors"  # in the run folder: the averaged weights, as of the last checkpoint
 LOG_EVERY = 20  # steps
 REPORT_EVERY = 1.0  # seconds
 GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
@@ -69,8 +75,9 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     On a CPU, with the same number of threads and workers, an interrupted and resumed training gives the weights of
     an uninterrupted one, bit for bit. The samples of a step never depend on workers.
 
-    Raises: FrameError, CheckpointError, MotionError, JobError; FitError, where settings or data have changed since it
-    was begun, the loss is not finite, or something cannot be written. What was saved before stays.
+    Raises: FrameError, CheckpointError, MotionError, JobError; RunFolderError, where settings or data have changed
+    since it was begun, or something cannot be written; FitError, where the loss is not finite. What was saved before
+    stays.
     """
     if config.num_workers == 1 and config.address is None:
         open_runtime(config.device, config.dtype)  # says what is missing
@@ -81,7 +88,7 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     config = replace(config, out=config.out.resolve())
     _samples(config, windows, None)  # says whether they can be cropped
     with locked(config.out):
-        begin(config.out, recipe)
+        begin(config.out, recipe, _versions())
         return launch(
             partial(_train, Job(config=config, recipe=recipe, windows=windows, held_out=held_out)),
             num_workers=config.num_workers,
@@ -89,6 +96,10 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
             gpus_per_worker=GPUS[config.device],
             on_report=on_report,
         )
+
+
+def _versions() -> dict[str, str]:
+    return versions(torch, np, cv2, av, PIL)
 
 
 def _samples(config: FitConfig, windows: Windows, flows: PairFlow | None) -> Samples:
@@ -189,7 +200,7 @@ class Recorder:
         self._job, self._config, self._report = job, job.config, report
         self._runtime, self._flows = runtime, flows
         self._log = RunLog(job.config.out, step)
-        self._log.write(step, versions=versions(), device=str(runtime.device))
+        self._log.write(step, versions=_versions(), device=str(runtime.device))
         self._since: list[Tensor] = []  # the losses of the steps since the last line of the log
         self._line_at = self._reported_at = time.monotonic()
 
@@ -203,7 +214,7 @@ class Recorder:
             self._write_losses(step, rate)
         line = None
         if step % config.validate_every == 0 or is_last:
-            self._log.draw(step, target, prediction)
+            self._log.draw(step, "target, prediction, flow", prediction_picture(target, prediction))
             if self._job.held_out:
                 self.scores = validate(state.average, self._job.held_out, self._flows, self._runtime)
                 self._log.write(step, **asdict(self.scores))

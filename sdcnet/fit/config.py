@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from sdcnet.fit.schedules import SCHEDULES
+from sdcnet.frames.sequence import FrameSequence
 from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS
 from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.schedules import SCHEDULES
-from sdcnet.sequence import FrameSequence
 from sdcnet.weights import digest
 
 # Those with kernels are trained in stages, which this training has not.

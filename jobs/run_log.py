@@ -1,0 +1,35 @@
+"""What a training says of itself: numbers and pictures for TensorBoard, and one JSON object a line."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """The records of a run folder, from some step on: what TensorBoard was told of later ones no longer counts."""
+
+    def __init__(self, out: Path, step: int) -> None:
+        self._lines = (out / LOG).open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(out), purge_step=step)
+
+    def write(self, step: int, **values: float | str | Mapping[str, Any]) -> None:
+        """One line; of it, TensorBoard gets the numbers."""
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            if isinstance(value, float):
+                self._events.add_scalar(name, value, step)
+
+    def draw(self, step: int, name: str, picture: Tensor) -> None:
+        """A picture [3,H,W] uint8 RGB."""
+        self._events.add_image(name, picture, step)
+
+    def close(self) -> None:
+        self._events.close()
+        self._lines.close()

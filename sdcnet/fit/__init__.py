@@ -1,0 +1,1 @@
+"""Self-supervised training of a video predictor, on frames alone."""
