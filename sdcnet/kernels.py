@@ -3,8 +3,8 @@
 A displacement alone can only move the source's pixels. A kernel of a pixel's own can also blur, sharpen and brighten
 them, and so show what a change of focus, of speed or of light makes of them.
 
-Reference: SDC-Net, Reda et al., ECCV 2018 (arXiv 1811.00684), equation 4 with separable kernels. With the kernel that
-leaves an image as it is, this is their equation 2: `predictor`, which these networks share the body with.
+Reference: SDC-Net, Reda et al., ECCV 2018 (arXiv 1811.00684), section 3, with separable kernels. With the kernel that
+leaves an image as it is, this is a displacement alone: `predictor`, which these networks share the body with.
 """
 
 from typing import Any

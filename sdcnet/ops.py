@@ -112,7 +112,7 @@ def displaced_convolution(image: Tensor, vertical: Tensor, horizontal: Tensor, f
     A kernel of K taps between pixels is one of K+1 taps on them: (K+1)² pixels are read, and not 4K².
 
     Raises: ValueError, where the shapes do not fit together.
-    Reference: SDC-Net, Reda et al., ECCV 2018, equation 4.
+    Reference: SDC-Net, Reda et al., ECCV 2018, section 3.
     """
     batch, taps, height, width = vertical.shape
     expected = (batch, image.shape[1], height + taps - 1, width + taps - 1)
