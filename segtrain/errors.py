@@ -1,6 +1,7 @@
 """What can go wrong while segmentation networks are trained and used.
 
 SegtrainError
+├── DataError           samples that cannot be trained on
 └── CheckpointError     a file of weights that does not fit the network, or what was asked for
 
 A file that holds no weights, or those of another network, is an error of `sdcnet.errors`, whose reader all files of
@@ -13,6 +14,10 @@ from sdcnet import errors as sdcnet_errors
 
 class SegtrainError(Exception):
     """Base of every error that this package raises on purpose."""
+
+
+class DataError(SegtrainError):
+    """There are no samples, or they cannot be trained on."""
 
 
 class CheckpointError(SegtrainError, sdcnet_errors.CheckpointError):

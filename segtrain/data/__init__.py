@@ -1,0 +1,1 @@
+"""What networks are trained on: which samples and where in them, epoch by epoch."""

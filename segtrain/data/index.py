@@ -1,0 +1,122 @@
+"""Which samples there are, and where in them each class lies.
+
+From a store the index takes no more than its statistics: no label map is read.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from propagate.classes import ClassTable
+from propagate.errors import StoreError
+from propagate.shards.cells import CellStatistics
+from propagate.shards.reader import SampleRecord, Shard, Store
+from segtrain.data.centroids import (
+    NUM_VALUES,
+    Centroids,
+    TileGrid,
+    centroids_of_cells,
+    centroids_of_label_map,
+    join_centroids,
+)
+from segtrain.errors import DataError
+
+
+@dataclass(frozen=True)
+class ClassIndex:
+    """Samples in a fixed order, the names of the classes by train id, and the centroids, by number of the sample."""
+
+    records: tuple[SampleRecord, ...]
+    class_names: tuple[str, ...]
+    centroids: Centroids
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def index_store(
+    store: Store, tile: int, *, classes: ClassTable | None = None, partial_tiles: bool = True
+) -> ClassIndex:
+    """The index of all samples of a store, in the order of `store.records()`.
+
+    classes: another table than the store's own, for another choice of classes. Tiles are exact in multiples of 64
+    pixels; see `centroids_of_cells`. Pixels count whatever their confidence.
+
+    Raises StoreError where a shard cannot be read, DataError for label ids that the table doesn't have.
+    """
+    table = classes or store.manifest.classes
+    records: list[SampleRecord] = []
+    parts: list[Centroids] = []
+    for shard in store.shards():
+        height, width = shard.array("label").shape[1:]
+        sample, cells = _statistics(shard)
+        _require_known(np.bincount(cells.label_id, minlength=NUM_VALUES), table, str(shard.path))
+        grid = TileGrid(height, width, tile, partial_tiles)
+        parts.append(centroids_of_cells(sample + len(records), cells, table.train_id_of, grid))
+        records += shard.records
+    return _index(records, table, parts)
+
+
+def index_label_maps(
+    samples: Iterable[tuple[SampleRecord, np.ndarray]], classes: ClassTable, tile: int, *, partial_tiles: bool = True
+) -> ClassIndex:
+    """The index of plain label maps [H,W] uint8 of label ids, of any sizes, one in memory at a time.
+
+    Raises DataError for label ids that the table doesn't have.
+    """
+    records: list[SampleRecord] = []
+    parts: list[Centroids] = []
+    for record, label in samples:
+        _require_known(np.bincount(label.ravel(), minlength=NUM_VALUES), classes, record.key)
+        height, width = label.shape
+        grid = TileGrid(height, width, tile, partial_tiles)
+        parts.append(_numbered_from(len(records), centroids_of_label_map(label, classes.train_id_of, grid)))
+        records.append(record)
+    return _index(records, classes, parts)
+
+
+def join_indices(parts: list[ClassIndex]) -> ClassIndex:
+    """One index of the samples of several sources, one source after the other.
+
+    Raises ValueError where their classes differ.
+    """
+    names = parts[0].class_names
+    for part in parts[1:]:
+        if part.class_names != names:
+            raise ValueError(f"sources of other classes can't be joined: {list(names)} and {list(part.class_names)}")
+    starts = np.cumsum([0, *(len(part.records) for part in parts[:-1])])
+    centroids = [_numbered_from(start, part.centroids) for start, part in zip(starts, parts, strict=True)]
+    return ClassIndex(tuple(r for part in parts for r in part.records), names, join_centroids(centroids))
+
+
+def _index(records: list[SampleRecord], table: ClassTable, parts: list[Centroids]) -> ClassIndex:
+    if not records:
+        raise DataError(f"no sample to index, with the classes of '{table.name}'; choose a split that has some")
+    return ClassIndex(tuple(records), table.train_names, join_centroids(parts))
+
+
+def _numbered_from(start: int, centroids: Centroids) -> Centroids:
+    return replace(centroids, sample=centroids.sample + start)
+
+
+def _statistics(shard: Shard) -> tuple[np.ndarray, CellStatistics]:
+    """The statistics of a whole shard, and the number in it of the sample of each row."""
+    try:
+        size = shard.array("cells/size")[:]
+        cells = CellStatistics(
+            *(shard.array(f"cells/{name}")[:] for name in ("cell", "label_id", "count", "sum_x", "sum_y"))
+        )
+    except OSError as error:
+        raise StoreError(f"{shard.path}: cannot be read ({error}); `propagate verify` says more") from None
+    return np.repeat(np.arange(len(size)), size), cells
+
+
+def _require_known(counts: np.ndarray, table: ClassTable, where: str) -> None:
+    """counts: [256], how often each label id occurs."""
+    unknown = sorted(set(np.flatnonzero(counts).tolist()) - {c.id for c in table.classes})
+    if unknown:
+        raise DataError(
+            f"{where}: label ids {unknown} are not in the class table '{table.name}'; give the table of these labels"
+        )
