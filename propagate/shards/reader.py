@@ -27,7 +27,7 @@ class SampleRecord:
 
 
 class Shard:
-    """One open shard. Use as a context; every read passes HDF5's checksums. Raises StoreError."""
+    """One open shard. Close it, or use it as a context; every read passes HDF5's checksums. Raises StoreError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,6 +44,9 @@ class Shard:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
 
     def __len__(self) -> int:

@@ -1,0 +1,148 @@
+"""What the trainer reads: samples of pixels and train ids, wherever they lie, by their number and a window.
+
+`segtrain.data.store_samples` makes such a data set from a shard store, `segtrain.data.labelled_frames` from the
+annotated frames of any layout that `propagate.datasets` knows.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from propagate.classes import ClassTable
+from propagate.shards.reader import SampleRecord
+from segtrain.data.index import ClassIndex, join_indices
+from segtrain.errors import DataError
+
+NUM_NAMED = 3  # of many offenders, a message names so many
+
+
+class Window(NamedTuple):
+    """A part of an image, in pixels, inside it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and its columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+class Pixels(NamedTuple):
+    """image: [h,w,3] uint8 RGB. label: [h,w] uint8 train ids, 255 where ignored."""
+
+    image: np.ndarray
+    label: np.ndarray
+
+
+class SegmentationDataset(Protocol):
+    """Samples by their number, 0…len(records)-1. Can be pickled; files are opened by the process that reads them.
+
+    classes: its train names are what train ids mean.
+    """
+
+    @property
+    def classes(self) -> ClassTable: ...
+
+    @property
+    def records(self) -> Sequence[SampleRecord]: ...
+
+    def size(self, number: int) -> tuple[int, int]:
+        """(H, W) of a sample."""
+        ...
+
+    def read(self, number: int, window: Window | None = None) -> Pixels:
+        """A sample's pixels, or those within the window alone: the same as the whole, sliced.
+
+        Raises: ValueError for a window that isn't inside the image; DataError, or an error of `propagate.errors`, for a
+        sample that can't be read.
+        """
+        ...
+
+    def index(self, tile: int) -> ClassIndex:
+        """Where each class lies, in tiles of tile x tile pixels; its records are those of the data set."""
+        ...
+
+
+def inside(window: Window | None, size: tuple[int, int]) -> Window:
+    """The window, or that of the whole image of size (H, W). Raises ValueError where it isn't inside the image."""
+    height, width = size
+    if window is None:
+        return Window(0, 0, height, width)
+    bottom, right = window.top + window.height, window.left + window.width
+    if not (0 <= window.top < bottom <= height and 0 <= window.left < right <= width):
+        raise ValueError(f"expected a window inside an image of {height}x{width}, found {window}")
+    return window
+
+
+def join(parts: Sequence[SegmentationDataset]) -> SegmentationDataset:
+    """The samples of all parts, one part after the other.
+
+    Raises: DataError where their train ids mean different classes; ValueError for no part at all.
+    """
+    if not parts:
+        raise ValueError("expected one data set or more to join, found none")
+    first = parts[0].classes
+    for part in parts[1:]:
+        _require_same_classes(first, part.classes)
+    return _Joined(tuple(parts))
+
+
+def require_apart(training: SegmentationDataset, validation: SegmentationDataset) -> None:
+    """Raise DataError where a sample of the validation stems from an annotated frame that is trained on."""
+    trained = {record.source_key for record in training.records}
+    shared = sorted({record.source_key for record in validation.records} & trained)
+    if shared:
+        named = ", ".join(shared[:NUM_NAMED]) + (", …" if len(shared) > NUM_NAMED else "")
+        raise DataError(
+            f"{len(shared)} annotated frames are both trained on and validated on: {named}; scores on them would say "
+            "nothing: choose another split for one of the two"
+        )
+
+
+class _Joined:
+    """Several data sets with the same train names as one; the class table is the first one's."""
+
+    def __init__(self, parts: tuple[SegmentationDataset, ...]) -> None:
+        self.classes = parts[0].classes
+        self.records = tuple(record for part in parts for record in part.records)
+        self._parts = parts
+        self._starts = list(accumulate((len(part.records) for part in parts[:-1]), initial=0))
+
+    def size(self, number: int) -> tuple[int, int]:
+        part, within = self._locate(number)
+        return part.size(within)
+
+    def read(self, number: int, window: Window | None = None) -> Pixels:
+        part, within = self._locate(number)
+        return part.read(within, window)
+
+    def index(self, tile: int) -> ClassIndex:
+        return join_indices([part.index(tile) for part in self._parts])
+
+    def _locate(self, number: int) -> tuple[SegmentationDataset, int]:
+        """The part that holds a sample, and the sample's number in it."""
+        place = bisect_right(self._starts, number) - 1
+        return self._parts[place], number - self._starts[place]
+
+
+def _require_same_classes(first: ClassTable, other: ClassTable) -> None:
+    if first.train_names == other.train_names:
+        return
+    differences = [
+        f"train id {train_id} is '{a}' and '{b}'"
+        for train_id, (a, b) in enumerate(zip(first.train_names, other.train_names, strict=False))
+        if a != b
+    ]
+    if len(first.train_names) != len(other.train_names):
+        differences.append(f"there are {len(first.train_names)} and {len(other.train_names)} of them")
+    more = ["…"] if len(differences) > NUM_NAMED else []
+    raise DataError(
+        f"data sets with the classes of '{first.name}' and of '{other.name}' can't be joined: "
+        f"{', '.join(differences[:NUM_NAMED] + more)}; give both the same trained classes, in the same order"
+    )

@@ -1,0 +1,72 @@
+"""The annotated frames of a data set in its own layout, for training and validation: frames and labels as they lie."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from propagate.classes import ClassTable
+from propagate.clip import Clip, Resource
+from propagate.datasets import DatasetOptions, open_dataset
+from propagate.images import decode_frame, image_size, read_label
+from propagate.shards.reader import SampleRecord
+from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
+from segtrain.data.index import ClassIndex, index_label_maps
+from segtrain.errors import DataError
+
+
+def open_labelled_frames(name: str, options: DatasetOptions) -> SegmentationDataset:
+    """The annotated frames of the split of a data set in the layout of that name, sorted by key.
+
+    Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
+    used is an InputError when it is read.
+
+    Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame.
+    """
+    dataset = open_dataset(name, options)
+    clips = dataset.clips(num_neighbours=0)
+    alone = [clip.missing[0] for clip in clips if not clip.frames]
+    if alone:
+        raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
+    return _LabelledFrames(dataset.classes, clips)
+
+
+class _LabelledFrames:
+    def __init__(self, classes: ClassTable, clips: list[Clip]) -> None:
+        self.classes = classes
+        self.records = tuple(_record(clip) for clip in clips)
+        self._files = [(clip.frames[0].image, clip.label) for clip in clips]
+
+    def size(self, number: int) -> tuple[int, int]:
+        image, _ = self._files[number]
+        return image_size(image)
+
+    def read(self, number: int, window: Window | None = None) -> Pixels:
+        resource, _ = self._files[number]
+        image = decode_frame(resource.read(), str(resource))
+        label = self._label_ids(number)
+        _require_same_size(image, resource, label, self._files[number][1].resource)
+        rows, columns = inside(window, label.shape).slices
+        return Pixels(image[rows, columns], self.classes.train_id_of[label[rows, columns]])
+
+    def index(self, tile: int) -> ClassIndex:
+        return index_label_maps(self._labels(), self.classes, tile)
+
+    def _labels(self) -> Iterator[tuple[SampleRecord, np.ndarray]]:
+        for number, record in enumerate(self.records):
+            yield record, self._label_ids(number)
+
+    def _label_ids(self, number: int) -> np.ndarray:
+        _, label = self._files[number]
+        return read_label(label, self.classes)
+
+
+def _record(clip: Clip) -> SampleRecord:
+    return SampleRecord(key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0)
+
+
+def _require_same_size(image: np.ndarray, frame: Resource, label: np.ndarray, label_map: Resource) -> None:
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f"{frame}: a frame of {image.shape[0]}x{image.shape[1]}, but its label map {label_map} is of "
+            f"{label.shape[0]}x{label.shape[1]}; both must have one size: scale one of them, labels without blending"
+        )
