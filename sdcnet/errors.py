@@ -2,6 +2,8 @@
 
 SdcnetError
 ├── MotionError             an estimator that does not exist, or cannot work on these frames
+│   ├── TooLargeError       one sample at a time is more than the memory holds
+│   └── NotFiniteError      a network gives infinities, or no numbers
 ├── FitError                a training that cannot begin or go on
 └── FileError               a file that cannot be used; path and reason
     ├── CheckpointError     a file of weights that cannot be read or written, or is not what was asked for
@@ -23,6 +25,14 @@ class SdcnetError(Exception):
 
 class MotionError(SdcnetError):
     """A motion estimator is unknown, or cannot work on the frames that it was given."""
+
+
+class TooLargeError(MotionError):
+    """The memory does not hold what a network makes of a single sample."""
+
+
+class NotFiniteError(MotionError):
+    """What a network makes of a sample holds infinities, or no numbers."""
 
 
 class FileError(SdcnetError):

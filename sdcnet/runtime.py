@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sdcnet.errors import MotionError
+from sdcnet.errors import MotionError, NotFiniteError, TooLargeError
 from sdcnet.motion import DEVICES, DTYPES
 
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
@@ -47,7 +47,8 @@ class Runtime:
         inputs: [B,…,H,W] of one size, on any device. The batch is cut into parts; where the memory does not hold a
         part, into smaller ones, down to single samples.
 
-        Raises MotionError where a single sample is too large, the result is not finite, or nothing can be compiled.
+        Raises TooLargeError where a single sample is too large; NotFiniteError where the result is not finite;
+        MotionError where nothing can be compiled.
         """
         size = self.samples_at_a_time(inputs[0].shape)
         outputs: list[Tensor] = []
@@ -62,12 +63,12 @@ class Runtime:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             if size == 1:
-                raise MotionError(self._too_large(inputs[0].shape[-2:]))
+                raise TooLargeError(self._too_large(inputs[0].shape[-2:]))
             size = min(size, len(part[0])) // 2 or 1
         result = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
         if not torch.isfinite(result).all():
             advice = "choose --dtype bfloat16 or float32" if self.dtype == torch.float16 else "check the weights"
-            raise MotionError(f"the network's flow is not finite, computed in {_name(self.dtype)}: {advice}")
+            raise NotFiniteError(f"the network's flow is not finite, computed in {_name(self.dtype)}: {advice}")
         return result
 
     def _attempt(self, network: Callable[..., Tensor], part: list[Tensor]) -> Tensor | None:

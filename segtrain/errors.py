@@ -2,6 +2,8 @@
 
 SegtrainError
 ├── DataError           samples that cannot be trained on
+├── FitError            a training that cannot begin or go on
+├── InferenceError      an image that cannot be segmented, or a segmentation that cannot be written
 └── CheckpointError     a file of weights that does not fit the network, or what was asked for
 
 A file that holds no weights, or those of another network, is an error of `sdcnet.errors`, whose reader all files of
@@ -18,6 +20,14 @@ class SegtrainError(Exception):
 
 class DataError(SegtrainError):
     """There are no samples, or they cannot be trained on."""
+
+
+class FitError(SegtrainError):
+    """A training cannot begin with these settings and samples, or go on."""
+
+
+class InferenceError(SegtrainError):
+    """A network cannot segment an image, or what came out cannot be written."""
 
 
 class CheckpointError(SegtrainError, sdcnet_errors.CheckpointError):

@@ -1,0 +1,200 @@
+"""From an image of any size to its classes: whole or window by window, at several scales, mirrored or not.
+
+Where windows are used, memory follows from the window and the image's width: of the whole image there never is more
+than its pixels and its labels.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, pairwise, product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from sdcnet.errors import NotFiniteError, TooLargeError
+from sdcnet.runtime import Runtime
+from segtrain.data.transforms import MEAN_COLOUR
+from segtrain.errors import InferenceError
+from segtrain.models.preprocessing import normalised
+
+# [B,3,H,W] as of `preprocessing.normalised` -> logits [B,C,H,W]; in evaluation mode, on the runtime's device.
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How a network is given an image.
+
+    scales: the sizes, relative to the image's own, whose probabilities are averaged. flip: mirrored too. window: (H, W)
+    in pixels of the image, the part of it that is seen at a time, or None for all of it; at scale 2 the network sees
+    the same part four times as large. overlap: the share of a window that its neighbour sees too.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: tuple[int, int] | None = None
+    overlap: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise ValueError(f"scales must be one or more positive numbers, found {self.scales}")
+        if self.window is not None and min(self.window) < 1:
+            raise ValueError(f"window must be at least 1x1 pixels, found {self.window}")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap must be in [0,1), found {self.overlap}")
+
+
+class Grid(NamedTuple):
+    """Windows of one size (H, W), at every pair of a top and a left, which ascend; together they cover the image."""
+
+    window: tuple[int, int]
+    tops: list[int]
+    lefts: list[int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of what is covered: the image, or a window where that is larger."""
+        return self.tops[-1] + self.window[0], self.lefts[-1] + self.window[1]
+
+
+class Block(NamedTuple):
+    """A part of the image that no later window sees; probabilities: [C,h,w] float32."""
+
+    top: int
+    left: int
+    probabilities: Tensor
+
+
+def segment(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
+    """[H,W,3] uint8 RGB -> [H,W] uint8 train ids, the most probable class of each pixel.
+
+    network: in evaluation mode, on the runtime's device, as of `Runtime.prepare`; at most 255 classes.
+    Raises InferenceError: not enough memory, or scores that are not finite.
+    """
+    grid = make_grid((image.shape[0], image.shape[1]), inference)
+    labels = np.empty(grid.size, np.uint8)
+    for top, left, probabilities in merge(grid, _windows(network, image, grid, inference, runtime)):
+        height, width = probabilities.shape[1:]
+        labels[top : top + height, left : left + width] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+    return labels[: image.shape[0], : image.shape[1]]
+
+
+def make_grid(size: tuple[int, int], inference: Inference) -> Grid:
+    """The windows of an image of size (H, W), or one that is all of it."""
+    window = inference.window or size
+    tops, lefts = (window_starts(*lengths, inference.overlap) for lengths in zip(size, window, strict=True))
+    return Grid(window, tops, lefts)
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along one axis: in equal steps, but for the last one, which ends with the image."""
+    if length <= window:
+        return [0]
+    step = math.ceil(window * (1 - overlap))
+    return [*range(0, length - window, step), length - window]
+
+
+def class_probabilities(network: Network, images: Tensor, scales: Iterable[float], flip: bool) -> Tensor:
+    """[B,3,H,W] uint8 RGB -> [B,C,H,W] float32: the mean over scales, and mirror images, of the softmax."""
+    pixels, size = normalised(images), images.shape[-2:]
+    passes = list(product(scales, (False, True) if flip else (False,)))
+    total: Tensor | None = None
+    for scale, mirrored in passes:
+        seen = _resized(pixels, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+        logits = network(seen.flip(-1)).flip(-1) if mirrored else network(seen)
+        found = _resized(logits.float(), size).softmax(dim=1)
+        total = found if total is None else total.add_(found)
+    if total is None:
+        raise ValueError("expected one scale or more, found none")
+    return total.div_(len(passes))
+
+
+def merge(grid: Grid, windows: Iterable[Tensor]) -> Iterator[Block]:
+    """The mean of all windows that see a pixel, a block at a time.
+
+    windows: [C,h,w] float32 each, row by row, left to right; they are overwritten. Each block goes on as soon as no
+    later window sees it; what is kept is one window, and of the image's whole width those rows that the next row of
+    windows sees again.
+    """
+    windows, height = iter(windows), grid.window[0]
+    num_rows, num_columns = (_coverage(starts, of) for starts, of in zip(grid[1:], grid.window, strict=True))
+    most_kept = max((height - (after - top) for top, after in pairwise(grid.tops)), default=0)
+    kept: Tensor | None = None  # [C,most_kept,W]
+    num_kept = 0
+    for top, after in pairwise((*grid.tops, grid.size[0])):
+        done = after - top
+        for left, sums in _summed_along_row(grid, islice(windows, len(grid.lefts))):
+            if kept is None:
+                kept = sums.new_empty(len(sums), most_kept, grid.size[1])
+            columns = slice(left, left + sums.shape[2])
+            sums[:, :num_kept] += kept[:, :num_kept, columns]
+            kept[:, : height - done, columns] = sums[:, done:]
+            count = torch.outer(num_rows[top:after], num_columns[columns]).to(sums.device)
+            yield Block(top, left, sums[:, :done] / count)
+        num_kept = height - done
+
+
+def _summed_along_row(grid: Grid, windows: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Sums over the windows of one row: where a block of finished columns begins, and the block [C,h,w]."""
+    rest: Tensor | None = None
+    for (left, after), window in zip(pairwise((*grid.lefts, grid.size[1])), windows, strict=True):
+        if rest is not None:
+            window[..., : rest.shape[2]] += rest
+        yield left, window[..., : after - left]
+        rest = window[..., after - left :]
+
+
+def _coverage(starts: Iterable[int], window: int) -> Tensor:
+    """How many windows see each place along an axis: float32."""
+    starts = torch.tensor(list(starts))
+    places = torch.arange(int(starts[-1]) + window)[:, None]
+    return ((starts <= places) & (places < starts + window)).sum(dim=1).float()
+
+
+def _windows(
+    network: Network, image: np.ndarray, grid: Grid, inference: Inference, runtime: Runtime
+) -> Iterator[Tensor]:
+    """The class probabilities of each window, row by row: [C,h,w]; as many at a time as go through the network."""
+    compute = partial(class_probabilities, network, scales=inference.scales, flip=inference.flip)
+    places = product(grid.tops, grid.lefts)
+    while some := list(islice(places, runtime.samples_at_a_time(grid.window))):
+        crops = np.stack([_crop(image, top, left, grid.window) for top, left in some])
+        try:
+            yield from runtime.run(compute, torch.from_numpy(crops).permute(0, 3, 1, 2))
+        except TooLargeError:
+            raise InferenceError(_too_large(grid.window, inference, runtime)) from None
+        except NotFiniteError:
+            advice = "choose --dtype bfloat16 or float32" if runtime.dtype == torch.float16 else "check its weights"
+            dtype = str(runtime.dtype).removeprefix("torch.")
+            raise InferenceError(f"the network's scores are not finite, computed in {dtype}: {advice}") from None
+
+
+def _crop(image: np.ndarray, top: int, left: int, window: tuple[int, int]) -> np.ndarray:
+    """The window's pixels [h,w,3]; those beyond the image have the mean colour."""
+    part = image[top : top + window[0], left : left + window[1]]
+    if part.shape[:2] == window:
+        return part
+    crop = np.full((*window, 3), MEAN_COLOUR, np.uint8)
+    crop[: part.shape[0], : part.shape[1]] = part
+    return crop
+
+
+def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps [B,C,H,W] of another size: bilinear, over as many pixels as become one where they shrink."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _too_large(window: tuple[int, int], inference: Inference, runtime: Runtime) -> str:
+    height, width = (round(length * max(inference.scales)) for length in window)
+    settings = ["smaller or fewer --scales"] if len(inference.scales) > 1 else []
+    if runtime.device.type == "cuda" and runtime.dtype == torch.float32:
+        settings.append("--dtype bfloat16")
+    advice = ", or ".join([f"a --window smaller than {window[0]}x{window[1]}", *settings])
+    return f"out of memory on {runtime.device} with {height}x{width} pixels at a time; choose {advice}"
