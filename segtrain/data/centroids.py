@@ -14,7 +14,7 @@ from propagate.classes import IGNORE_TRAIN_ID
 from propagate.shards.cells import CellStatistics
 from propagate.shards.schema import CELL
 
-NUM_VALUES = 256  # of a label map
+NUM_VALUES = 256  # of a label map: label ids and train ids
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,24 @@ class TileGrid:
 def centroids_of_label_map(label: np.ndarray, train_id_of: np.ndarray, grid: TileGrid) -> Centroids:
     """The centroids in a label map [H,W] uint8 of label ids, as of sample 0.
 
-    train_id_of: [256] uint8, label id -> train id, 255 where not trained.
+    train_id_of: [256] uint8, label id -> train id, 255 where not trained. Counted over runs of equal labels within one
+    row of one tile: some thirty times fewer than pixels.
     """
-    y, x = (axis.ravel() for axis in np.indices(label.shape))
-    pairs = grid.number(x, y) * NUM_VALUES + train_id_of[label].ravel()
-    count, sum_x, sum_y = (np.bincount(pairs, weights=weights) for weights in (None, x, y))
-    found = np.flatnonzero(count)
-    number, train_id = np.divmod(found, NUM_VALUES)
-    return _added_up(grid, np.zeros_like(number), number, train_id, count[found], sum_x[found], sum_y[found])
+    begins = np.empty(label.shape, bool)
+    begins[:, 1:] = label[:, 1:] != label[:, :-1]
+    begins[:, :: grid.tile] = True
+    start = np.flatnonzero(begins)
+    length = np.diff(start, append=label.size)
+    y, x = np.divmod(start, grid.width)
+    return _added_up(
+        grid,
+        sample=np.zeros_like(start),
+        number=grid.number(x, y),
+        train_id=train_id_of[label.ravel()[start]],
+        count=length,
+        sum_x=length * x + length * (length - 1) // 2,
+        sum_y=length * y,
+    )
 
 
 def centroids_of_cells(sample: np.ndarray, cells: CellStatistics, train_id_of: np.ndarray, grid: TileGrid) -> Centroids:

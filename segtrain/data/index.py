@@ -1,9 +1,10 @@
 """Which samples there are, and where in them each class lies.
 
-From a store the index takes no more than its statistics: no label map is read.
+From a store the index takes no more than its statistics: no label map is read. `segtrain.data.label_index` makes it
+from label maps.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,6 @@ from segtrain.data.centroids import (
     Centroids,
     TileGrid,
     centroids_of_cells,
-    centroids_of_label_map,
     join_centroids,
 )
 from segtrain.errors import DataError
@@ -30,6 +30,14 @@ class ClassIndex:
     records: tuple[SampleRecord, ...]
     class_names: tuple[str, ...]
     centroids: Centroids
+
+    @classmethod
+    def of(cls, records: Sequence[SampleRecord], classes: ClassTable, parts: Sequence[Centroids]) -> "ClassIndex":
+        """The index of samples, from the centroids of each as of sample 0.
+
+        Raises DataError where there is no sample.
+        """
+        return _index(records, classes, [_numbered_from(number, part) for number, part in enumerate(parts)])
 
     @property
     def num_classes(self) -> int:
@@ -59,24 +67,6 @@ def index_store(
     return _index(records, table, parts)
 
 
-def index_label_maps(
-    samples: Iterable[tuple[SampleRecord, np.ndarray]], classes: ClassTable, tile: int, *, partial_tiles: bool = True
-) -> ClassIndex:
-    """The index of plain label maps [H,W] uint8 of label ids, of any sizes, one in memory at a time.
-
-    Raises DataError for label ids that the table doesn't have.
-    """
-    records: list[SampleRecord] = []
-    parts: list[Centroids] = []
-    for record, label in samples:
-        _require_known(np.bincount(label.ravel(), minlength=NUM_VALUES), classes, record.key)
-        height, width = label.shape
-        grid = TileGrid(height, width, tile, partial_tiles)
-        parts.append(_numbered_from(len(records), centroids_of_label_map(label, classes.train_id_of, grid)))
-        records.append(record)
-    return _index(records, classes, parts)
-
-
 def join_indices(parts: list[ClassIndex]) -> ClassIndex:
     """One index of the samples of several sources, one source after the other.
 
@@ -91,7 +81,7 @@ def join_indices(parts: list[ClassIndex]) -> ClassIndex:
     return ClassIndex(tuple(r for part in parts for r in part.records), names, join_centroids(centroids))
 
 
-def _index(records: list[SampleRecord], table: ClassTable, parts: list[Centroids]) -> ClassIndex:
+def _index(records: Sequence[SampleRecord], table: ClassTable, parts: list[Centroids]) -> ClassIndex:
     if not records:
         raise DataError(f"no sample to index, with the classes of '{table.name}'; choose a split that has some")
     return ClassIndex(tuple(records), table.train_names, join_centroids(parts))

@@ -1,7 +1,5 @@
 """The annotated frames of a data set in its own layout, for training and validation: frames and labels as they lie."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from propagate.classes import ClassTable
@@ -10,7 +8,8 @@ from propagate.datasets import DatasetOptions, open_dataset
 from propagate.images import decode_frame, image_size, read_label
 from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
-from segtrain.data.index import ClassIndex, index_label_maps
+from segtrain.data.index import ClassIndex
+from segtrain.data.label_index import index_label_files
 from segtrain.errors import DataError
 
 
@@ -41,23 +40,15 @@ class _LabelledFrames:
         return image_size(image)
 
     def read(self, number: int, window: Window | None = None) -> Pixels:
-        resource, _ = self._files[number]
+        resource, label_map = self._files[number]
         image = decode_frame(resource.read(), str(resource))
-        label = self._label_ids(number)
-        _require_same_size(image, resource, label, self._files[number][1].resource)
+        label = read_label(label_map, self.classes)
+        _require_same_size(image, resource, label, label_map.resource)
         rows, columns = inside(window, label.shape).slices
         return Pixels(image[rows, columns], self.classes.train_id_of[label[rows, columns]])
 
     def index(self, tile: int) -> ClassIndex:
-        return index_label_maps(self._labels(), self.classes, tile)
-
-    def _labels(self) -> Iterator[tuple[SampleRecord, np.ndarray]]:
-        for number, record in enumerate(self.records):
-            yield record, self._label_ids(number)
-
-    def _label_ids(self, number: int) -> np.ndarray:
-        _, label = self._files[number]
-        return read_label(label, self.classes)
+        return index_label_files(self.records, [label for _, label in self._files], self.classes, tile)
 
 
 def _record(clip: Clip) -> SampleRecord:

@@ -1,0 +1,66 @@
+"""How much of each class there is to train on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segtrain.data.index import ClassIndex
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Of each class, by train id, all [C] int64: its pixels, the samples it occurs in, and its centroids.
+
+    With partial tiles left out of the index, what lies in them is left out here too.
+    """
+
+    names: tuple[str, ...]
+    num_samples: int
+    pixels: np.ndarray
+    samples: np.ndarray
+    centroids: np.ndarray
+
+    @classmethod
+    def of(cls, index: ClassIndex) -> "ClassStatistics":
+        found, num_classes = index.centroids, index.num_classes
+        occurs = np.unique(found.sample * num_classes + found.train_id) % num_classes
+        return cls(
+            names=index.class_names,
+            num_samples=len(index.records),
+            pixels=np.bincount(found.train_id, weights=found.num_pixels, minlength=num_classes).astype(np.int64),
+            samples=np.bincount(occurs, minlength=num_classes),
+            centroids=np.bincount(found.train_id, minlength=num_classes),
+        )
+
+    @property
+    def share(self) -> np.ndarray:
+        """[C] float64: of all trained pixels; 0 for every class where there are none."""
+        return self.pixels / max(1, self.pixels.sum())
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The names of the classes without a pixel."""
+        return tuple(name for name, pixels in zip(self.names, self.pixels, strict=True) if not pixels)
+
+    def to_json(self) -> dict[str, Any]:
+        columns = (self.pixels, self.share, self.samples, self.centroids)
+        rows = zip(self.names, *(column.tolist() for column in columns), strict=True)
+        keys = ("name", "pixels", "share", "samples", "centroids")
+        return {
+            "samples": self.num_samples,
+            "classes": [{"train_id": number, **dict(zip(keys, row, strict=True))} for number, row in enumerate(rows)],
+            "absent": list(self.absent),
+        }
+
+    def __str__(self) -> str:
+        """A table for people, a line per class."""
+        width = max(len("class"), *(len(name) for name in self.names))
+        lines = [f"{'class':<{width}}  {'pixels':>15}  {'share':>8}  {'samples':>8}  {'centroids':>9}"]
+        lines += [
+            f"{name:<{width}}  {pixels:>15,}  {share:>8.3%}  {samples:>8,}  {centroids:>9,}"
+            for name, pixels, share, samples, centroids in zip(
+                self.names, self.pixels, self.share, self.samples, self.centroids, strict=True
+            )
+        ]
+        return "\n".join(lines)
