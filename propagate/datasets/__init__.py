@@ -4,13 +4,18 @@ from collections.abc import Callable
 
 from propagate.datasets.base import Dataset, DatasetOptions
 from propagate.datasets.camvid import CamVid
-from propagate.datasets.cityscapes import Cityscapes
+from propagate.datasets.cityscapes import Cityscapes, CityscapesCoarse
 from propagate.datasets.folder import Folder
+from propagate.datasets.kitti import Kitti
+from propagate.datasets.mapillary import Mapillary
 from propagate.errors import DatasetError
 
 DATASETS: dict[str, Callable[[DatasetOptions], Dataset]] = {
     "cityscapes": Cityscapes,
+    "cityscapes-coarse": CityscapesCoarse,
     "camvid": CamVid,
+    "kitti": Kitti,
+    "mapillary": Mapillary,
     "folder": Folder,
 }
 

@@ -45,6 +45,12 @@ def refuse_layout_file(options: DatasetOptions, dataset: str) -> None:
         )
 
 
+def refuse_max_gap(options: DatasetOptions, dataset: str, reason: str) -> None:
+    """Raise DatasetError where a layout whose frame numbers leave no choice is given a gap."""
+    if options.max_gap is not None:
+        raise DatasetError(f"{options.root}: the {dataset} layout takes no --max-gap, {reason}; leave it out")
+
+
 def refuse_unknown_split(options: DatasetOptions, splits: Sequence[str]) -> None:
     """Raise DatasetError unless the split is one of those that have labels."""
     if options.split not in splits:

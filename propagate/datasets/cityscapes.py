@@ -9,7 +9,7 @@ from functools import cached_property
 
 from propagate.classes import load_classes
 from propagate.clip import Clip, Label
-from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_unknown_split
+from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
 from propagate.datasets.sequence import Entry, FrameSequence, find_labels, make_clips
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
@@ -21,43 +21,60 @@ _FRAME_FOLDERS = (
     "leftImg8bit_trainvaltest/leftImg8bit_sequence",
     "leftImg8bit",
     "leftImg8bit_trainvaltest/leftImg8bit",
+    "leftImg8bit_trainextra/leftImg8bit",
 )
-_LABEL_FOLDERS = ("gtFine", "gtFine_trainvaltest/gtFine")
-_LABEL_ENDINGS = (("_gtFine_labelIds.png", False), ("_gtFine_labelTrainIds.png", True))
 _FRAME_ENDING = "_leftImg8bit.png"
 _KEY = re.compile(r".+_\d{6}_\d{6}")  # a city's name may hold underscores itself
 _NUM_BEFORE, _NUM_AFTER = 19, 10  # a snippet's frames on either side of the annotated one
+
+# The validation cities of each fold: about 500 frames each, none in two of them.
+_FOLDS = {
+    "cv0": ("frankfurt", "lindau", "munster"),
+    "cv1": ("bochum", "cologne", "hamburg"),
+    "cv2": ("darmstadt", "dusseldorf", "stuttgart"),
+}
+_FOLDED = ("train", "val")
+Place = tuple[str, str]  # the split and the city of a folder
 
 
 class Cityscapes:
     """30-frame snippets with the 20th annotated; an offset is a difference of frame numbers.
 
+    Beside the data set's own splits there are three folds of cross-validation over the 21 cities of train and val, as
+    Zhu et al. (CVPR 2019) use: cv0, cv1 and cv2 to train on, cv0-val, cv1-val and cv2-val to validate on. cv0 is the
+    standard split. Which cities the others hold out is a choice of ours: bochum, cologne and hamburg (498 frames) in
+    cv1; darmstadt, dusseldorf and stuttgart (502) in cv2. A fold is there where its validation cities are.
+
     Raises DatasetError: a root without labels, an unknown split, an option that the layout does not take.
     """
 
+    name = "cityscapes"
+    _annotations = "gtFine"
+    _label_folders: tuple[str, ...] = ("gtFine", "gtFine_trainvaltest/gtFine")
+    _label_zip = "gtFine_trainvaltest.zip"
+
     def __init__(self, options: DatasetOptions) -> None:
-        refuse_layout_file(options, "cityscapes")
-        if options.max_gap is not None:
-            raise DatasetError(
-                f"{options.root}: the cityscapes layout takes no --max-gap, its frame numbers count every frame; "
-                "leave it out"
-            )
+        refuse_layout_file(options, self.name)
+        refuse_max_gap(options, self.name, "its frame numbers count every frame")
         self.classes = load_classes("cityscapes")
-        self._tree = Tree(options.root, archives=("leftImg8bit*.zip", "gtFine*.zip"))
+        self._tree = Tree(options.root, archives=("leftImg8bit*.zip", f"{self._annotations}*.zip"))
         self._split = options.split
-        splits = sorted({split for folder in _LABEL_FOLDERS for split in self._tree.folders(folder)})
+        splits = sorted({split for folder in self._label_folders for split in self._tree.folders(folder)})
         if not splits:
             raise DatasetError(
-                f"{options.root}: no Cityscapes labels: neither gtFine/<split>/<city>/ nor gtFine_trainvaltest.zip "
-                "is there; add one of them, or name another --dataset"
+                f"{options.root}: no Cityscapes labels: neither {self._annotations}/<split>/<city>/ nor "
+                f"{self._label_zip} is there; add one of them, or name another --dataset"
             )
-        refuse_unknown_split(options, splits)
+        self._places = {split: [(split, city) for city in self._cities(split)] for split in splits}
+        self._places |= _folds([place for split in _FOLDED for place in self._places.get(split, [])])
+        refuse_unknown_split(options, list(self._places))
 
     def clips(self, num_neighbours: int) -> list[Clip]:
+        labelled = {label.group for label in self._labels}
         return make_clips(
             self._tree,
             self._split,
-            frames=self._frames(sorted({label.group for label in self._labels})),
+            frames=self._frames([place for place in self._places[self._split] if place[1] in labelled]),
             labels=self._labels,
             walk=self._walk,
             num_neighbours=num_neighbours,
@@ -68,10 +85,13 @@ class Cityscapes:
 
     @cached_property
     def _labels(self) -> list[Entry]:
-        cities = sorted({city for top in _LABEL_FOLDERS for city in self._tree.folders(f"{top}/{self._split}")})
+        endings = {
+            f"_{self._annotations}_labelIds.png": False,
+            f"_{self._annotations}_labelTrainIds.png": True,
+        }
         found: dict[tuple[str, str], Entry] = {}
-        for ending, holds_train_ids in _LABEL_ENDINGS:
-            for city, path, key in self._files(_LABEL_FOLDERS, cities, ending):
+        for ending, holds_train_ids in endings.items():
+            for city, path, key in self._files(self._label_folders, self._places[self._split], ending):
                 if _KEY.fullmatch(key) is None:
                     raise DatasetError(
                         f"{self._tree.locate(path)}: expected a name like aachen_000000_000019{ending}; rename or "
@@ -81,22 +101,25 @@ class Cityscapes:
         if not found:
             raise DatasetError(
                 f"{self._tree.root}: frames without labels: split '{self._split}' holds no "
-                f"*{' and no *'.join(ending for ending, _ in _LABEL_ENDINGS)}; add them"
+                f"*{' and no *'.join(endings)}; add them"
             )
         return list(found.values())
 
-    def _frames(self, cities: Iterable[str]) -> list[Entry]:
+    def _cities(self, split: str) -> list[str]:
+        return sorted({city for top in self._label_folders for city in self._tree.folders(f"{top}/{split}")})
+
+    def _frames(self, places: Iterable[Place]) -> list[Entry]:
         found: dict[tuple[str, str], Entry] = {}
-        for city, path, key in self._files(_FRAME_FOLDERS, cities, _FRAME_ENDING):
+        for city, path, key in self._files(_FRAME_FOLDERS, places, _FRAME_ENDING):
             if _KEY.fullmatch(key) is not None and (city, key) not in found:
                 found[city, key] = _entry(city, path, key)
         return list(found.values())
 
-    def _files(self, folders: Iterable[str], cities: Iterable[str], ending: str) -> Iterator[tuple[str, str, str]]:
+    def _files(self, folders: Iterable[str], places: Iterable[Place], ending: str) -> Iterator[tuple[str, str, str]]:
         """City, path and key of each file with that ending."""
-        for city in cities:
+        for split, city in places:
             for top in folders:
-                folder = f"{top}/{self._split}/{city}"
+                folder = f"{top}/{split}/{city}"
                 for name in self._tree.files(folder):
                     if name.endswith(ending):
                         yield city, f"{folder}/{name}", name.removesuffix(ending)
@@ -120,6 +143,29 @@ class Cityscapes:
         key = f"{beyond.sequence}_{number:06d}"
         path = self._tree.locate(beyond.path).replace(beyond.key, key)
         return f"{path}: this frame is missing, though {beyond.key}, farther out, is there; add it"
+
+
+class CityscapesCoarse(Cityscapes):
+    """The coarse annotations: of one frame of each snippet of train and val, and of single frames of train_extra.
+
+    Raises DatasetError as `Cityscapes` does.
+    """
+
+    name = "cityscapes-coarse"
+    _annotations = "gtCoarse"
+    _label_folders = ("gtCoarse",)
+    _label_zip = "gtCoarse.zip"
+
+
+def _folds(places: Sequence[Place]) -> dict[str, list[Place]]:
+    """The splits for cross-validation that these places of train and val allow."""
+    cities = {city for _, city in places}
+    splits: dict[str, list[Place]] = {}
+    for fold, held_out in _FOLDS.items():
+        if cities.issuperset(held_out):
+            splits[fold] = [place for place in places if place[1] not in held_out]
+            splits[f"{fold}-val"] = [place for place in places if place[1] in held_out]
+    return splits
 
 
 def _entry(city: str, path: str, key: str, *, holds_train_ids: bool = False) -> Entry:

@@ -85,6 +85,11 @@ def find_labels(tree: Tree, labels: Iterable[Entry], keys: Iterable[str]) -> dic
     return {key: _label(tree, by_key[key]) for key in keys if key in by_key}
 
 
+def stay(_sequence: FrameSequence, _start: int, _direction: int, _limit: int) -> tuple[Sequence[int], None]:
+    """No neighbours: the walk of pictures that are no parts of recordings."""
+    return [], None
+
+
 def walk_steps(
     sequence: FrameSequence, start: int, direction: int, limit: int, *, root: Path, max_gap: int | None
 ) -> tuple[Sequence[int], None]:

@@ -200,6 +200,112 @@ def test_options_of_other_layouts_are_refused(plant: Plant) -> None:
         open_dataset("cityscapes", DatasetOptions(root=root, max_gap=2))
 
 
+TRAIN_CITIES = [
+    "aachen",
+    "bochum",
+    "bremen",
+    "cologne",
+    "darmstadt",
+    "dusseldorf",
+    "erfurt",
+    "hamburg",
+    "hanover",
+    "jena",
+    "krefeld",
+    "monchengladbach",
+    "strasbourg",
+    "stuttgart",
+    "tubingen",
+    "ulm",
+    "weimar",
+    "zurich",
+]
+VAL_CITIES = ["frankfurt", "lindau", "munster"]
+HELD_OUT = {
+    "cv0": VAL_CITIES,
+    "cv1": ["bochum", "cologne", "hamburg"],
+    "cv2": ["darmstadt", "dusseldorf", "stuttgart"],
+}
+
+
+def plant_cities(plant: Plant, archive: str | None = None) -> Path:
+    names = [name for city in TRAIN_CITIES for name in (*frames([18, 19], city=city), label(city=city))]
+    in_val = [name for city in VAL_CITIES for name in (*frames([18, 19], city=city), label(city=city))]
+    names += [name.replace("/train/", "/val/") for name in in_val]
+    for kind in ("leftImg8bit", "gtFine"):
+        root = plant([name for name in names if name.startswith(kind)], archive and f"{kind}_all.zip")
+    return root
+
+
+@pytest.mark.parametrize("archive", [None, "zip"])
+def test_folds_hold_out_cities_of_train_and_val_together(plant: Plant, archive: str | None) -> None:
+    root = plant_cities(plant, archive)
+    held_out: list[str] = []
+    for fold, cities in HELD_OUT.items():
+        training, validation = (open_at(root, split).clips(1) for split in (fold, f"{fold}-val"))
+        assert [clip.group for clip in validation] == cities
+        assert [clip.group for clip in training] == sorted({*TRAIN_CITIES, *VAL_CITIES} - set(cities))
+        assert {clip.split for clip in training} == {fold}
+        assert all(offsets(clip) == [-1, 0] and not clip.missing for clip in (*training, *validation))
+        held_out += cities
+    assert len(set(held_out)) == 9
+
+
+def test_the_first_fold_is_the_standard_split(plant: Plant) -> None:
+    root = plant_cities(plant)
+    for split, fold in (("train", "cv0"), ("val", "cv0-val")):
+        standard, folded = open_at(root, split).clips(1), open_at(root, fold).clips(1)
+        assert [(clip.frames, clip.label) for clip in folded] == [(clip.frames, clip.label) for clip in standard]
+        assert open_at(root, fold).labels([standard[0].key]) == open_at(root, split).labels([standard[0].key])
+
+
+def test_a_fold_without_its_validation_cities_is_not_there(plant: Plant) -> None:
+    root = plant_cities(plant)
+    for kind in ("gtFine", "leftImg8bit_sequence"):
+        (root / kind / "train" / "hamburg").rename(root / kind / "train" / "lubeck")
+    with pytest.raises(
+        DatasetError, match=r"no labels of a split 'cv1'; there are labels of: train, val, cv0, cv0-val, cv2, cv2-val$"
+    ):
+        open_at(root, "cv1")
+
+
+def coarse(number: int, split: str, *, ids: str = "labelIds") -> str:
+    return f"gtCoarse/{split}/aachen/aachen_000000_{number:06d}_gtCoarse_{ids}.png"
+
+
+@pytest.mark.parametrize("split", ["train", "train_extra", "val"])
+@pytest.mark.parametrize(
+    ("top", "frame_zip", "label_zip"),
+    [
+        ("leftImg8bit/", None, None),
+        ("leftImg8bit_trainextra/leftImg8bit/", None, None),
+        ("leftImg8bit/", "leftImg8bit_trainextra.zip", "gtCoarse.zip"),
+    ],
+)
+def test_coarse_annotations_have_the_same_frames(
+    plant: Plant, split: str, top: str, frame_zip: str | None, label_zip: str | None
+) -> None:
+    plant([name.replace("/train/", f"/{split}/") for name in frames([18, 19, 39], top=top)], frame_zip)
+    plant([label(18), label(39)])
+    root = plant([coarse(19, split), coarse(19, split, ids="color"), coarse(39, split, ids="labelTrainIds")], label_zip)
+    first, second = open_dataset("cityscapes-coarse", DatasetOptions(root=root, split=split)).clips(1)
+    assert (first.key, first.split, first.group) == ("aachen_000000_000019", split, "aachen")
+    assert offsets(first) == [-1, 0]
+    assert first.label.resource.read().decode() == coarse(19, split)
+    assert (first.label.holds_train_ids, second.label.holds_train_ids) == (False, True)
+
+
+def test_coarse_annotations_do_not_stand_in_for_fine_ones(plant: Plant) -> None:
+    root = plant([*frames([19]), coarse(19, "train")])
+    with pytest.raises(DatasetError, match="no Cityscapes labels: neither gtFine/<split>/<city>/"):
+        open_at(root)
+    (root / "gtCoarse").rename(root / "gtFine")
+    with pytest.raises(DatasetError, match=r"neither gtCoarse/<split>/<city>/ nor gtCoarse\.zip is there"):
+        open_dataset("cityscapes-coarse", DatasetOptions(root=root))
+    with pytest.raises(DatasetError, match="the cityscapes-coarse layout takes no --max-gap"):
+        open_dataset("cityscapes-coarse", DatasetOptions(root=root, max_gap=2))
+
+
 def test_real_snippets_are_read_as_they_are() -> None:
     root = DATA / "cityscapes_clip"
     if not root.is_dir():
