@@ -36,7 +36,7 @@ def open_store_samples(
     """
     if not 0 <= min_confidence <= 1:
         raise ValueError(f"min_confidence must be within 0…1, found {min_confidence}")
-    store = open_store(path)
+    store = open_store(Path(path).absolute())  # a worker may have another working directory
     if split is not None and split != store.manifest.split:
         raise DataError(
             f"{path}: a store of split '{store.manifest.split}', expected '{split}'; name the store of that split, or "
