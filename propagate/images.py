@@ -82,6 +82,19 @@ def read_label(label: Label, classes: ClassTable) -> np.ndarray:
     return classes.id_of_train_id.astype(np.uint8)[values] if label.holds_train_ids else values
 
 
+def read_instance_ids(resource: Resource) -> np.ndarray:
+    """A map of instances as Cityscapes writes them, one 16-bit channel in a PNG, to [H,W] uint16.
+
+    Raises InputError: a file that cannot be read, or holds anything else.
+    """
+    where = str(resource)
+    data = resource.read()
+    header = checked_header(data, where)
+    if header.format != "PNG" or header.kind != "grey" or header.bits != 16:
+        raise InputError(where, f"{header} map of instances, expected one 16-bit channel; give *_instanceIds.png")
+    return _decode(data, header, where).astype(np.uint16)
+
+
 def encode_png(array: np.ndarray, level: int = 1) -> bytes:
     """[H,W,3] RGB or [H,W], uint8, to an 8-bit PNG; `level` is zlib's, 0…9."""
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):

@@ -1,0 +1,101 @@
+"""Score a network on the annotated images of a data set."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from propagate.ahead import ahead
+from propagate.clip import Resource
+from propagate.errors import InputError, PropagateError
+from propagate.images import read_instance_ids
+from propagate.metrics import confusion, trimap
+from sdcnet.runtime import Runtime
+from segtrain.data.dataset import Pixels, SegmentationDataset
+from segtrain.errors import DataError
+from segtrain.inference import Inference, Network, segment
+from segtrain.instances import count_instances
+from segtrain.report import Failure, SegmentationReport
+
+NUM_AHEAD = 2  # images that are read while the network computes
+
+
+class _Annotated(NamedTuple):
+    """instances: [H,W] uint16, or None."""
+
+    pixels: Pixels
+    instances: np.ndarray | None
+
+
+def evaluate(
+    network: Network,
+    dataset: SegmentationDataset,
+    inference: Inference,
+    runtime: Runtime,
+    *,
+    band: int = 3,
+    instance_maps: Mapping[str, Resource] | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> SegmentationReport:
+    """Segment every image of a data set, and count what is right.
+
+    network: in evaluation mode, on the runtime's device, with the data set's classes. band: pixels on either side of
+    boundaries that count for the trimap IoU. instance_maps: of every image, by key, as of `find_instance_maps`, for the
+    iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_progress: called with the
+    number of images dealt with since its last call.
+
+    Raises: DataError, where there are no images; InferenceError, where the network cannot segment one; ValueError for
+    a band of no width.
+    """
+    if not dataset.records:
+        raise DataError("a data set without any annotated image: there is nothing to score; choose another split")
+    if band < 1:
+        raise ValueError(f"band must be at least 1 pixel, found {band}")
+    classes = dataset.classes
+    num_classes = len(classes.train_names)
+    whole = np.zeros((num_classes, num_classes + 1), np.int64)
+    near = np.zeros_like(whole)
+    instances = None if instance_maps is None else np.zeros((num_classes, 2))
+    failures: list[Failure] = []
+    for annotated in ahead(_read(dataset, instance_maps), NUM_AHEAD):
+        if isinstance(annotated, Failure):
+            failures.append(annotated)
+        else:
+            image, truth = annotated.pixels
+            found = segment(network, image, inference, runtime)
+            is_near = trimap(truth, band)
+            whole += confusion(truth, found, num_classes)
+            near += confusion(truth[is_near], found[is_near], num_classes)
+            if instances is not None and annotated.instances is not None:
+                instances += count_instances(annotated.instances, found, classes)
+        if on_progress is not None:
+            on_progress(1)
+    return SegmentationReport(
+        class_names=classes.train_names,
+        images=len(dataset.records) - len(failures),
+        whole=whole,
+        band=near,
+        band_width=band,
+        instances=instances,
+        failures=tuple(failures),
+    )
+
+
+def _read(dataset: SegmentationDataset, instance_maps: Mapping[str, Resource] | None) -> Iterator[_Annotated | Failure]:
+    """Every image of the data set with its truth, or why it cannot be read."""
+    for number, record in enumerate(dataset.records):
+        try:
+            pixels = dataset.read(number)
+            instances = None if instance_maps is None else _instances(instance_maps[record.key], pixels.label.shape)
+        except (PropagateError, DataError) as error:
+            yield Failure(image=record.key, reason=str(error))
+        else:
+            yield _Annotated(pixels, instances)
+
+
+def _instances(resource: Resource, size: tuple[int, ...]) -> np.ndarray:
+    instances = read_instance_ids(resource)
+    if instances.shape != size:
+        found, expected = ("x".join(map(str, shape)) for shape in (instances.shape, size))
+        raise InputError(str(resource), f"is of {found}, its label map of {expected}; both must have one size")
+    return instances

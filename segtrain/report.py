@@ -1,0 +1,124 @@
+"""What an evaluation of a network found: counts, and the scores, JSON and table that follow from them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from propagate.metrics import accuracy, class_iou, mean_iou
+from segtrain.instances import class_iiou
+from segtrain.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that was left out, and why; the reason names its file."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationReport:
+    """The counts over all images of an evaluation; every score is derived from them.
+
+    whole, band: confusion matrices [C,C+1] as of `propagate.metrics`, of all pixels and of those at most `band_width`
+    pixels from a boundary. instances: [C,2] as of `count_instances`, None where there are no maps of instances.
+    """
+
+    class_names: tuple[str, ...]
+    images: int
+    whole: np.ndarray
+    band: np.ndarray
+    band_width: int
+    instances: np.ndarray | None
+    failures: tuple[Failure, ...]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Fractions in [0,1] by name; NaN where nothing was there to score."""
+        scores = {
+            "miou": mean_iou(self.whole),
+            "accuracy": accuracy(self.whole),
+            "mean_class_accuracy": mean_class_accuracy(self.whole),
+            "frequency_weighted_iou": frequency_weighted_iou(self.whole),
+            "trimap_miou": mean_iou(self.band),
+        }
+        if self.instances is not None:
+            iiou = class_iiou(self.instances, self.whole)
+            scores["iiou"] = float(np.nanmean(iiou)) if not np.isnan(iiou).all() else math.nan
+        return scores
+
+    @property
+    def class_scores(self) -> dict[str, dict[str, float]]:
+        """The same for each class, by its name."""
+        columns = {
+            "iou": class_iou(self.whole),
+            "recall": class_recall(self.whole),
+            "precision": class_precision(self.whole),
+            "trimap_iou": class_iou(self.band),
+        }
+        if self.instances is not None:
+            columns["iiou"] = class_iiou(self.instances, self.whole)
+        return {
+            name: {score: float(values[train_id]) for score, values in columns.items()}
+            for train_id, name in enumerate(self.class_names)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, which has no NaN: None stands for it."""
+        scores = {**self.scores, "iiou": self.scores.get("iiou", math.nan)}
+        return {
+            "images": self.images,
+            "band": self.band_width,
+            **_without_nan(scores),
+            "classes": {name: _without_nan(row) for name, row in self.class_scores.items()},
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+    def markdown(self) -> str:
+        """The scores in percent, as two Markdown tables."""
+        width = self.band_width
+        titles = {
+            "miou": "mIoU",
+            "iou": "IoU",
+            "accuracy": "accuracy",
+            "mean_class_accuracy": "mean class accuracy",
+            "frequency_weighted_iou": "frequency-weighted IoU",
+            "recall": "recall",
+            "precision": "precision",
+            "trimap_miou": f"trimap mIoU, {width} px",
+            "trimap_iou": f"trimap IoU, {width} px",
+            "iiou": "iIoU",
+        }
+        overall, classes = self.scores, self.class_scores
+        heads = [titles[name] for name in overall]
+        parts = [_table(["images", *heads], [[str(self.images), *map(_percent, overall.values())]])]
+        rows = [[name, *map(_percent, row.values())] for name, row in classes.items()]
+        parts.append(_table(["class", *(titles[score] for score in next(iter(classes.values())))], rows))
+        if self.failures:
+            parts.append("\n".join(f"- left out: {failure.reason}" for failure in self.failures))
+        return "\n\n".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, aligned for those who read it as it is: the first column to the left, others to the right."""
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(3, *map(len, column)) for column in columns]
+    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [heads, rules, *rows]
+    return "\n".join("| " + " | ".join(_aligned(line, widths)) + " |" for line in lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+
+
+def _percent(fraction: float) -> str:
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
