@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from propagate.metrics import accuracy, class_iou, mean_iou
+from segtrain.errors import InferenceError
 from segtrain.instances import class_iiou
 from segtrain.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
@@ -101,6 +103,14 @@ class SegmentationReport:
         if self.failures:
             parts.append("\n".join(f"- left out: {failure.reason}" for failure in self.failures))
         return "\n\n".join(parts)
+
+
+def write_markdown(report: SegmentationReport, path: Path) -> None:
+    """Write the report's tables to a file. Raises InferenceError where it cannot be written."""
+    try:
+        path.write_text(report.markdown() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InferenceError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

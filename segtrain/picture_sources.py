@@ -1,0 +1,96 @@
+"""What a network is to segment: images in folders, frames of videos, or the annotated images of a data set."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from propagate.clip import Resource
+from propagate.images import decode_frame
+from sdcnet.frames import pictures, video
+from segtrain.data.dataset import SegmentationDataset
+from segtrain.errors import DataError
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+class Picture(NamedTuple):
+    """An image, not yet read. `name` is its path among the results, without an ending; `where`, what messages call it.
+
+    read: -> [H,W,3] uint8 RGB, and [H,W] uint8 true train ids or None. Raises an error of the package that reads it.
+    """
+
+    name: str
+    where: str
+    read: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+
+
+def pictures_of_files(sources: Iterable[Path]) -> list[Picture]:
+    """The images of folders, searched with their sub-folders, single images, and all frames of videos.
+
+    Named by their paths in their folders; the frames of a video by their numbers, below the video's name.
+    Raises: DataError: a source that is not there, holds no images, or has names that another one has; FrameError: a
+    video that cannot be opened.
+    """
+    found = [picture for source in sources for picture in _of_source(source)]
+    by_name: dict[str, Picture] = {}
+    for picture in found:
+        other = by_name.setdefault(picture.name, picture)
+        if other is not picture:
+            raise DataError(
+                f"{picture.where} and {other.where}: both would be written as {picture.name}; segment them into "
+                "different folders, one after the other"
+            )
+    return found
+
+
+def pictures_of_dataset(dataset: SegmentationDataset) -> list[Picture]:
+    """The annotated images of a data set, with their truth, named by their keys."""
+    return [
+        Picture(record.key, record.key, partial(dataset.read, number)) for number, record in enumerate(dataset.records)
+    ]
+
+
+def _of_source(source: Path) -> Iterator[Picture]:
+    if source.is_file():
+        yield from _of_file(source, source.parent)
+        return
+    if not source.is_dir():
+        raise DataError(f"{source}: does not exist, expected a folder of images, an image or a video; check the path")
+    paths = [path for path in source.rglob("*") if not _is_hidden(path.relative_to(source)) and path.is_file()]
+    known = [path for path in paths if path.suffix.lower() in (*ENDINGS, *video.ENDINGS)]
+    if not known:
+        endings = " ".join((*ENDINGS, *video.ENDINGS))
+        raise DataError(
+            f"{source}: {len(paths)} files, none of them an image or a video ({endings}); name their folder"
+        )
+    for path in sorted(known, key=pictures.natural_order):
+        yield from _of_file(path, source)
+
+
+def _of_file(path: Path, folder: Path) -> Iterator[Picture]:
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    if path.suffix.lower() in ENDINGS:
+        yield Picture(name, str(path), partial(_read_image, path))
+        return
+    sequence = video.VideoSequence(path)
+    for number in range(len(sequence)):
+        where = f"{path}, frame {number}"
+        yield Picture(str(PurePosixPath(name, f"{number:06d}")), where, partial(_read_frame, sequence, number))
+
+
+def _read_image(path: Path) -> tuple[np.ndarray, None]:
+    return decode_frame(Resource(str(path.parent), path.name, 0).read(), str(path)), None
+
+
+def _read_frame(sequence: video.VideoSequence, number: int) -> tuple[np.ndarray, None]:
+    frame = sequence.frames(number, number + 1)[0].permute(1, 2, 0).numpy()
+    if number == len(sequence) - 1:
+        sequence.close()  # of many videos, one is open at a time
+    return frame, None
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -1,0 +1,143 @@
+"""Segment images that need no annotation, and write what is found as images."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from propagate.ahead import ahead
+from propagate.classes import ClassTable
+from propagate.errors import PropagateError
+from propagate.images import encode_png
+from sdcnet.errors import FileError
+from sdcnet.runtime import Runtime
+from segtrain.errors import DataError, InferenceError
+from segtrain.inference import Inference, segment
+from segtrain.picture_sources import Picture
+from segtrain.report import Failure
+from segtrain.submission import Submission
+from segtrain.trained import TrainedNetwork
+from segtrain.views import KINDS, colours, difference, overlay
+
+NUM_AHEAD = 2  # images that are read before they are segmented, and segmented before they are written
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSummary:
+    """What was written, of how many images, and which could not be read."""
+
+    images: int
+    files: int
+    failures: tuple[Failure, ...]
+
+
+class _Image(NamedTuple):
+    """truth: [H,W] uint8 train ids, or None."""
+
+    name: str
+    pixels: np.ndarray
+    truth: np.ndarray | None
+
+
+class _Segmented(NamedTuple):
+    """found: [H,W] uint8 train ids."""
+
+    image: _Image
+    found: np.ndarray
+
+
+def predict(
+    trained: TrainedNetwork,
+    pictures: Sequence[Picture],
+    out: Path,
+    inference: Inference,
+    runtime: Runtime,
+    *,
+    kinds: Sequence[str] = ("pred",),
+    submission: Path | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> PredictSummary:
+    """Segment images, and write what is found to <out>/<kind>/<name>.png, over what may be there.
+
+    kinds: `pred`, label ids; `rgb`, the classes' colours; `compose`, those over the image; `diff`, what is wrong, of
+    images whose truth is known. submission: where to write the zip file for the Cityscapes benchmark. Reading and
+    writing go on beside the network. An image that cannot be read is a failure of the summary, and the rest goes on.
+    on_progress: called with the number of images dealt with since its last call.
+
+    Raises: DataError, where there is nothing to segment, or no submission can be made of it; InferenceError, where the
+    network cannot segment an image, or a file cannot be written; ValueError for a kind that is none of KINDS.
+    """
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"kinds must be of {', '.join(KINDS)}, found {', '.join(sorted(unknown))}")
+    if not pictures:
+        raise DataError("no images to segment; name a folder that holds some, or another split")
+    classes, failures, num_files = trained.classes, list[Failure](), 0
+    names = [picture.name for picture in pictures]
+    with Submission(submission, names, classes) if submission is not None else nullcontext() as archive:
+        segmented = _segmented(trained, ahead(_read(pictures), NUM_AHEAD), inference, runtime)
+        for result in ahead(segmented, NUM_AHEAD):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                label_ids = encode_png(_label_ids(result.found, classes))
+                for kind in kinds:
+                    picture = label_ids if kind == "pred" else _picture(kind, result, classes)
+                    if picture is not None:
+                        _write(out / kind / f"{result.image.name}.png", picture)
+                        num_files += 1
+                if archive is not None:
+                    archive.add(result.image.name, label_ids)
+            if on_progress is not None:
+                on_progress(1)
+    return PredictSummary(images=len(pictures) - len(failures), files=num_files, failures=tuple(failures))
+
+
+def _read(pictures: Iterable[Picture]) -> Iterator[_Image | Failure]:
+    for picture in pictures:
+        try:
+            pixels, truth = picture.read()
+        except (PropagateError, FileError, DataError) as error:
+            yield Failure(image=picture.where, reason=str(error))
+        else:
+            yield _Image(picture.name, pixels, truth)
+
+
+def _segmented(
+    trained: TrainedNetwork, images: Iterable[_Image | Failure], inference: Inference, runtime: Runtime
+) -> Iterator[_Segmented | Failure]:
+    for image in images:
+        if isinstance(image, Failure):
+            yield image
+        else:
+            yield _Segmented(image, segment(trained.network, image.pixels, inference, runtime))
+
+
+def _label_ids(train_ids: np.ndarray, classes: ClassTable) -> np.ndarray:
+    return classes.id_of_train_id[train_ids].astype(np.uint8)
+
+
+def _picture(kind: str, result: _Segmented, classes: ClassTable) -> bytes | None:
+    """A PNG for people, or None where that needs a truth that is not known."""
+    (_, pixels, truth), found = result
+    if kind == "rgb":
+        return encode_png(colours(found, classes))
+    if kind == "compose":
+        return encode_png(overlay(pixels, found, classes))
+    return None if truth is None else encode_png(difference(pixels, found, truth, classes))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InferenceError(
+            f"{path}: cannot be written ({error.strerror}); make room, or choose another --out, and begin again"
+        ) from None
