@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 import click
@@ -49,6 +50,32 @@ class Progress:
         rate = self._done / max(time.monotonic() - self._begin, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0
         return f"{self._done}/{self._total} {self._unit}, {rate:.2f} {self._unit}/s, {_clock(left)} left"
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What a training reports as it goes: the steps done, of how many, and now and then a line for people."""
+
+    step: int
+    num_steps: int
+    line: str | None = None
+
+
+class ShownAdvance:
+    """Shows what a training reports: a crew that was started again reports steps again, which count once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._done = progress, -1
+
+    def __call__(self, advance: Advance) -> None:
+        if self._done < 0:
+            self._progress.expect(advance.num_steps - advance.step)
+        else:
+            self._progress.advance(max(0, advance.step - self._done))
+        self._done = max(self._done, advance.step)
+        if advance.line:
+            with tqdm.external_write_mode(file=sys.stderr):  # the bar makes room
+                click.echo(advance.line, err=True)
 
 
 def _clock(seconds: float) -> str:

@@ -99,33 +99,39 @@ def main() -> None:
 
 @main.command()
 @click.argument("dest", type=PATH)
-@click.option("--split", default="train", show_default=True)
+@click.option("--split", "splits", multiple=True, default=["train"], show_default=True, help="Repeatable.")
 @click.option("--cities", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--snippets", type=click.IntRange(min=1), default=4, show_default=True, help="In all cities together.")
+@click.option(
+    "--snippets", type=click.IntRange(min=1), default=4, show_default=True, help="Of a split, in all cities together."
+)
 @click.option("--size", type=_Size(), default="256x512", show_default=True, help="Height x width.")
 @click.option("--length", type=click.IntRange(min=20), default=30, show_default=True, help="Frames per snippet.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def synth(dest: Path, split: str, cities: int, snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
+def synth(
+    dest: Path, splits: tuple[str, ...], cities: int, snippets: int, size: tuple[int, int], length: int, seed: int
+) -> None:
     """Write a synthetic driving data set to DEST, in the Cityscapes layout, with exact truth for every frame.
 
     \b
     propagate synth street --snippets 2 --size 256x512
+    propagate synth street --split train --split val
     """
     from propagate.synth.write import write_dataset
 
-    with Progress("frames", snippets * length) as progress:
-        write_dataset(
-            dest,
-            split=split,
-            num_cities=cities,
-            num_snippets=snippets,
-            size=size,
-            length=length,
-            seed=seed,
-            report=progress.advance,
-        )
+    with Progress("frames", len(splits) * snippets * length) as progress:
+        for split in splits:
+            write_dataset(
+                dest,
+                split=split,
+                num_cities=cities,
+                num_snippets=snippets,
+                size=size,
+                length=length,
+                seed=seed,
+                report=progress.advance,
+            )
     click.echo(
-        f"{snippets} snippets of {length} frames in {dest}, exact labels and flow in {dest / 'truth'}",
+        f"{len(splits) * snippets} snippets of {length} frames in {dest}, exact labels and flow in {dest / 'truth'}",
         err=True,
     )
 

@@ -29,25 +29,26 @@ def write_dataset(
     seed: int = 0,
     report: Callable[[int], None] | None = None,
 ) -> None:
-    """Write a synthetic driving data set.
+    """Write a synthetic driving data set, or another split of one.
 
-    num_snippets: of the whole data set, dealt out to the cities in turn. size: height and width of the frames.
+    num_snippets: of the split, dealt out to the cities in turn. size: height and width of the frames.
     length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
     snippets changes none of the others. report: called with the number of frames done since it was called last.
 
-    Raises DatasetError where the request makes no sense, or dest holds a data set already.
+    Raises DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
     """
     _check(split, num_cities, num_snippets, size, length, seed)
-    _claim(dest)
+    _claim(dest, split)
     for number in range(num_snippets):
         in_city, city = divmod(number, num_cities)
         _write_snippet(dest, split, city, in_city, size, length, seed, report or (lambda _: None))
 
 
-def city_name(number: int) -> str:
-    """The name of a city that does not exist."""
+def city_name(number: int, split: str = "train") -> str:
+    """The name of a city that does not exist, one in no other split: a frame's key is unique in its data set."""
     again, index = divmod(number, len(_CITIES))
-    return _CITIES[index] + (str(again + 1) if again else "")
+    name = _CITIES[index] + (str(again + 1) if again else "")
+    return name if split == "train" else f"{split}-{name}"
 
 
 def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
@@ -71,16 +72,20 @@ def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int]
         raise DatasetError(f"seed {seed} is negative; give a whole number from 0 on")
 
 
-def _claim(dest: Path) -> None:
-    """Refuse a folder that holds a data set, or what is left of one; otherwise make it, and say what will be in it."""
-    found = [name for name in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER) if (dest / name).exists()]
+def _claim(dest: Path, split: str) -> None:
+    """Refuse a folder that holds another data set, or this split; otherwise make it, and say what will be in it."""
+    about = dest / TRUTH_FOLDER / "README.txt"
+    folders = [
+        Path(name) / split if about.exists() else Path(name) for name in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER)
+    ]
+    found = [str(folder) for folder in folders if (dest / folder).exists()]
     if found:
         raise DatasetError(
             f"{dest}: already holds a data set (found {', '.join(found)}); remove it, or name another folder"
         )
     try:
-        (dest / TRUTH_FOLDER).mkdir(parents=True)
-        (dest / TRUTH_FOLDER / "README.txt").write_text(FORMAT, encoding="utf-8")
+        about.parent.mkdir(parents=True, exist_ok=True)
+        about.write_text(FORMAT, encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
 
@@ -99,7 +104,7 @@ def _write_snippet(
     rng = np.random.default_rng(identity)
     renderer = Renderer(build_scene(rng, length), size)
     sensor = draw_sensor(rng, length)
-    name = city_name(city)
+    name = city_name(city, split)
     frames, labels, truth = (dest / folder / split / name for folder in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER))
     for folder in (frames, labels, truth):
         folder.mkdir(parents=True, exist_ok=True)

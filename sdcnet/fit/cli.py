@@ -1,19 +1,14 @@
 """The command `sdcnet fit`."""
 
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from tqdm import tqdm
 
-from jobs.progress import Progress
+from jobs.progress import Progress, ShownAdvance
 from sdcnet.fit.schedules import SCHEDULES
 from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS, PREDICTORS
-
-if TYPE_CHECKING:
-    from sdcnet.fit.training import Advance
 
 PATH = click.Path(path_type=Path)
 
@@ -84,24 +79,7 @@ def fit(**options: Any) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with Progress("steps") as progress:
-        summary = train(config, _Shown(progress))
+        summary = train(config, ShownAdvance(progress))
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
         click.echo(f"{config.out}: {summary.scores}")
-
-
-class _Shown:
-    """Shows what a training reports: a restarted crew reports steps again, which count once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._done = progress, -1
-
-    def __call__(self, advance: "Advance") -> None:
-        if self._done < 0:
-            self._progress.expect(advance.num_steps - advance.step)
-        else:
-            self._progress.advance(max(0, advance.step - self._done))
-        self._done = max(self._done, advance.step)
-        if advance.line:
-            with tqdm.external_write_mode(file=sys.stderr):  # the bar makes room
-                click.echo(advance.line, err=True)

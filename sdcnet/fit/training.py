@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jobs.launch import Member, launch
+from jobs.progress import Advance
 from jobs.run_folder import begin, load_checkpoint, locked, save_checkpoint, versions
 from jobs.run_log import RunLog
 from sdcnet.checkpoints import load_predictor, save_network
@@ -39,15 +40,6 @@ PREDICTOR = "predictor.safetensors"  # in the run folder: the averaged weights, 
 LOG_EVERY = 20  # steps
 REPORT_EVERY = 1.0  # seconds
 GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
-
-
-@dataclass(frozen=True)
-class Advance:
-    """What a training reports as it goes: the steps done, of how many, and now and then a line for people."""
-
-    step: int
-    num_steps: int
-    line: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

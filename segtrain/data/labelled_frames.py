@@ -13,20 +13,26 @@ from segtrain.data.label_index import index_label_files
 from segtrain.errors import DataError
 
 
-def open_labelled_frames(name: str, options: DatasetOptions) -> SegmentationDataset:
+def open_labelled_frames(
+    name: str, options: DatasetOptions, *, classes: ClassTable | None = None
+) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
 
     Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
-    used is an InputError when it is read.
+    used is an InputError when it is read. classes: another table than the data set's own, for another choice of trained
+    classes.
 
-    Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame.
+    Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame, or
+    holds train ids, which another table would give another meaning.
     """
     dataset = open_dataset(name, options)
     clips = dataset.clips(num_neighbours=0)
     alone = [clip.missing[0] for clip in clips if not clip.frames]
     if alone:
         raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
-    return _LabelledFrames(dataset.classes, clips)
+    if classes is not None:
+        _require_label_ids(clips, dataset.classes, classes)
+    return _LabelledFrames(classes or dataset.classes, clips)
 
 
 class _LabelledFrames:
@@ -53,6 +59,16 @@ class _LabelledFrames:
 
 def _record(clip: Clip) -> SampleRecord:
     return SampleRecord(key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0)
+
+
+def _require_label_ids(clips: list[Clip], own: ClassTable, classes: ClassTable) -> None:
+    """Raise DataError where a label map holds train ids: which classes they mean, the data set's own table says."""
+    holders = [clip.label for clip in clips if clip.label.holds_train_ids]
+    if holders and classes.train_names != own.train_names:
+        raise DataError(
+            f"{holders[0].resource}: holds train ids of the class table '{own.name}', which '{classes.name}' can't "
+            "read; give label maps of label ids, or leave out the class table"
+        )
 
 
 def _require_same_size(image: np.ndarray, frame: Resource, label: np.ndarray, label_map: Resource) -> None:

@@ -296,6 +296,15 @@ def test_a_request_that_makes_no_sense_is_refused(tmp_path: Path, request_: dict
     assert not (tmp_path / "new").exists()
 
 
+def test_another_split_can_be_added_and_shares_no_key(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_dataset(tmp_path, split=split, num_snippets=1, size=(64, 128), length=20)
+    names = [path.name for path in (tmp_path / "leftImg8bit_sequence").rglob("*.png")]
+    assert len(set(names)) == len(names) == 40
+    with pytest.raises(DatasetError, match=r"\(found leftImg8bit_sequence/val, gtFine/val, truth/val\)"):
+        write_dataset(tmp_path, split="val")
+
+
 def test_a_data_set_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "gtFine").mkdir()
     with pytest.raises(DatasetError, match=r"already holds a data set \(found gtFine\); remove it, or name another"):

@@ -1,0 +1,44 @@
+"""The command `segtrain`: parse -> configuration -> one library call -> print.
+
+A command imports what it needs when it is called: `--help` must not wait for torch.
+
+Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130 Ctrl-C.
+"""
+
+from typing import Any
+
+import click
+
+from jobs.errors import JobError
+from propagate.errors import PropagateError
+from sdcnet.errors import SdcnetError
+from segtrain.errors import SegtrainError
+from segtrain.fit.cli import fit
+
+
+class _Commands(click.Group):
+    """Says the packages' own errors without a traceback, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SegtrainError, SdcnetError, PropagateError, JobError) as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise SystemExit(130) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="label-propagation", prog_name="segtrain")
+def main() -> None:
+    """Train segmentation networks on propagated labels, and score and use them.
+
+    \b
+    segtrain fit --recipe tiny --shards shards --root street --out run
+    segtrain evaluate run/best.safetensors --root street --split val
+    segtrain predict run/best.safetensors drive.mp4 --out drive
+    """
+
+
+main.add_command(fit)

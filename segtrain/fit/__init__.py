@@ -1,0 +1,1 @@
+"""Training of a segmentation network: settings, recipes, the loop, and what it leaves behind."""

@@ -1,0 +1,176 @@
+"""The settings of a training, each declared once: recipes and the command line take them from here."""
+
+# ruff: noqa: RUF009 (`setting` makes a field)
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sdcnet.motion import DEVICES, DTYPES
+
+# The keys of segtrain.models.ARCHITECTURES, which needs torch.
+NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")
+LOSSES = ("relaxed", "cross-entropy", "image-weighted", "ohem")
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("poly", "scaled-poly", "cosine")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[Any, ...] = (),
+    passing: bool = False,
+) -> Any:
+    """A field of FitConfig. `passing`: it may change between a training and its resumption."""
+    metadata = {"help": help, "least": least, "most": most, "choices": choices, "passing": passing}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """A training. A range holds both its ends; class names are those of the class table.
+
+    Raises ValueError for settings that make no sense.
+    """
+
+    out: Path = setting(MISSING, "The run's folder.", passing=True)
+
+    # what is trained on
+    shards: tuple[Path, ...] = setting((), "A store of `propagate run` to train on; repeatable.")
+    dataset: str = setting("cityscapes", "The layout of the data set at --root.")
+    root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
+    layout: Path | None = setting(None, "The layout file of --dataset folder.")
+    train_split: str | None = setting(
+        None, "Train on the annotated frames of this split of the data set.  [default: train, without --shards]"
+    )
+    val_split: str | None = setting("val", "The split to validate on.")
+    classes: Path | None = setting(None, "A class table (YAML) in place of the data's own.")
+
+    # the network
+    network: str = setting("deepwv3plus", "The trunk under DeepLabV3+.", choices=NETWORKS)
+    output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16))
+    weights: Path | None = setting(None, "A whole network to begin with, published or ours.")
+    trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")
+    new_head: bool = setting(False, "Leave out the last layer of --weights: the classes are others.")
+    freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
+    checkpoint_activations: bool = setting(False, "Compute activations twice: less memory, a third slower.")
+
+    # which samples
+    class_uniform: float = setting(0.5, "Share of crops around centroids of classes.", least=0, most=1)
+    class_uniform_tile: int = setting(1024, "Tiles of so many pixels have a centroid per class.", least=1)
+    class_uniform_until: int | None = setting(None, "The last epoch with such crops.  [default: all]", least=0)
+    boost: Mapping[str, float] = setting({}, "Classes that get more such crops, as pole=2,rider=1.5.")
+    propagated: float | None = setting(
+        None, "Share of propagated samples.  [default: as many as there are]", least=0, most=1
+    )
+    max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.  [default: all]", least=0)
+    min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
+    min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
+    epoch_length: int | None = setting(None, "Samples of an epoch.  [default: as many as are used]", least=1)
+
+    # how they are changed
+    crop: tuple[int, int] = setting((800, 800), "Height x width.")
+    scale: tuple[float, float] = setting((0.5, 2.0), "The range of random scales.")
+    flip: bool = setting(True, "Mirror every other crop.")
+    colour: float = setting(0.25, "Change brightness, contrast, saturation and hue by up to this.", least=0, most=0.5)
+    blur: bool = setting(True, "Blur every other crop.")
+    rotation: float = setting(0.0, "Rotate by up to so many degrees.", least=0, most=180)
+
+    # what it learns
+    loss: str = setting("relaxed", "relaxed: boundary label relaxation.", choices=LOSSES)
+    border: int = setting(1, "Relaxed labels: windows of (2 border + 1)² pixels.", least=0)
+    strict_classes: tuple[str, ...] = setting((), "Classes that are never relaxed, as pole,rider.")
+    relax_until: int | None = setting(None, "The last epoch with relaxed labels.  [default: all]", least=0)
+    class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
+
+    # how it learns
+    epochs: int = setting(180, "", least=1)
+    batch_size: int = setting(16, "Of all workers together, in one step.", least=1)
+    accumulate: int = setting(1, "Parts of a step that are computed one after the other.", least=1)
+    optimiser: str = setting("sgd", "", choices=OPTIMISERS)
+    learning_rate: float = setting(0.004, "The first.", least=0)
+    momentum: float = setting(0.9, "Of SGD.", least=0, most=1)
+    weight_decay: float = setting(5e-5, "", least=0)
+    schedule: str = setting("poly", "", choices=SCHEDULES)
+    power: float = setting(1.0, "Of poly.", least=0)
+    restart: int | None = setting(
+        None, "scaled-poly: the epoch of its restart.  [default: after --relax-until]", least=0
+    )
+    restart_rate: float = setting(1.0, "scaled-poly: the rate after it, as a factor of the first.", least=0)
+    restart_power: float = setting(1.5, "scaled-poly: the power after it.", least=0)
+    clip_gradient: float = setting(0.0, "The largest norm of a gradient; 0: any.", least=0)
+    average: float = setting(
+        0.0, "Decay of the moving average of weights that is kept; 0: none.", least=0, most=0.99999
+    )
+    dtype: str = setting("float32", "Of activations; weights are float32.", choices=DTYPES)
+    seed: int = setting(0, "", least=0)
+
+    # how it is watched
+    validate_every: int = setting(1, "Epochs.", least=1)
+    val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.  [default: whole images]")
+    max_val_images: int | None = setting(None, "Validate on so many, evenly spread.  [default: all]", least=1)
+
+    # where it runs
+    device: str = setting("auto", "", choices=DEVICES, passing=True)
+    compile: bool = setting(False, "Compile the network: pays off on long runs.", passing=True)
+    loader_workers: int = setting(2, "Processes of each worker that read ahead.", least=0, passing=True)
+    workers: int = setting(1, "Several: by Ray Train.", least=1, passing=True)
+    address: str | None = setting(
+        None, "A running Ray cluster, as host:port.  [default: this machine alone]", passing=True
+    )
+    save_every: int = setting(500, "Steps between checkpoints, which each epoch's end has too.", least=1, passing=True)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), each.metadata)
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale is a range of numbers above 0, found {low:g}…{high:g}")
+        if min(self.crop) < 1 or min(self.val_window or (1, 1)) < 1:
+            raise ValueError(f"crop and val_window are in pixels, 1 or more, found {self.crop}, {self.val_window}")
+        if not self.shards and self.root is None:
+            raise ValueError("nothing to train on; give --shards, or --root with --dataset")
+        if self.root is None and self.train_split is not None:
+            raise ValueError(f"the split '{self.train_split}' of which data set? Give --root with --dataset")
+        if self.new_head and self.weights is None:
+            raise ValueError("--new-head leaves out a layer of --weights, and there are none")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if self.schedule == "scaled-poly" and not 0 <= self.restart_epoch < self.epochs:
+            raise ValueError(
+                f"scaled-poly restarts within the {self.epochs} epochs, found {self.restart_epoch}; give --restart"
+            )
+        if self.batch_size % (self.workers * self.accumulate):
+            raise ValueError(
+                f"a batch of {self.batch_size} cannot be shared equally by {self.workers} workers in {self.accumulate} "
+                "parts each"
+            )
+
+    @property
+    def restart_epoch(self) -> int:
+        """The first epoch of the second part of scaled-poly."""
+        if self.restart is not None:
+            return self.restart
+        return self.epochs if self.relax_until is None else self.relax_until + 1
+
+    @property
+    def trains_on_split(self) -> str | None:
+        """The split of the data set whose annotated frames are trained on, if any."""
+        return self.train_split or (None if self.shards else "train")
+
+
+def _check(name: str, value: Any, limits: Mapping[str, Any]) -> None:
+    least, most, choices = limits["least"], limits["most"], limits["choices"]
+    if value is None:
+        return
+    if choices and value not in choices:
+        raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, found {value!r}")
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        wanted = f"at least {least}" if most is None else f"within {least}…{most}"
+        raise ValueError(f"{name} must be {wanted}, found {value}")

@@ -1,0 +1,131 @@
+"""What a training does beside its steps: it validates, keeps records, saves, and reports."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jobs.launch import Member
+from jobs.progress import Advance
+from jobs.run_folder import save_checkpoint
+from jobs.run_log import RunLog
+from propagate.classes import ClassTable
+from sdcnet.runtime import Runtime
+from segtrain.checkpoints import save_network
+from segtrain.fit.drawing import segmentation_picture
+from segtrain.fit.state import TrainState
+from segtrain.fit.validation import Scores, spread, validate
+from segtrain.inference import Inference, segment
+
+if TYPE_CHECKING:
+    from segtrain.fit.training import Job
+
+LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
+LOG_EVERY = 20  # steps
+REPORT_EVERY = 1.0  # seconds
+
+
+class Recorder:
+    """All members validate together; the first of them writes and reports.
+
+    `scores` are those of the last validation, `best` is the highest mIoU so far.
+    """
+
+    def __init__(
+        self, job: "Job", member: Member, runtime: Runtime, state: TrainState, saved: Mapping[str, Any] | None
+    ) -> None:
+        self.scores = Scores(**saved["scores"]) if saved and saved["scores"] else None
+        self.best: float | None = saved["best"] if saved else None
+        self._job, self._member, self._runtime, self._state = job, member, runtime, state
+        self._num_steps = 0
+        self._log = RunLog(job.config.out, state.step) if member.rank == 0 else None
+        self._losses: list[Tensor] = []  # since the last line of the log
+        self._line_at = self._reported_at = time.monotonic()
+
+    def begin(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        if self._log:
+            device = str(self._runtime.device)
+            self._log.write(self._state.step, steps=num_steps, workers=self._member.num_members, device=device)
+        self._member.report(Advance(self._state.step, num_steps))
+
+    def after_step(self, rate: float, loss: Tensor, *, is_epoch_end: bool) -> None:
+        step, config = self._state.step, self._job.config
+        is_last = step == self._num_steps
+        self._losses.append(loss)
+        if self._log and (step % LOG_EVERY == 0 or is_epoch_end):
+            self._write_losses(self._log, step, rate)
+        line = None
+        if is_epoch_end and self._job.held_out is not None:
+            epoch = round(step * config.epochs / self._num_steps)
+            if epoch % config.validate_every == 0 or is_last:
+                line = f"epoch {epoch}: {self._validate(step)}"
+        if step % config.save_every == 0 or is_epoch_end:
+            self._save()
+        if line or is_last or time.monotonic() - self._reported_at > REPORT_EVERY:
+            self._member.report(Advance(step, self._num_steps, line))
+            self._reported_at = time.monotonic()
+
+    def close(self) -> None:
+        if self._log:
+            self._log.close()
+
+    def _write_losses(self, log: RunLog, step: int, rate: float) -> None:
+        now = time.monotonic()
+        speed = len(self._losses) * self._job.config.batch_size / (now - self._line_at)
+        loss = torch.stack(self._losses).mean().item()
+        log.write(step, loss=loss, learning_rate=rate, samples_per_second=speed)
+        self._losses, self._line_at = [], now
+
+    def _validate(self, step: int) -> Scores:
+        config, held_out = self._job.config, self._job.held_out
+        assert held_out is not None
+        inference = Inference(window=config.val_window)
+        numbers = spread(len(held_out.records), config.max_val_images)
+        self.scores = validate(self._state.average, held_out, numbers, inference, self._runtime, self._member)
+        is_best = self.best is None or self.scores.miou > self.best
+        self.best = self.scores.miou if is_best else self.best
+        if self._log:
+            classes = {f"iou/{name}": value for name, value in self.scores.iou.items()}
+            self._log.write(step, miou=self.scores.miou, accuracy=self.scores.accuracy, **classes)
+            self._draw(self._log, step, inference)
+            if is_best:
+                self._save_network(BEST)
+        self._line_at = time.monotonic()
+        return self.scores
+
+    def _draw(self, log: RunLog, step: int, inference: Inference) -> None:
+        """The first image that is validated on."""
+        held_out = self._job.held_out
+        assert held_out is not None
+        pixels = held_out.read(0)
+        found = self._predict(pixels.image, inference)
+        log.draw(step, "image, truth, prediction", segmentation_picture(pixels, found, held_out.classes))
+
+    def _predict(self, image: Any, inference: Inference) -> Any:
+        network = self._state.average
+        was_training = network.training
+        network.eval()
+        found = segment(network, image, inference, self._runtime)
+        network.train(was_training)
+        return found
+
+    def _save(self) -> None:
+        if self._member.rank == 0:
+            scores = asdict(self.scores) if self.scores else None
+            save_checkpoint(self._job.config.out, self._state.saved() | {"scores": scores, "best": self.best})
+            self._save_network(LAST)
+
+    def _save_network(self, name: str) -> None:
+        classes: ClassTable = self._job.training.classes
+        about = {
+            "trained_by": "segtrain fit",
+            "steps": self._state.step,
+            "scores": asdict(self.scores) if self.scores else None,
+            "settings": self._job.settings,
+        }
+        network = self._state.average
+        save_network(self._job.config.out / name, network, class_names=classes.train_names, about=about)

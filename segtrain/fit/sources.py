@@ -1,0 +1,88 @@
+"""What a configuration trains and validates on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from propagate.classes import ClassTable, load_classes
+from propagate.datasets import DatasetOptions
+from sdcnet.weights import digest
+from segtrain.data.dataset import SegmentationDataset, join, require_apart
+from segtrain.data.labelled_frames import open_labelled_frames
+from segtrain.data.sampling import Sampling
+from segtrain.data.store_samples import open_store_samples
+from segtrain.errors import FitError
+from segtrain.fit.config import FitConfig
+from segtrain.fit.objective import train_ids
+
+
+def open_sources(config: FitConfig) -> tuple[SegmentationDataset, SegmentationDataset | None]:
+    """The samples to train on, and those to validate on, if any.
+
+    Raises: DatasetError, StoreError, where they cannot be opened; DataError, where their classes differ, or a frame to
+    validate on is, or was propagated from, one that is trained on.
+    """
+    classes = load_classes(config.classes) if config.classes else None
+    parts = [open_store_samples(path, min_confidence=config.min_confidence, classes=classes) for path in config.shards]
+    if config.trains_on_split is not None:
+        parts.append(_frames(config, config.trains_on_split, classes))
+    training = parts[0] if len(parts) == 1 else join(parts)
+    if config.root is None or config.val_split is None:
+        return training, None
+    held_out = _frames(config, config.val_split, classes)
+    require_apart(training, held_out)
+    names = training.classes.train_names
+    if held_out.classes.train_names != names:
+        found = ", ".join(held_out.classes.train_names)
+        raise FitError(
+            f"{config.root}: has classes {found}, trained on are {', '.join(names)}; give --classes for both"
+        )
+    return training, held_out
+
+
+def _frames(config: FitConfig, split: str, classes: ClassTable | None) -> SegmentationDataset:
+    assert config.root is not None
+    options = DatasetOptions(root=config.root, split=split, layout=config.layout)
+    return open_labelled_frames(config.dataset, options, classes=classes)
+
+
+def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
+    """What an epoch is made of. Raises FitError for a boost of classes that do not exist."""
+    names = tuple(config.boost)
+    return Sampling(
+        class_uniform=config.class_uniform,
+        class_uniform_until=config.class_uniform_until,
+        boost=dict(zip(train_ids(names, classes.train_names, "boost"), config.boost.values(), strict=True)),
+        propagated=config.propagated,
+        max_offset=config.max_offset,
+        min_score=config.min_score,
+        length=config.epoch_length,
+    )
+
+
+def described(config: FitConfig, training: SegmentationDataset, held_out: SegmentationDataset | None) -> dict[str, Any]:
+    """What decides the weights and what is measured on the way, as JSON values.
+
+    Weights count by their file's content, samples by their keys. Raises CheckpointError for weights that can't be read.
+    """
+    elsewhere = {"out", "shards", "root", "layout", "classes", "weights", "trunk_weights"}
+    settings = {
+        each.name: getattr(config, each.name)
+        for each in fields(config)
+        if each.name not in elsewhere and not each.metadata["passing"]
+    }
+    for name in ("weights", "trunk_weights"):
+        path: Path | None = getattr(config, name)
+        settings[name] = None if path is None else digest(path)
+    settings["training"] = _identity(training)
+    settings["validation"] = None if held_out is None else _identity(held_out)
+    return settings
+
+
+def _identity(dataset: SegmentationDataset) -> Mapping[str, Any]:
+    told = [list(asdict(record).values()) for record in dataset.records]
+    text = json.dumps([told, dataset.classes.to_json()])
+    return {"samples": len(told), "classes": dataset.classes.name, "sha256": sha256(text.encode()).hexdigest()}
