@@ -377,6 +377,25 @@ def test_a_frame_and_a_label_map_of_two_sizes_are_refused(pair: Callable[..., Se
         dataset.read(0)
 
 
+def test_another_class_table_reads_other_classes_from_label_ids_alone(tmp_path: Path) -> None:
+    label = np.array([[0, 3, 11]], np.uint8)
+    for name, pixels in (("img/7.png", np.zeros((1, 3, 3), np.uint8)), ("map/7.png", label)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(encode_png(pixels))
+    layout = tmp_path / "layout.yaml"
+    text = "frames: 'img/{frame}.png'\nlabels: 'map/{frame}.png'\nclasses: camvid\n"
+    options = DatasetOptions(root=tmp_path, layout=layout)
+    layout.write_text(text)
+    dataset = open_labelled_frames("folder", options, classes=merged_classes())
+    assert dataset.read(0).label.tolist() == [[0, 1, 255]]
+    assert dataset.index(64).class_names == dataset.classes.train_names == ("Sky", "Road")
+    layout.write_text(f"{text}labels_hold: train_ids\n")
+    with pytest.raises(
+        DataError, match=r"map/7\.png: holds train ids of the class table 'camvid', which 'roads' can't"
+    ):
+        open_labelled_frames("folder", options, classes=merged_classes())
+
+
 def test_an_unknown_label_id_names_its_file(pair: Callable[..., SegmentationDataset]) -> None:
     dataset = pair(np.zeros((8, 9, 3), np.uint8), np.full((8, 9), 77, np.uint8))
     for use in (lambda: dataset.read(0), lambda: dataset.index(64)):
