@@ -10,6 +10,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -45,13 +46,13 @@ def cache_key(labels: Sequence[Label], classes: ClassTable, tile: int) -> str:
 
 
 def load_centroids(cache: Path, key: str) -> Centroids | None:
-    """The centroids that were saved under a key; None, which is logged, where the file is damaged."""
+    """The centroids that were saved under a key; None where none were, or the file is damaged, which is logged."""
     path = _path(cache, key)
-    if not path.exists():
-        return None
     try:
         with np.load(path, allow_pickle=False) as arrays:  # a zip: its CRC-32s show what is damaged
             return Centroids(**{field.name: arrays[field.name] for field in fields(Centroids)})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except _DAMAGE as error:
         _log.warning("%s: damaged (%s: %s); it is made again", path, type(error).__name__, error)
         return None
@@ -67,7 +68,8 @@ def save_centroids(cache: Path, key: str, centroids: Centroids) -> None:
             np.savez(file, **asdict(centroids))
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         _log.warning("%s: can't be written (%s); label maps will be read again next time", path, error.strerror)
 
 
