@@ -1,0 +1,150 @@
+"""Crops from shards, raw and encoded, against decoding the PNG files of the data set, with the same transforms.
+
+python benchmarks/loading.py [--size 1024x2048] [--crop 720x720] [--frames 6] [--rounds 5]
+
+One process, one thread, files in the page cache. Every loader draws the same crops, and their pixels are compared.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from propagate.datasets import DatasetOptions
+from propagate.recipe import Recipe
+from propagate.run import RunConfig, run
+from propagate.shards.schema import IMAGE_FORMS
+from propagate.synth.render import Renderer
+from propagate.synth.sensor import draw_sensor
+from propagate.synth.street import build_scene
+from sdcnet.motion import MotionSettings
+from segtrain.data.batches import draw_crop
+from segtrain.data.dataset import Pixels, SegmentationDataset, Window
+from segtrain.data.labelled_frames import open_labelled_frames
+from segtrain.data.sampling import Sampling, build_epoch
+from segtrain.data.store_samples import open_store_samples
+from segtrain.data.transforms import Augmentation
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PlainFiles:
+    """The files of a data set, decoded by nothing but Pillow or OpenCV: no checks, no windows."""
+
+    frames: SegmentationDataset
+    root: Path
+    decode: Callable[[Path], np.ndarray]
+
+    def size(self, number: int) -> Size:
+        return self.frames.size(number)
+
+    def read(self, number: int, window: Window) -> Pixels:
+        key = self.frames.records[number].key
+        image = self.decode(self.root / f"leftImg8bit/train/street/{key}_leftImg8bit.png")
+        label = self.decode(self.root / f"gtFine/train/street/{key}_gtFine_labelIds.png")
+        return Pixels(image[window.slices], self.frames.classes.train_id_of[label[window.slices]])
+
+
+def by_pillow(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def by_opencv(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_frames(root: Path, size: Size, num_frames: int) -> None:
+    """Frames of different streets and their labels, in the Cityscapes layout; PNG with the level that is usual, 6."""
+    frames, labels = root / "leftImg8bit/train/street", root / "gtFine/train/street"
+    for folder in (frames, labels):
+        folder.mkdir(parents=True)
+    for number in range(num_frames):
+        random = np.random.default_rng(number)
+        rendered = Renderer(build_scene(random, 1), size).render(0)
+        image = draw_sensor(random, 1).expose(rendered.image, 0, random)
+        Image.fromarray(image).save(frames / f"street_{number:06d}_000019_leftImg8bit.png")
+        Image.fromarray(rendered.labels).save(labels / f"street_{number:06d}_000019_gtFine_labelIds.png")
+
+
+def write_store(root: Path, images: str) -> Path:
+    """The same frames as a store."""
+    out = root / images
+    config = RunConfig(
+        options=DatasetOptions(root=root),
+        out=out,
+        frames=0,
+        motion=MotionSettings(name="none"),
+        recipe=Recipe(images=images),
+        engine="local",
+    )
+    run(config)
+    return out
+
+
+def seconds_per_crop(loaders: list[Callable[[int], object]], num_crops: int, rounds: int) -> list[float]:
+    """The best round of each, taken in turns, after one that warms up."""
+    best = [math.inf] * len(loaders)
+    for number in range(rounds + 1):
+        for index, load in enumerate(loaders):
+            begin = time.perf_counter()
+            for position in range(num_crops):
+                load(position)
+            if number:
+                best[index] = min(best[index], (time.perf_counter() - begin) / num_crops)
+    return best
+
+
+def require_same_crops(loaders: list[Callable[[int], Pixels]], num_crops: int) -> None:
+    for position in range(num_crops):
+        first, *others = (load(position) for load in loaders)
+        for other in others:
+            np.testing.assert_array_equal(other.image, first.image)
+            np.testing.assert_array_equal(other.label, first.label)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="1024x2048")
+    parser.add_argument("--crop", default="720x720")
+    parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    size, crop = (tuple(map(int, text.split("x"))) for text in (arguments.size, arguments.crop))
+    cv2.setNumThreads(0)  # as in a loader process
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        write_frames(root, size, arguments.frames)
+        frames = open_labelled_frames("cityscapes", DatasetOptions(root=root))
+        stores = {images: open_store_samples(write_store(root, images)) for images in IMAGE_FORMS}
+        epoch = build_epoch(frames.index(64), Sampling(length=4 * arguments.frames), seed=0, epoch=0)
+        augmentation = Augmentation(crop=crop)
+        datasets = {
+            "PNG files, Pillow alone": PlainFiles(frames, root, by_pillow),
+            "PNG files, OpenCV alone": PlainFiles(frames, root, by_opencv),
+            "PNG files, `open_labelled_frames`": frames,
+            **{f"store, {images} images": store for images, store in stores.items()},
+        }
+        loaders = [partial(draw_crop, dataset, epoch, augmentation) for dataset in datasets.values()]
+        require_same_crops(loaders, len(epoch))
+        seconds = seconds_per_crop(loaders, len(epoch), arguments.rounds)
+    print(
+        f"{arguments.frames} frames of {arguments.size}, crops of {arguments.crop}, best of {arguments.rounds} rounds\n"
+    )
+    print("| one process | ms per crop | crops/s | times Pillow alone |")
+    print("|---|---:|---:|---:|")
+    for name, value in zip(datasets, seconds, strict=True):
+        print(f"| {name} | {1000 * value:.1f} | {1 / value:.1f} | {seconds[0] / value:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
