@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.progress import Progress
-from propagate.classes import load_classes
+from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DATASETS, DatasetOptions
 from sdcnet.fit.cli import Size
 from sdcnet.motion import DEVICES, DTYPES
@@ -68,6 +68,10 @@ _dataset_options = _options(
     click.option("--dataset", type=click.Choice(list(DATASETS)), default="cityscapes", show_default=True),
     click.option("--split", default="val", show_default=True),
     click.option("--layout", type=PATH, help="The YAML file that describes a `folder` data set."),
+    click.option(
+        "--classes",
+        help="A class table's name or YAML file.  [default: the data set's own, or that of the classes WEIGHTS names]",
+    ),
 )
 
 
@@ -87,6 +91,7 @@ def evaluate(
     dataset: str,
     split: str,
     layout: Path | None,
+    classes: str | None,
     architecture: str | None,
     scales: tuple[float, ...],
     flip: bool,
@@ -117,7 +122,7 @@ def evaluate(
 
     inference = _inference(scales, flip, window)
     options = DatasetOptions(root=root, split=split, layout=layout)
-    samples = open_labelled_frames(dataset, options)
+    samples = open_labelled_frames(dataset, options, classes=_class_table(classes))
     runtime = open_runtime(device, dtype)
     trained = open_trained(weights, runtime, architecture=architecture, classes=samples.classes)
     with Progress("images", len(samples.records)) as progress:
@@ -153,7 +158,6 @@ def evaluate(
     help="pred: label ids; rgb: colours; compose: these over the image; diff: what is wrong, with --root.",
 )
 @click.option("--submission", type=PATH, metavar="FILE.zip", help="Write the file for the Cityscapes benchmark too.")
-@click.option("--classes", help="The class table's name or YAML file, where WEIGHTS does not name its classes.")
 @_network_options
 def predict(
     weights: Path,
@@ -162,10 +166,10 @@ def predict(
     dataset: str,
     split: str,
     layout: Path | None,
+    classes: str | None,
     out: Path,
     kinds: tuple[str, ...],
     submission: Path | None,
-    classes: str | None,
     architecture: str | None,
     scales: tuple[float, ...],
     flip: bool,
@@ -186,8 +190,6 @@ def predict(
         raise click.UsageError("give either SOURCE or --root, the one thing or the other")
     if root is None and "diff" in kinds:
         raise click.UsageError("--kinds diff needs the truth of a data set: give --root instead of SOURCE")
-    if root is not None and classes is not None:
-        raise click.UsageError("--classes is for SOURCE: a data set has classes of its own")
     inference = _inference(scales, flip, window)
     from sdcnet.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
@@ -195,11 +197,11 @@ def predict(
     from segtrain.predict import predict as predict_images
     from segtrain.trained import open_trained
 
+    table = _class_table(classes)
     if root is None:
-        table = None if classes is None else load_classes(classes)
         pictures = pictures_of_files(sources)
     else:
-        samples = open_labelled_frames(dataset, DatasetOptions(root=root, split=split, layout=layout))
+        samples = open_labelled_frames(dataset, DatasetOptions(root=root, split=split, layout=layout), classes=table)
         table, pictures = samples.classes, pictures_of_dataset(samples)
     runtime = open_runtime(device, dtype)
     trained = open_trained(weights, runtime, architecture=architecture, classes=table)
@@ -221,6 +223,10 @@ def predict(
         click.echo(f"left out: {failure.reason}", err=True)
     if summary.failures:
         raise SystemExit(1)
+
+
+def _class_table(name: str | None) -> ClassTable | None:
+    return None if name is None else load_classes(name)
 
 
 def _inference(scales: tuple[float, ...], flip: bool, window: tuple[int, int] | None) -> "Inference":
