@@ -70,11 +70,10 @@ class Cityscapes:
         refuse_unknown_split(options, list(self._places))
 
     def clips(self, num_neighbours: int) -> list[Clip]:
-        labelled = {label.group for label in self._labels}
         return make_clips(
             self._tree,
             self._split,
-            frames=self._frames([place for place in self._places[self._split] if place[1] in labelled]),
+            frames=self._frames,
             labels=self._labels,
             walk=self._walk,
             num_neighbours=num_neighbours,
@@ -91,7 +90,7 @@ class Cityscapes:
         }
         found: dict[tuple[str, str], Entry] = {}
         for ending, holds_train_ids in endings.items():
-            for city, path, key in self._files(self._label_folders, self._places[self._split], ending):
+            for city, path, key in self._files(self._label_folders, ending):
                 if _KEY.fullmatch(key) is None:
                     raise DatasetError(
                         f"{self._tree.locate(path)}: expected a name like aachen_000000_000019{ending}; rename or "
@@ -108,16 +107,17 @@ class Cityscapes:
     def _cities(self, split: str) -> list[str]:
         return sorted({city for top in self._label_folders for city in self._tree.folders(f"{top}/{split}")})
 
-    def _frames(self, places: Iterable[Place]) -> list[Entry]:
+    @cached_property
+    def _frames(self) -> list[Entry]:
         found: dict[tuple[str, str], Entry] = {}
-        for city, path, key in self._files(_FRAME_FOLDERS, places, _FRAME_ENDING):
+        for city, path, key in self._files(_FRAME_FOLDERS, _FRAME_ENDING):
             if _KEY.fullmatch(key) is not None and (city, key) not in found:
                 found[city, key] = _entry(city, path, key)
         return list(found.values())
 
-    def _files(self, folders: Iterable[str], places: Iterable[Place], ending: str) -> Iterator[tuple[str, str, str]]:
-        """City, path and key of each file with that ending."""
-        for split, city in places:
+    def _files(self, folders: Sequence[str], ending: str) -> Iterator[tuple[str, str, str]]:
+        """City, path and key of each file of the split with that ending."""
+        for split, city in self._places[self._split]:
             for top in folders:
                 folder = f"{top}/{split}/{city}"
                 for name in self._tree.files(folder):
