@@ -1,7 +1,7 @@
 """Segment images that need no annotation, and write what is found as images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -137,7 +137,8 @@ def _write(path: Path, data: bytes) -> None:
         unfinished.write_bytes(data)
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise InferenceError(
             f"{path}: cannot be written ({error.strerror}); make room, or choose another --out, and begin again"
         ) from None
