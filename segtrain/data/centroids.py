@@ -38,8 +38,9 @@ class Centroids:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """How images of height x width are cut into square tiles; `partial`: whether those cut off by a border count.
+    """How images of height x width are cut into square tiles.
 
+    partial: whether those that the right or the bottom border cuts off count; as published, they don't.
     Raises ValueError for a tile below 1 pixel.
     """
 

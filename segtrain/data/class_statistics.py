@@ -10,10 +10,7 @@ from segtrain.data.index import ClassIndex
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Of each class, by train id, all [C] int64: its pixels, the samples it occurs in, and its centroids.
-
-    With partial tiles left out of the index, what lies in them is left out here too.
-    """
+    """Of each class, by train id, all [C] int64: its pixels, the samples it occurs in, and its centroids."""
 
     names: tuple[str, ...]
     num_samples: int

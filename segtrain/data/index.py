@@ -13,13 +13,7 @@ from propagate.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.shards.cells import CellStatistics
 from propagate.shards.reader import SampleRecord, Shard, Store
-from segtrain.data.centroids import (
-    NUM_VALUES,
-    Centroids,
-    TileGrid,
-    centroids_of_cells,
-    join_centroids,
-)
+from segtrain.data.centroids import NUM_VALUES, Centroids, TileGrid, centroids_of_cells, join_centroids
 from segtrain.errors import DataError
 
 
@@ -44,9 +38,7 @@ class ClassIndex:
         return len(self.class_names)
 
 
-def index_store(
-    store: Store, tile: int, *, classes: ClassTable | None = None, partial_tiles: bool = True
-) -> ClassIndex:
+def index_store(store: Store, tile: int, *, classes: ClassTable | None = None) -> ClassIndex:
     """The index of all samples of a store, in the order of `store.records()`.
 
     classes: another table than the store's own, for another choice of classes. Tiles are exact in multiples of 64
@@ -61,7 +53,7 @@ def index_store(
         height, width = shard.array("label").shape[1:]
         sample, cells = _statistics(shard)
         _require_known(np.bincount(cells.label_id, minlength=NUM_VALUES), table, str(shard.path))
-        grid = TileGrid(height, width, tile, partial_tiles)
+        grid = TileGrid(height, width, tile)
         parts.append(centroids_of_cells(sample + len(records), cells, table.train_id_of, grid))
         records += shard.records
     return _index(records, table, parts)

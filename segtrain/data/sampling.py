@@ -77,14 +77,6 @@ class Epoch:
     def __len__(self) -> int:
         return len(self.sample)
 
-    def positions(self, rank: int, num_ranks: int) -> np.ndarray:
-        """The positions of a rank's items: every `num_ranks`-th, so that ranks together train on the same batches.
-
-        All ranks have equally many; where they don't come out even, the first items are repeated.
-        """
-        per_rank = -(-len(self) // num_ranks)
-        return (rank + num_ranks * np.arange(per_rank)) % len(self)
-
     def generator(self, position: int) -> np.random.Generator:
         """The randomness of the item at a position, for its crop and transforms."""
         return np.random.default_rng([self.seed, self.number, 1 + position])  # [s, e, 0] gives the same as [s, e]

@@ -143,16 +143,6 @@ def test_what_holds_for_every_epoch(
     assert_even([anywhere.count(s) for s in usable])
 
 
-@given(num_items=st.integers(1, 60), num_ranks=st.integers(1, 9))
-def test_ranks_share_the_epoch_and_its_batches(num_items: int, num_ranks: int) -> None:
-    epoch = build_epoch(everywhere(num_items, 2), Sampling(), seed=3, epoch=0)
-    ranks = [epoch.positions(rank, num_ranks) for rank in range(num_ranks)]
-    assert len({len(positions) for positions in ranks}) == 1
-    together = np.stack(ranks, axis=1).ravel()  # a step of one item per rank after the other
-    np.testing.assert_array_equal(together, np.arange(len(together)) % num_items)
-    assert len(together) - num_items < num_ranks
-
-
 def test_an_epoch_follows_from_seed_and_number_alone() -> None:
     index, sampling = everywhere(40, 3), Sampling()
     epoch = build_epoch(index, sampling, seed=1, epoch=2)
