@@ -12,6 +12,8 @@ import click
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
+from segtrain.cli_evaluate import evaluate, predict
+from segtrain.cli_index import index
 from segtrain.errors import SegtrainError
 from segtrain.fit.cli import fit
 
@@ -41,4 +43,5 @@ def main() -> None:
     """
 
 
-main.add_command(fit)
+for command in (fit, evaluate, predict, index):
+    main.add_command(command)

@@ -94,13 +94,13 @@ def join(parts: Sequence[SegmentationDataset]) -> SegmentationDataset:
 
 
 def require_apart(training: SegmentationDataset, validation: SegmentationDataset) -> None:
-    """Raise DataError where a sample of the validation stems from an annotated frame that is trained on."""
-    trained = {record.source_key for record in training.records}
+    """Raise DataError where a sample of the validation stems from a frame that is trained on, annotated or not."""
+    trained = {key for record in training.records for key in (record.source_key, record.key)}
     shared = sorted({record.source_key for record in validation.records} & trained)
     if shared:
         named = ", ".join(shared[:NUM_NAMED]) + (", …" if len(shared) > NUM_NAMED else "")
         raise DataError(
-            f"{len(shared)} annotated frames are both trained on and validated on: {named}; scores on them would say "
+            f"{len(shared)} frames are both trained on and validated on: {named}; scores on them would say "
             "nothing: choose another split for one of the two"
         )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from propagate.classes import ClassTable
-from propagate.clip import Label
+from propagate.clip import Label, Resource
 from segtrain.data.centroids import Centroids
 
 CENTROIDS_VERSION = 1  # to be raised when `segtrain.data.centroids` finds others
@@ -32,17 +32,22 @@ def default_cache() -> Path:
 
 
 def cache_key(labels: Sequence[Label], classes: ClassTable, tile: int) -> str:
-    """A digest of what centroids follow from: the label maps by name, size and CRC-32 (in a zip), classes and tile.
+    """A digest of what centroids follow from: the label maps by name and content, classes and tile.
 
-    A plain label map whose content changes but neither its name nor its size isn't noticed.
+    Files are read for it, which is far quicker than decoding them; of those in a zip the CRC-32 is known.
+    Raises InputError for a file that can't be read.
     """
     content = {
         "version": CENTROIDS_VERSION,
-        "labels": [[*label.resource.identity, label.holds_train_ids] for label in labels],
+        "labels": [[label.resource.name, _checksum(label.resource), label.holds_train_ids] for label in labels],
         "classes": classes.to_json(),
         "tile": tile,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _checksum(resource: Resource) -> int:
+    return resource.member.crc if resource.member else zlib.crc32(resource.read())
 
 
 def load_centroids(cache: Path, key: str) -> Centroids | None:

@@ -84,8 +84,6 @@ def test_any_number_of_processes_finds_the_same(labels: list[Label], cache: Path
 
 def test_label_maps_are_read_once(labels: list[Label], cache: Path) -> None:
     index_label_files(RECORDS, labels, CAMVID, 64, cache=cache)
-    for label in labels:
-        (Path(label.resource.root) / label.resource.name).unlink()
     count = Counted()
     assert_same(index_label_files(RECORDS, labels, CAMVID, 64, cache=cache, on_progress=count), expected())
     assert count.read == 0
@@ -112,10 +110,16 @@ def test_a_label_map_of_train_ids_is_not_one_of_label_ids(labels: list[Label]) -
     assert cache_key([mapped], CAMVID, 64) != cache_key(labels[:1], CAMVID, 64)
 
 
-def test_the_folder_of_a_data_set_may_move(labels: list[Label]) -> None:
+def test_the_folder_of_a_data_set_may_move_but_not_its_content(labels: list[Label], tmp_path: Path) -> None:
     first = labels[0].resource
-    moved = Label(Resource(root="/elsewhere", name=first.name, size=first.size))
-    assert cache_key([moved], CAMVID, 64) == cache_key(labels[:1], CAMVID, 64)
+    content = first.read()
+    keys = []
+    for number, data in enumerate((content, content, content[:-1] + b"?")):
+        root = tmp_path / str(number)
+        (root / first.name).parent.mkdir(parents=True)
+        (root / first.name).write_bytes(data)
+        keys.append(cache_key([Label(Resource(root=str(root), name=first.name, size=first.size))], CAMVID, 64))
+    assert keys[0] == keys[1] == cache_key(labels[:1], CAMVID, 64) != keys[2]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another archive"])

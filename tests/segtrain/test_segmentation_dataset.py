@@ -262,10 +262,12 @@ def test_validation_is_apart_from_training(tmp_path: Path, make_sample: MakeSamp
 
     training = store("training", ["a", "b", "c", "d", "e"])
     require_apart(training, store("apart", ["f", "g"]))
-    with pytest.raises(DataError, match=r"^2 annotated frames are both trained on and validated on: b, e; "):
+    with pytest.raises(DataError, match=r"^2 frames are both trained on and validated on: b, e; "):
         require_apart(training, store("mixed", ["e", "x", "b", "b"]))
-    with pytest.raises(DataError, match=r"^5 annotated .*: a, b, c, …; "):
+    with pytest.raises(DataError, match=r"^5 frames .*: a, b, c, …; "):
         require_apart(training, training)
+    with pytest.raises(DataError, match=r"^1 frames .*: "):  # annotated itself, and propagated to in training
+        require_apart(training, store("neighbour", [training.records[3].key]))
 
 
 def test_a_data_set_that_was_read_from_travels_without_open_files(
