@@ -135,7 +135,7 @@ def merge(grid: Grid, windows: Iterable[Tensor]) -> Iterator[Block]:
             sums[:, :num_kept] += kept[:, :num_kept, columns]
             kept[:, : height - done, columns] = sums[:, done:]
             count = torch.outer(num_rows[top:after], num_columns[columns]).to(sums.device)
-            yield Block(top, left, sums[:, :done] / count)
+            yield Block(top, left, sums[:, :done].div_(count))
         num_kept = height - done
 
 

@@ -76,7 +76,7 @@ open_runtime("cpu").run(network, torch.zeros(1, 3, 1024, 1024))
 """
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert process.stderr.splitlines()[-1].startswith(
-        "sdcnet.errors.MotionError: out of memory on cpu with one pair of frames of 1024x1024"
+        "sdcnet.errors.TooLargeError: out of memory on cpu with one pair of frames of 1024x1024"
     )
 
 
