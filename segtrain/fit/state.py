@@ -30,16 +30,17 @@ class TrainState:
         """Add the gradient of a part of a step's loss to that of the others."""
         self._scaler.scale(loss).backward()
 
-    def update(self, learning_rate: float) -> bool:
-        """End a step: go down the gradient. False where it is not finite; then nothing has changed but the gradient.
+    def update(self, learning_rate: float, loss: Tensor) -> bool:
+        """End a step of this loss, a scalar: go down the gradient. False where loss or gradient is not finite.
 
-        In float16 a gradient may be too large for now: such a step is left out, and the scale of the next ones lowered.
+        Then the weights have not changed. In float16 a gradient may be too large for now: such a step is left out, and
+        the scale of the next ones lowered.
         """
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
-        if not self._scaler.is_enabled() and not norm.isfinite():
+        if not (loss if self._scaler.is_enabled() else loss + norm).isfinite():
             return False
         if self._clip:
             nn.utils.clip_grads_with_norm_(self._weights, self._clip, norm)
@@ -82,4 +83,9 @@ class TrainState:
 def _optimiser(config: FitConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
     if config.optimiser == "adamw":
         return torch.optim.AdamW(weights, weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(weights, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    optimiser = torch.optim.SGD(weights, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum:
+        # The first step would make the moments, and leave in them what the memory held where it is left out (float16).
+        for weight in weights:
+            optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return optimiser

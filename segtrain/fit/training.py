@@ -76,9 +76,9 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     On a CPU, with the same number of threads and workers, an interrupted and resumed training gives the weights of
     an uninterrupted one, bit for bit. The samples of a step never depend on workers.
 
-    Raises: DatasetError, StoreError, DataError, CheckpointError, JobError; RunFolderError, where settings or data have
-    changed since it was begun, or something cannot be written; FitError, where settings don't fit the data or the
-    machine, or the loss is not finite. What was saved before stays.
+    Raises: DatasetError, StoreError, DataError, CheckpointError, MotionError, JobError; RunFolderError, where settings
+    or data have changed since it was begun, or something cannot be written; FitError, where settings don't fit the data
+    or the machine, or the loss is not finite. What was saved before stays.
     """
     if config.workers == 1 and config.address is None:
         runtime = open_runtime(config.device, config.dtype)  # says what is missing
@@ -87,7 +87,7 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     training, held_out = open_sources(config)
     open_objective(config, training.classes.train_names)
     settings = described(config, training, held_out)
-    config = replace(config, out=config.out.resolve())
+    config = _with_absolute_paths(config)
     with locked(config.out):
         begin(config.out, settings, _versions())
         index = training.index(config.class_uniform_tile)
@@ -100,6 +100,12 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
             gpus_per_worker=GPUS[config.device],
             on_report=on_report,
         )
+
+
+def _with_absolute_paths(config: FitConfig) -> FitConfig:
+    """Those that members of a crew open, which may have another working directory."""
+    paths = {name: getattr(config, name) for name in ("out", "weights", "trunk_weights")}
+    return replace(config, **{name: path.resolve() for name, path in paths.items() if path is not None})
 
 
 def _versions() -> dict[str, str]:
@@ -198,8 +204,9 @@ def _run(job: Job, member: Member, state: TrainState, runtime: Runtime, recorder
                     state.backward(loss)
                 losses.append(loss.detach())
             total = torch.stack(losses).sum()
-            if not state.update(rate) or (step == per_epoch - 1 and not total.isfinite()):
-                raise _not_finite(job, epoch, positions, step - first, rate, total.item())
+            if not state.update(rate, total):
+                seen = positions[(step - first) * config.accumulate :][: config.accumulate]
+                raise _not_finite(job, epoch, seen, state.step, rate, total.item())
             recorder.after_step(rate, total, is_epoch_end=step == per_epoch - 1)
 
 
@@ -231,12 +238,11 @@ def _batches(job: Job, epoch: Epoch, positions: list[list[int]], runtime: Runtim
     )
 
 
-def _not_finite(job: Job, epoch: Epoch, positions: list[list[int]], done: int, rate: float, loss: float) -> FitError:
+def _not_finite(job: Job, epoch: Epoch, parts: list[list[int]], step: int, rate: float, loss: float) -> FitError:
     config = job.config
-    parts = positions[done * config.accumulate : (done + 1) * config.accumulate]
     keys = ", ".join(job.training.records[epoch.sample[position]].key for part in parts for position in part)
     return FitError(
-        f"the gradient is not finite in epoch {epoch.number} (loss {loss}, learning rate {rate:.3g}, {config.dtype}), "
-        f"in a batch of {keys}. The last checkpoint in {config.out} is kept; train anew with a lower --learning-rate, "
-        "--clip-gradient, or another --dtype"
+        f"loss or gradient of step {step} is not finite (epoch {epoch.number}, loss {loss}, learning rate {rate:.3g}, "
+        f"{config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is kept; train anew with a lower "
+        "--learning-rate, --clip-gradient, or another --dtype"
     )

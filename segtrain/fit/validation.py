@@ -1,16 +1,19 @@
 """How well a network segments images that it was not trained on, in the middle of its training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed
+from torch import nn
 
 from jobs.launch import Member
 from propagate.metrics import accuracy, class_iou, confusion, mean_iou
 from sdcnet.runtime import Runtime
 from segtrain.data.dataset import SegmentationDataset
+from segtrain.errors import FitError, InferenceError
 from segtrain.inference import Inference, segment
 from segtrain.models.deeplab import DeepLabV3Plus
 
@@ -34,6 +37,33 @@ def spread(num_available: int, at_most: int | None) -> list[int]:
     return np.linspace(0, num_available - 1, wanted).round().astype(int).tolist()
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode; then each layer is in the mode it was in: batch norms may be frozen while others learn."""
+    learning = [layer for layer in network.modules() if layer.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer in learning:
+            layer.training = True
+
+
+def predict(network: DeepLabV3Plus, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
+    """What a network makes of an image in the middle of its training: [H,W,3] uint8 RGB -> [H,W] uint8 train ids.
+
+    Raises FitError where its scores are not finite, or the memory does not hold the image.
+    """
+    try:
+        with evaluating(network):
+            return segment(network, image, inference, runtime)
+    except InferenceError as error:
+        raise FitError(
+            f"the network cannot be validated: {error}. The last checkpoint is kept; train anew with a lower "
+            "--learning-rate or another --dtype, or give --val-window"
+        ) from None
+
+
 def validate(
     network: DeepLabV3Plus,
     dataset: SegmentationDataset,
@@ -42,15 +72,19 @@ def validate(
     runtime: Runtime,
     member: Member,
 ) -> Scores:
-    """Score a network on these images; each member of a crew takes its share, and has the scores of all."""
-    was_training = network.training
-    network.eval()
+    """Score the first member's network on these images; each member takes its share, and has the scores of all.
+
+    Raises FitError where the network's scores are not finite, or the memory does not hold an image.
+    """
+    if member.num_members > 1:
+        for statistic in network.buffers():  # without a GPU, each member's batch norms follow its own share
+            torch.distributed.broadcast(statistic, 0)
     classes = dataset.classes.train_names
     matrix = np.zeros((len(classes), len(classes) + 1), np.int64)
     for number in numbers[member.rank :: member.num_members]:
         pixels = dataset.read(number)
-        matrix += confusion(pixels.label, segment(network, pixels.image, inference, runtime), len(classes))
-    network.train(was_training)
+        found = predict(network, pixels.image, inference, runtime)
+        matrix += confusion(pixels.label, found, len(classes))
     if member.num_members > 1:
         total = torch.from_numpy(matrix).to(member.device)
         torch.distributed.all_reduce(total)
