@@ -123,7 +123,7 @@ def fit(out: Path, recipe: str | None, **options: Any) -> None:
     }
     settings = load_recipe(recipe) if recipe else {}
     try:
-        config = FitConfig(**{"out": out, **settings, **given})
+        config = FitConfig(**{**settings, **given, "out": out})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     from segtrain.fit.training import fit as train

@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,10 @@ class FitConfig:
         for each in fields(self):
             _check(each.name, getattr(self, each.name), each.metadata)
         low, high = self.scale
-        if not 0 < low <= high:
+        if not 0 < low <= high < inf:
             raise ValueError(f"scale is a range of numbers above 0, found {low:g}…{high:g}")
+        if not all(0 < factor < inf for factor in self.boost.values()):
+            raise ValueError(f"boost must be above 0 for every class, found {dict(self.boost)}")
         if min(self.crop) < 1 or min(self.val_window or (1, 1)) < 1:
             raise ValueError(f"crop and val_window are in pixels, 1 or more, found {self.crop}, {self.val_window}")
         if not self.shards and self.root is None:

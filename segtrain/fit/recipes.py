@@ -1,6 +1,7 @@
 """Recipes: complete named settings, as YAML files that come with the package, or a file of one's own."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -42,7 +43,11 @@ def load_recipe(name_or_path: str) -> Settings:
     unknown = sorted(map(str, data.keys() - types.keys()))
     if unknown:
         raise FitError(f"{name_or_path}: no settings {', '.join(unknown)}; `segtrain fit --help` has them all")
-    return {name: _value(f"{name_or_path}: {name}", value, types[name]) for name, value in data.items()}
+    optional = {each.name for each in fields(FitConfig) if each.default is None}
+    return {
+        name: None if value is None and name in optional else _value(f"{name_or_path}: {name}", value, types[name])
+        for name, value in data.items()
+    }
 
 
 def setting_types() -> dict[str, Any]:
@@ -61,16 +66,15 @@ def _without_none(hint: Any) -> Any:
 def _value(where: str, value: Any, kind: Any) -> Any:
     """A value of YAML as that type. Raises FitError."""
     origin, parts = get_origin(kind), get_args(kind)
-    if value is None:
-        return None
     if origin is tuple and isinstance(value, list):
         kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else list(parts)
         if len(kinds) == len(value):
             return tuple(_value(where, item, part) for item, part in zip(value, kinds, strict=True))
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
         return {_value(where, key, str): _value(where, item, parts[1]) for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and not isinstance(value, bool):
+        with suppress(TypeError, ValueError):  # of YAML 1.1, 1e-4 is a text
+            return float(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind in (int, float, bool, str) and type(value) is kind:
