@@ -54,9 +54,11 @@ def locked(out: Path) -> Iterator[None]:
 def begin(out: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
     """Enter the settings of a training, or see that those of the one that was begun here are the same.
 
+    One that has saved nothing yet gives way: what stopped it may be a setting that is now another.
     Raises RunFolderError where they differ, or the folder holds something else.
     """
     settings = json.loads(json.dumps(settings))
+    text = json.dumps({"settings": settings, "versions": versions}, indent=2) + "\n"
     try:
         begun = json.loads((out / CONFIG).read_text(encoding="utf-8"))["settings"]
     except FileNotFoundError:
@@ -64,7 +66,6 @@ def begin(out: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -
         if strangers:
             reason = f"holds '{strangers[0]}' but no {CONFIG}, so no training was begun here; choose an empty folder"
             raise RunFolderError(f"{out}: {reason}") from None
-        text = json.dumps({"settings": settings, "versions": versions}, indent=2) + "\n"
         replace(out / CONFIG, text.encode())
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -74,7 +75,9 @@ def begin(out: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -
         for name in sorted(begun.keys() | settings.keys())
         if begun.get(name) != settings.get(name)
     ]
-    if differences:
+    if differences and not (out / CHECKPOINT).exists():
+        replace(out / CONFIG, text.encode())
+    elif differences:
         raise RunFolderError(
             f"{out}: a training with other settings was begun here ({'; '.join(differences)}); give the former ones to "
             "go on with it, or choose another --out"
