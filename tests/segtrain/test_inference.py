@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdcnet.runtime import Runtime
 from segtrain.errors import InferenceError, SegtrainError
@@ -162,6 +164,28 @@ def test_the_same_in_as_many_windows_at_a_time_as_go_through(monkeypatch: pytest
     one = segment(network, image, inference, CPU)
     monkeypatch.setattr(Runtime, "samples_at_a_time", lambda *_: 5)
     np.testing.assert_array_equal(segment(network, image, inference, CPU), one)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that anything computes."""
+
+    num_values = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.num_values = max(self.num_values, result.numel())
+        return result
+
+
+def test_memory_does_not_grow_with_the_height_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runtime, "samples_at_a_time", lambda *_: 1)
+    network, largest = CPU.prepare(nn.Conv2d(3, 20, 1)), []
+    for height in (32 + 8 * 22, 32 + 17 * 22):
+        with LargestTensor() as noted:
+            segment(network, noise(height, 98), Inference(window=(32, 32)), CPU)
+        largest.append(noted.num_values)
+    assert largest[0] == largest[1] <= 20 * 32 * 98
 
 
 def test_scores_that_are_not_finite_are_an_error_of_this_package() -> None:

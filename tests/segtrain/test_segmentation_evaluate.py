@@ -1,6 +1,8 @@
 """Scores of a network on annotated images: from counts to tables, and the command line."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
 from segtrain.trained import open_trained
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CITYSCAPES = load_classes("cityscapes")
 CPU = Runtime(device=torch.device("cpu"))
 KEY = "bonn_000000_000019"
@@ -259,3 +262,9 @@ def test_classes_are_found_by_their_names(weights: Path, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="does not say which classes it scores; say it by --classes"):
         open_trained(published, CPU, architecture="mobilenetv2")
     assert open_trained(published, CPU, architecture="mobilenetv2", classes=CITYSCAPES).network.num_classes == 19
+
+
+def test_the_commands_do_not_wait_for_torch() -> None:
+    script = "import sys, segtrain.cli_evaluate; print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert process.stdout == "False\n"
