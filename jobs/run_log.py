@@ -15,6 +15,7 @@ class RunLog:
     """The records of a run folder, from some step on: what TensorBoard was told of later ones no longer counts."""
 
     def __init__(self, out: Path, step: int) -> None:
+        _remove_half_line(out / LOG)
         self._lines = (out / LOG).open("a", encoding="utf-8")
         self._events = SummaryWriter(str(out), purge_step=step)
 
@@ -33,3 +34,11 @@ class RunLog:
     def close(self) -> None:
         self._events.close()
         self._lines.close()
+
+
+def _remove_half_line(path: Path) -> None:
+    """A training that was killed while it wrote a line must not spoil the first one of its resumption."""
+    if path.exists():
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        with path.open("r+b") as file:
+            file.truncate(len(whole + newline))

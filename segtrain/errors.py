@@ -3,6 +3,7 @@
 SegtrainError
 ├── DataError           samples that cannot be trained on
 ├── FitError            a training that cannot begin or go on
+├── RunError            a folder that holds no run of `segtrain fit`, or one that cannot be read
 ├── InferenceError      an image that cannot be segmented, or a segmentation that cannot be written
 └── CheckpointError     a file of weights that does not fit the network, or what was asked for
 
@@ -24,6 +25,10 @@ class DataError(SegtrainError):
 
 class FitError(SegtrainError):
     """A training cannot begin with these settings and samples, or go on."""
+
+
+class RunError(SegtrainError):
+    """The folder of a training is none, or one of its files is damaged; the message begins with its path."""
 
 
 class InferenceError(SegtrainError):

@@ -1,7 +1,7 @@
 """What a training does beside its steps: it validates, keeps records, saves, and reports."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from propagate.classes import ClassTable
 from sdcnet.runtime import Runtime
 from segtrain.checkpoints import save_network
 from segtrain.fit.drawing import segmentation_picture
+from segtrain.fit.pictures import Segmented, save_pictures
 from segtrain.fit.state import TrainState
-from segtrain.fit.validation import Scores, spread, validate
-from segtrain.inference import Inference, segment
+from segtrain.fit.validation import Scores, predict, spread, validate
+from segtrain.inference import Inference
 
 if TYPE_CHECKING:
     from segtrain.fit.training import Job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
 LOG_EVERY = 20  # steps
 REPORT_EVERY = 1.0  # seconds
+NUM_PICTURES = 4  # of a validation
 
 
 class Recorder:
@@ -50,7 +52,7 @@ class Recorder:
         if self._log:
             device = str(self._runtime.device)
             self._log.write(self._state.step, steps=num_steps, workers=self._member.num_members, device=device)
-        self._member.report(Advance(self._state.step, num_steps))
+        self._report()
 
     def after_step(self, rate: float, loss: Tensor, *, is_epoch_end: bool) -> None:
         step, config = self._state.step, self._job.config
@@ -66,8 +68,12 @@ class Recorder:
         if step % config.save_every == 0 or is_epoch_end:
             self._save()
         if line or is_last or time.monotonic() - self._reported_at > REPORT_EVERY:
-            self._member.report(Advance(step, self._num_steps, line))
-            self._reported_at = time.monotonic()
+            self._report(line)
+
+    def _report(self, line: str | None = None) -> None:
+        if self._member.rank == 0:
+            self._member.report(Advance(self._state.step, self._num_steps, line))
+        self._reported_at = time.monotonic()
 
     def close(self) -> None:
         if self._log:
@@ -91,33 +97,31 @@ class Recorder:
         if self._log:
             classes = {f"iou/{name}": value for name, value in self.scores.iou.items()}
             self._log.write(step, miou=self.scores.miou, accuracy=self.scores.accuracy, **classes)
-            self._draw(self._log, step, inference)
             if is_best:
                 self._save_network(BEST)
+            shown = [numbers[each] for each in spread(len(numbers), NUM_PICTURES)]
+            self._draw(self._log, step, shown, inference)
         self._line_at = time.monotonic()
         return self.scores
 
-    def _draw(self, log: RunLog, step: int, inference: Inference) -> None:
-        """The first image that is validated on."""
+    def _draw(self, log: RunLog, step: int, numbers: Sequence[int], inference: Inference) -> None:
+        """A few of the images that were validated on: all for the run's page, the first for TensorBoard."""
         held_out = self._job.held_out
         assert held_out is not None
-        pixels = held_out.read(0)
-        found = self._predict(pixels.image, inference)
-        log.draw(step, "image, truth, prediction", segmentation_picture(pixels, found, held_out.classes))
-
-    def _predict(self, image: Any, inference: Inference) -> Any:
-        network = self._state.average
-        was_training = network.training
-        network.eval()
-        found = segment(network, image, inference, self._runtime)
-        network.train(was_training)
-        return found
+        images = []
+        for number in numbers:
+            pixels = held_out.read(number)
+            found = predict(self._state.average, pixels.image, inference, self._runtime)
+            images.append(Segmented(held_out.records[number].key, pixels, found))
+        first = images[0]
+        log.draw(step, "image, truth, prediction", segmentation_picture(first.pixels, first.found, held_out.classes))
+        save_pictures(self._job.config.out, step, images, held_out.classes)
 
     def _save(self) -> None:
         if self._member.rank == 0:
+            self._save_network(LAST)  # first: a training whose checkpoint says that it is at its end does nothing more
             scores = asdict(self.scores) if self.scores else None
             save_checkpoint(self._job.config.out, self._state.saved() | {"scores": scores, "best": self.best})
-            self._save_network(LAST)
 
     def _save_network(self, name: str) -> None:
         classes: ClassTable = self._job.training.classes

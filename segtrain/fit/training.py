@@ -39,6 +39,7 @@ from segtrain.fit.validation import Scores
 from segtrain.models import build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 from segtrain.models.preprocessing import normalised
+from segtrain.run_page import write_page
 
 GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
 
@@ -78,7 +79,7 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
 
     Raises: DatasetError, StoreError, DataError, CheckpointError, MotionError, JobError; RunFolderError, where settings
     or data have changed since it was begun, or something cannot be written; FitError, where settings don't fit the data
-    or the machine, or the loss is not finite. What was saved before stays.
+    or the machine, or the loss is not finite. What was saved before stays. RunError, at the end: a damaged log.
     """
     if config.workers == 1 and config.address is None:
         runtime = open_runtime(config.device, config.dtype)  # says what is missing
@@ -93,13 +94,15 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
         index = training.index(config.class_uniform_tile)
         job = Job(config=config, settings=settings, training=training, held_out=held_out, index=index)
         job.epoch(0)  # says whether there are samples
-        return launch(
+        summary = launch(
             partial(_train, job),
             num_workers=config.workers,
             address=config.address,
             gpus_per_worker=GPUS[config.device],
             on_report=on_report,
         )
+        write_page(config.out)
+        return summary
 
 
 def _with_absolute_paths(config: FitConfig) -> FitConfig:

@@ -1,0 +1,21 @@
+"""The command `segtrain report`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Sum up a training as one HTML page, RUN/index.html: curves, scores, pictures and settings.
+
+    RUN is the folder of a `segtrain fit`, which writes the page at its end; a training that goes on has one too. The
+    page needs neither scripts nor a network, so it can be sent and kept as it is.
+
+    \b
+    segtrain report run
+    """
+    from segtrain.run_page import write_page
+
+    click.echo(write_page(run))
