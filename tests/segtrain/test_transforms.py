@@ -215,6 +215,15 @@ def test_a_rotation_goes_around_the_point_either_way() -> None:
     assert 15 < max(angles) <= 30
 
 
+@pytest.mark.parametrize("crop", [(30, 40), (200, 300)])
+@pytest.mark.parametrize("scale", [1.0, 1.3, 2.0])
+def test_hardly_any_rotation_shows_what_none_does(crop: tuple[int, int], scale: float) -> None:
+    for seed in range(5):
+        still, turned = (crop_of(noise(), plain(crop, scale, rotation=rotation), seed) for rotation in (0, 1e-9))
+        assert np.mean(turned.label == still.label) > 0.95  # halfway between two pixels, either is nearest
+        assert np.abs(turned.image.astype(int) - still.image).mean() < 3  # of noise
+
+
 def test_half_a_turn_is_exact() -> None:
     view = draw_view((31, 31), None, plain((31, 31), rotation=180), np.random.default_rng(0))
     turned = replace(view, rotated=np.array([[-1.0, 0, 30], [0, -1.0, 30]]), window=Window(0, 0, 31, 31))
