@@ -87,8 +87,8 @@ def draw_view(
 ) -> View:
     """A view of an image of size (H, W) that holds the pixel `point` (x, y), or lies anywhere.
 
-    The crop lies within the image where that is large enough; a smaller image lies anywhere in the crop. It is rotated
-    around the point, or around the middle of what it shows.
+    The crop lies within the image where that is large enough; a smaller image lies anywhere in the crop. A rotation
+    goes around the point, or around the middle of what the crop shows, and may show what lies beyond the image.
 
     Raises ValueError for a point outside the image.
     """
