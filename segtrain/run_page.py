@@ -143,7 +143,7 @@ def _class_row(name: str, last: Validation, others: Sequence[Validation], colour
     numbers = "".join(f'<td class="number">{_percent(value)}</td>' for value in values)
     return (
         f'<tr><th scope="row">{_swatch(colours.get(name))}{escape(name)}</th>'
-        f'<td class="bars" aria-hidden="true"><div class="bar">{bar}</div></td>{numbers}</tr>'
+        f'<td class="bars"><div class="bar">{bar}</div></td>{numbers}</tr>'
     )
 
 
