@@ -79,7 +79,7 @@ def _value(where: str, value: Any, kind: Any) -> Any:
         return Path(value)
     if kind in (int, float, bool, str) and type(value) is kind:
         return value
-    raise FitError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+    raise FitError(f"{where}: expected {kind if origin else kind.__name__}, found {value!r}")
 
 
 def _folder() -> Any:

@@ -1,0 +1,190 @@
+"""Settings of a training: recipes, the command line, and what makes no sense."""
+
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_origin
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from segtrain.cli import main
+from segtrain.errors import FitError
+from segtrain.fit import training
+from segtrain.fit.config import NETWORKS, FitConfig
+from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
+from segtrain.models import ARCHITECTURES
+
+SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
+SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
+    "shards": (["--shards", "a", "--shards", "b"], (Path("a"), Path("b"))),
+    "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
+    "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
+    "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
+    "schedule": (["--schedule", "cosine"], "cosine"),
+    "address": (["--address", "10.0.0.1:6379"], "10.0.0.1:6379"),
+}
+BASE: dict[str, dict[str, Any]] = {  # what a setting needs beside it
+    "restart": {"epochs": 30},
+    "new_head": {"weights": "w"},
+    "accumulate": {"batch_size": 14},
+    "workers": {"batch_size": 14},
+}
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[FitConfig]:
+    """What the command line asks for, in place of its training."""
+    seen: list[FitConfig] = []
+
+    def fit(config: FitConfig, _: object) -> training.FitSummary:
+        seen.append(config)
+        return training.FitSummary(steps=0, seconds=0.0, scores=None, best=None, absent=())
+
+    monkeypatch.setattr(training, "fit", fit)
+    return seen
+
+
+def write_recipe(folder: Path, text: str) -> str:
+    (folder / "mine.yaml").write_text(text)
+    return str(folder / "mine.yaml")
+
+
+def typed(name: str, kind: Any, default: Any, choices: tuple[Any, ...]) -> tuple[list[str], Any]:
+    """A value that is not the default, as it is typed."""
+    option = f"--{name.replace('_', '-')}"
+    if name in SPECIAL:
+        return SPECIAL[name]
+    if choices:
+        other = next(choice for choice in choices if choice != default)
+        return [option, str(other)], other
+    if kind is bool:
+        return [f"--{'no-' if default else ''}{option[2:]}"], not default
+    if kind is tuple[int, int] or get_origin(kind) is tuple:
+        return [option, "64x96"], (64, 96)
+    values: dict[Any, Any] = {int: 7, float: 0.125, str: "other", Path: Path("elsewhere")}
+    return [option, str(values[kind])], values[kind]
+
+
+@pytest.mark.parametrize("each", SETTINGS, ids=lambda each: each.name)
+def test_every_setting_can_be_typed_and_overrides_the_recipe(
+    tmp_path: Path, parsed: list[FitConfig], each: Any
+) -> None:
+    arguments, value = typed(each.name, setting_types()[each.name], each.default, each.metadata["choices"])
+    settings = {"root": "somewhere", **BASE.get(each.name, {})}
+    if each.default is not MISSING and each.name not in settings:
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        settings[each.name] = str(default) if isinstance(default, Path) else default
+    recipe = write_recipe(tmp_path, repr(settings).replace("None", "null"))
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path), "--recipe", recipe, *arguments])
+    assert result.exit_code == 0, result.output
+    assert getattr(parsed[0], each.name) == value
+    assert type(getattr(parsed[0], each.name)) is type(value)
+
+
+def test_a_recipe_does_not_say_where_a_run_is_kept(tmp_path: Path, parsed: list[FitConfig]) -> None:
+    recipe = write_recipe(tmp_path, "{root: somewhere, out: elsewhere}")
+    CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), "--recipe", recipe])
+    assert parsed[0].out == tmp_path / "run"
+
+
+def test_there_is_a_recipe_for_every_published_result() -> None:
+    published = ["camvid", "cityscapes-srnx50", "cityscapes-wrn38", "kitti", "mapillary-srnx50", "mapillary-wrn38"]
+    assert recipe_names() == [*published, "tiny"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_are_trainings(name: str) -> None:
+    config = FitConfig(out=Path("run"), root=Path("data"), **load_recipe(name))
+    assert config.loss == "relaxed"
+    assert (
+        name == "tiny" or {"crop", "epochs", "batch_size", "learning_rate", "weight_decay"} < load_recipe(name).keys()
+    )
+
+
+def test_networks_are_those_that_can_be_built() -> None:
+    assert tuple(ARCHITECTURES) == NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "no settings epoch; `segtrain fit --help` has them all"),
+        ("epochs: 3.5", "epochs: expected int, found 3.5"),
+        ("flip: 1", "flip: expected bool, found 1"),
+        ("learning_rate: fast", "learning_rate: expected float, found 'fast'"),
+        ("learning_rate: true", "learning_rate: expected float, found True"),
+        ("crop: [640]", r"crop: expected tuple\[int, int\], found \[640\]"),
+        ("crop: null", r"crop: expected tuple\[int, int\], found None"),
+        ("boost: [pole]", r"boost: expected .*, found \['pole'\]"),
+        ("- epochs", "a recipe is a list of settings, as `epochs: 180`, found list"),
+        ("epochs: [", "not a YAML file: while parsing"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(FitError, match=rf"mine.yaml: {message}"):
+        load_recipe(write_recipe(tmp_path, text))
+
+
+def test_numbers_of_a_recipe_may_be_written_in_any_way(tmp_path: Path) -> None:
+    text = "{learning_rate: 1e-4, weight_decay: 0, scale: [1, 2], boost: {pole: 2}, max_offset: null}"
+    assert load_recipe(write_recipe(tmp_path, text)) == {
+        "learning_rate": 1e-4,
+        "weight_decay": 0.0,
+        "scale": (1.0, 2.0),
+        "boost": {"pole": 2.0},
+        "max_offset": None,
+    }
+
+
+def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), "--recipe", "cityscape"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: cityscape: no such recipe (No such file or directory); give a YAML file or")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to train on; give --shards, or --root with --dataset"),
+        (["--shards", "s", "--train-split", "train"], "the split 'train' of which data set? Give --root"),
+        (["--root", "r", "--batch-size", "3", "--workers", "2"], "a batch of 3 cannot be shared equally by 2 workers"),
+        (["--root", "r", "--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
+        (["--root", "r", "--learning-rate", "nan"], "learning_rate must be at least 0, found nan"),
+        (["--root", "r", "--momentum", "1.5"], "momentum must be within 0…1, found 1.5"),
+        (["--root", "r", "--epochs", "0"], "epochs must be at least 1, found 0"),
+        (["--root", "r", "--scale", "2,1"], "scale is a range of numbers above 0, found 2…1"),
+        (["--root", "r", "--scale", "1,inf"], "scale is a range of numbers above 0, found 1…inf"),
+        (["--root", "r", "--scale", "1..2"], "'1..2' is no range, as 0.5,2"),
+        (["--root", "r", "--boost", "pole=0"], "boost must be above 0 for every class, found {'pole': 0.0}"),
+        (["--root", "r", "--boost", "pole"], "'pole' is no list of factors, as pole=2,rider=1.5"),
+        (["--root", "r", "--strict-classes", "pole,,car"], "'pole,,car' is no list of names, as pole,rider"),
+        (["--root", "r", "--crop", "0x4"], "'0x4' is not HxW"),
+        (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
+        (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
+        (["--root", "r", "--network", "vgg"], "'vgg' is not one of 'deepwv3plus'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from segtrain.cli import main; main(['fit', '--help'], standalone_mode=False); "
+    code += "main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--learning-rate" in result.stdout
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_command_is_explained_by_an_example(name: str) -> None:
+    command = main.commands[name]
+    assert f"\n    segtrain {name} " in click.Context(command).get_help().replace("\n  ", "\n    ")
+    assert {"fit", "evaluate", "predict", "index"} <= set(main.commands)
