@@ -15,7 +15,7 @@ demo: .venv/ready
 	@echo "The data set is in demo/street, the propagated labels are in demo/shards (propagate info demo/shards)."
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

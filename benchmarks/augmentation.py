@@ -1,17 +1,20 @@
 """Does training gain from propagated samples, and from relaxed labels? The same steps without and with them.
 
-python benchmarks/augmentation.py synth [--steps 200] [--seeds 3]     synthetic streets, scored on unseen snippets
+python benchmarks/augmentation.py synth [--steps 400] [--seeds 3]     synthetic streets, scored on unseen snippets
 python benchmarks/augmentation.py camvid [--data ../shared/data]      three labels of CamVid, scored on a later stretch
 
 The tiny recipe, from scratch: what comes out says whether there is a gain, not how large it is for a large network.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, before torch is imported
 
 from propagate.datasets import DatasetOptions
 from propagate.run import RunConfig, run
@@ -29,7 +32,7 @@ RIVALS: dict[str, dict[str, Any]] = {
 
 
 def synthetic_street(root: Path) -> dict[str, Any]:
-    for split, snippets in (("train", 6), ("val", 6)):
+    for split, snippets in (("train", 3), ("val", 8)):
         write_dataset(root, split=split, num_snippets=snippets, size=(128, 256), length=25, seed=1)
     return {"dataset": "cityscapes", "root": root, "val_split": "val"}
 
@@ -63,7 +66,7 @@ def score(settings: dict[str, Any], steps: int, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data_set", choices=("synth", "camvid"))
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
