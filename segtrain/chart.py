@@ -11,7 +11,7 @@ from html import escape
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 480, 260  # units of the picture, which is as wide as its place allows
-LEFT, RIGHT, TOP, BOTTOM = 62, 22, 30, 46  # around the axes: room for text up to 17 units high
+LEFT, RIGHT, TOP, BOTTOM = 62, 22, 38, 48  # around the axes: room for text up to 18 units high
 MOST_POINTS = 240  # more are drawn as means, before the band from their least to their greatest
 MOST_DOTS = 30
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -117,7 +117,7 @@ def _lines_across(axes: _Axes, values: Sequence[float], unit: str) -> list[str]:
     exponent = math.floor(math.log10(greatest)) if greatest < 0.01 else 0
     scale = 10.0**-exponent
     unit = unit or (f"×10{str(exponent).translate(_SUPERSCRIPTS)}" if exponent else "")
-    parts = [f'<text x="{LEFT - 8}" y="{TOP - 10}" text-anchor="end">{unit}</text>'] if unit else []
+    parts = [f'<text x="{LEFT - 8}" y="{TOP - 17}" text-anchor="end">{unit}</text>'] if unit else []
     for value in values:
         y, label = axes.y(value), tick_label(scale * value, scale * (values[1] - values[0]))
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
@@ -132,7 +132,7 @@ def _steps(axes: _Axes, steps: Sequence[float]) -> list[str]:
     for step in steps:
         x, label = axes.x(step), tick_label(step, steps[1] - steps[0])
         parts.append(f'<line class="axis" x1="{x:.1f}" y1="{y}" x2="{x:.1f}" y2="{y + 4}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{y + 20}" text-anchor="middle">{label}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{y + 21}" text-anchor="middle">{label}</text>')
     return [*parts, f'<text x="{right}" y="{HEIGHT - 6}" text-anchor="end">steps</text>']
 
 

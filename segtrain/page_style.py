@@ -52,7 +52,7 @@ table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nu
 caption { text-align: left; padding-bottom: .5rem; }
 th, td { padding: .3rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--edge); }
 tr:last-child > * { border-bottom: 0; }
-th { font-weight: 600; overflow-wrap: anywhere; }
+th { font-weight: 600; overflow-wrap: break-word; }
 tbody th { font-weight: 400; }
 thead th, thead td { vertical-align: bottom; }
 td { overflow-wrap: anywhere; }
@@ -75,7 +75,8 @@ pre { margin: .75rem 0; padding: .75rem 1rem; border: 1px solid var(--edge); bor
   background: var(--card); white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 @media (max-width: 40rem) {
-  .chart text { font-size: 16px; }
+  .card { padding: .75rem; }
+  .chart text { font-size: 18px; }
   .bars { width: 34%; }
   .number { width: 4rem; }
   th, td { padding: .3rem .35rem; }

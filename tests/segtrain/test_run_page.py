@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from jobs.errors import RunFolderError
 from jobs.run_log import RunLog
 from propagate.classes import load_classes
-from segtrain.chart import LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
+from segtrain.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
 from segtrain.cli_page import report
 from segtrain.data.dataset import Pixels
 from segtrain.errors import RunError
@@ -193,7 +194,7 @@ def test_a_finished_run_that_was_called_again_was_not_resumed(tmp_path: Path) ->
 
 
 def test_the_first_of_equal_scores_is_the_best(tmp_path: Path) -> None:
-    scores = [validated(10, 0.5), validated(20, 0.5), validated(30, float("nan"))]
+    scores = [validated(5, float("nan")), validated(10, 0.5), validated(20, 0.5), validated(30, 0.4)]
     best = read_run(written(tmp_path / "run", [begun(), *scores])).best
     assert best is not None
     assert best.step == 10
@@ -240,6 +241,16 @@ def test_a_large_picture_is_shrunk_and_its_errors_counted_before(tmp_path: Path)
     assert image == {"key": "large", "height": 256, "width": LONGEST, "wrong": 1 / truth.size}
 
 
+def test_pictures_that_cannot_be_replaced_are_gone_from_the_page(run: Path) -> None:
+    blocked = run / "pictures" / "0-truth.png"
+    blocked.unlink()
+    blocked.mkdir()
+    pixels = Pixels(np.zeros((8, 16, 3), np.uint8), np.zeros((8, 16), np.uint8))
+    with pytest.raises(RunFolderError, match=r"0-truth\.png: cannot be written"):
+        save_pictures(run, 50, [Segmented("other", pixels, pixels.label)], CITYSCAPES)
+    assert "Validated images" not in text_of(run)
+
+
 def test_a_half_line_is_removed_before_a_training_goes_on(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
     log = RunLog(tmp_path, 1)
@@ -275,7 +286,7 @@ def test_steps_have_whole_ticks() -> None:
 def test_labels_of_values_have_room_on_a_phone(greatest: float) -> None:
     drawn = Chart(name="x", points=[(0, 0.0), (9, greatest)], num_steps=9).svg()
     labels = re.findall(r'text-anchor="end"[^>]*>([^<]+)</text>', drawn)
-    assert max(len(label) for label in labels) * 16 * 0.6 <= LEFT - 8
+    assert max(len(label) for label in labels) * 18 * 0.6 <= LEFT - 8
 
 
 def test_a_curve_is_drawn_where_its_axes_say() -> None:
@@ -284,6 +295,7 @@ def test_a_curve_is_drawn_where_its_axes_say() -> None:
     positions = {(each.text or ""): each for each in chart if each.tag == "text"}
     left, middle, right = (tuple(map(float, point.split(","))) for point in line.attrib["points"].split())
     assert left == (float(positions["0"].attrib["x"]), float(positions["0.0"].attrib["y"]))
+    assert left == (LEFT, HEIGHT - BOTTOM)
     assert right[0] == float(positions["10"].attrib["x"])
     assert right[1] == float(positions["2.0"].attrib["y"])
     assert middle == pytest.approx(((left[0] + right[0]) / 2, (left[1] + right[1]) / 2))
