@@ -14,6 +14,7 @@ from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
 from segtrain.cli_evaluate import evaluate, predict
 from segtrain.cli_index import index
+from segtrain.cli_page import report
 from segtrain.errors import SegtrainError
 from segtrain.fit.cli import fit
 
@@ -40,8 +41,9 @@ def main() -> None:
     segtrain fit --recipe tiny --shards shards --root street --out run
     segtrain evaluate run/best.safetensors --root street --split val
     segtrain predict run/best.safetensors drive.mp4 --out drive
+    segtrain report run
     """
 
 
-for command in (fit, evaluate, predict, index):
+for command in (fit, evaluate, predict, index, report):
     main.add_command(command)
