@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from jobs.errors import RunFolderError
+
 LOG = "log.jsonl"
 
 
@@ -16,13 +18,18 @@ class RunLog:
 
     def __init__(self, out: Path, step: int) -> None:
         _remove_half_line(out / LOG)
-        self._lines = (out / LOG).open("a", encoding="utf-8")
+        self._lines = (out / LOG).open("ab", buffering=0)  # what cannot be written is not tried again at the end
         self._events = SummaryWriter(str(out), purge_step=step)
 
     def write(self, step: int, **values: float | str | Mapping[str, Any]) -> None:
-        """One line; of it, TensorBoard gets the numbers."""
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        """One line; of it, TensorBoard gets the numbers. Raises RunFolderError where it cannot be written."""
+        try:
+            self._lines.write((json.dumps({"step": step, **values}) + "\n").encode())
+        except OSError as error:
+            reason = (
+                f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
+            )
+            raise RunFolderError(f"{self._lines.name}: {reason}") from error
         for name, value in values.items():
             if isinstance(value, float):
                 self._events.add_scalar(name, value, step)

@@ -1,5 +1,6 @@
 """What a training does beside its steps: it validates, keeps records, saves, and reports."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -50,8 +51,13 @@ class Recorder:
     def begin(self, num_steps: int) -> None:
         self._num_steps = num_steps
         if self._log:
-            device = str(self._runtime.device)
-            self._log.write(self._state.step, steps=num_steps, workers=self._member.num_members, device=device)
+            self._log.write(
+                self._state.step,
+                steps=num_steps,
+                workers=self._member.num_members,
+                device=str(self._runtime.device),
+                config=json.loads(json.dumps(asdict(self._job.config), default=str)),  # paths as they are here
+            )
         self._report()
 
     def after_step(self, rate: float, loss: Tensor, *, is_epoch_end: bool) -> None:

@@ -334,6 +334,7 @@ def test_it_learns_and_leaves_what_a_page_of_it_needs(roads: Path, tmp_path: Pat
     assert f"best mIoU {best:.4f}" in result.stdout
     assert "Without a pixel to train on: " in result.stderr
     assert list(out.glob("events.out.tfevents.*"))
+    assert written[0]["config"].items() >= {"root": str(roads), "out": str(out), "loader_workers": 0, "seed": 0}.items()
     settings = json.loads((out / "config.json").read_text())
     assert settings["settings"]["learning_rate"] == 0.003
     assert settings["versions"]["torch"] == torch.__version__
