@@ -14,9 +14,9 @@ from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
 from segtrain.cli_evaluate import evaluate, predict
 from segtrain.cli_index import index
-from segtrain.cli_page import report
 from segtrain.errors import SegtrainError
 from segtrain.fit.cli import fit
+from segtrain.page.cli import report
 
 
 class _Commands(click.Group):

@@ -13,7 +13,7 @@ from propagate.datasets import DATASETS, DatasetOptions
 from sdcnet.fit.cli import Size
 from sdcnet.motion import DEVICES, DTYPES
 from segtrain.fit.config import NETWORKS
-from segtrain.views import KINDS
+from segtrain.prediction.views import KINDS
 
 if TYPE_CHECKING:
     from segtrain.inference import Inference
@@ -115,9 +115,9 @@ def evaluate(
     """
     from sdcnet.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
-    from segtrain.evaluate import evaluate as evaluate_network
-    from segtrain.instances import find_instance_maps
-    from segtrain.report import write_markdown
+    from segtrain.evaluation.evaluate import evaluate as evaluate_network
+    from segtrain.evaluation.instances import find_instance_maps
+    from segtrain.evaluation.report import write_markdown
     from segtrain.trained import open_trained
 
     inference = _inference(scales, flip, window)
@@ -193,8 +193,8 @@ def predict(
     inference = _inference(scales, flip, window)
     from sdcnet.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
-    from segtrain.picture_sources import pictures_of_dataset, pictures_of_files
-    from segtrain.predict import predict as predict_images
+    from segtrain.prediction.predict import predict as predict_images
+    from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files
     from segtrain.trained import open_trained
 
     table = _class_table(classes)

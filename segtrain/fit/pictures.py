@@ -17,7 +17,7 @@ from jobs.run_folder import replace
 from propagate.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.images import encode_png
 from segtrain.data.dataset import Pixels
-from segtrain.views import colours, difference
+from segtrain.prediction.views import colours, difference
 
 FOLDER, INDEX = "pictures", "pictures.json"
 KINDS = ("image", "truth", "prediction", "difference")

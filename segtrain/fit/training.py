@@ -39,7 +39,7 @@ from segtrain.fit.validation import Scores
 from segtrain.models import build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 from segtrain.models.preprocessing import normalised
-from segtrain.run_page import write_page
+from segtrain.page.page import write_page
 
 GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
 

@@ -18,10 +18,10 @@ from segtrain.cli_evaluate import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
 from segtrain.models import build_model
-from segtrain.picture_sources import Picture, pictures_of_files
-from segtrain.predict import predict
+from segtrain.prediction.predict import predict
+from segtrain.prediction.sources import Picture, pictures_of_files
+from segtrain.prediction.views import colours, difference, overlay
 from segtrain.trained import TrainedNetwork
-from segtrain.views import colours, difference, overlay
 
 CPU = Runtime(device=torch.device("cpu"))
 CLASSES = ClassTable.from_json(

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from jobs.errors import RunFolderError
 from jobs.run_log import RunLog
 from propagate.classes import load_classes
-from segtrain.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
-from segtrain.cli_page import report
 from segtrain.data.dataset import Pixels
 from segtrain.errors import RunError
 from segtrain.fit.pictures import LONGEST, Segmented, save_pictures
-from segtrain.page_style import DARK, LIGHT
-from segtrain.run_page import write_page
-from segtrain.run_record import read_run
+from segtrain.page.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
+from segtrain.page.cli import report
+from segtrain.page.page import write_page
+from segtrain.page.record import read_run
+from segtrain.page.style import DARK, LIGHT
 
 CITYSCAPES = load_classes("cityscapes")
 ROAD, CAR, IGNORED = CITYSCAPES.train_names.index("road"), CITYSCAPES.train_names.index("car"), 255

@@ -24,9 +24,9 @@ from segtrain.cli_evaluate import evaluate as evaluate_command
 from segtrain.data.dataset import Pixels
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import CheckpointError, DataError
-from segtrain.evaluate import evaluate
+from segtrain.evaluation.evaluate import evaluate
+from segtrain.evaluation.instances import MEAN_SIZES, class_iiou, count_instances, find_instance_maps
 from segtrain.inference import Inference
-from segtrain.instances import MEAN_SIZES, class_iiou, count_instances, find_instance_maps
 from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
 from segtrain.trained import open_trained

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from propagate.metrics import accuracy, class_iou, confusion, mean_iou
-from segtrain.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
+from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PUBLISHED = json.loads((GOLDEN / "segmentation_misc.json").read_text())["metrics"]

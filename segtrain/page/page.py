@@ -12,12 +12,12 @@ from statistics import median
 from typing import Any
 
 from jobs.run_folder import replace
-from segtrain.chart import MOST_POINTS, Chart
 from segtrain.errors import RunError
 from segtrain.fit.config import FitConfig
 from segtrain.fit.recorder import BEST, LAST
-from segtrain.page_style import style_sheet
-from segtrain.run_record import Picture, Pictures, RunRecord, Validation, read_run
+from segtrain.page.chart import MOST_POINTS, Chart
+from segtrain.page.record import Picture, Pictures, RunRecord, Validation, read_run
+from segtrain.page.style import style_sheet
 
 PAGE = "index.html"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # a browser holds the page to it

@@ -15,12 +15,12 @@ from propagate.images import encode_png
 from sdcnet.errors import FileError
 from sdcnet.runtime import Runtime
 from segtrain.errors import DataError, InferenceError
+from segtrain.evaluation.report import Failure
 from segtrain.inference import Inference, segment
-from segtrain.picture_sources import Picture
-from segtrain.report import Failure
-from segtrain.submission import Submission
+from segtrain.prediction.sources import Picture
+from segtrain.prediction.submission import Submission
+from segtrain.prediction.views import KINDS, colours, difference, overlay
 from segtrain.trained import TrainedNetwork
-from segtrain.views import KINDS, colours, difference, overlay
 
 NUM_AHEAD = 2  # images that are read before they are segmented, and segmented before they are written
 

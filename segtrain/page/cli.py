@@ -16,6 +16,6 @@ def report(run: Path) -> None:
     \b
     segtrain report run
     """
-    from segtrain.run_page import write_page
+    from segtrain.page.page import write_page
 
     click.echo(write_page(run))

@@ -13,9 +13,9 @@ from propagate.metrics import confusion, trimap
 from sdcnet.runtime import Runtime
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
+from segtrain.evaluation.instances import count_instances
+from segtrain.evaluation.report import Failure, SegmentationReport
 from segtrain.inference import Inference, Network, segment
-from segtrain.instances import count_instances
-from segtrain.report import Failure, SegmentationReport
 
 NUM_AHEAD = 2  # images that are read while the network computes
 

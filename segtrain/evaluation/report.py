@@ -10,8 +10,8 @@ import numpy as np
 
 from propagate.metrics import accuracy, class_iou, mean_iou
 from segtrain.errors import InferenceError
-from segtrain.instances import class_iiou
-from segtrain.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
+from segtrain.evaluation.instances import class_iiou
+from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What a network finds in pictures of any kind, written for people and for benchmarks."""
