@@ -1,6 +1,6 @@
 """Does training gain from propagated samples, and from relaxed labels? The same steps without and with them.
 
-python benchmarks/augmentation.py synth [--steps 400] [--seeds 3]     synthetic streets, scored on unseen snippets
+python benchmarks/augmentation.py synth [--steps 250] [--seeds 3]     synthetic streets, scored on unseen snippets
 python benchmarks/augmentation.py camvid [--data ../shared/data]      three labels of CamVid, scored on a later stretch
 
 The tiny recipe, from scratch: what comes out says whether there is a gain, not how large it is for a large network.
@@ -57,7 +57,7 @@ def score(settings: dict[str, Any], steps: int, seed: int) -> float:
     with tempfile.TemporaryDirectory() as out:
         recipe = load_recipe("tiny")
         config = {**recipe, **settings, "seed": seed, "out": Path(out) / "run"}
-        config |= {"epochs": 4, "epoch_length": steps * config["batch_size"] // 4, "validate_every": 4}
+        config |= {"epochs": 4, "epoch_length": steps * config["batch_size"] // 4, "validate_every": 4, "loader_workers": 1}
         scores = fit(FitConfig(**config)).scores
         assert scores is not None
         return scores.miou
@@ -66,7 +66,7 @@ def score(settings: dict[str, Any], steps: int, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data_set", choices=("synth", "camvid"))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()

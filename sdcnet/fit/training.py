@@ -230,6 +230,7 @@ class Recorder:
 
     def _save(self, state: TrainState) -> None:
         scores = asdict(self.scores) if self.scores else None
-        save_checkpoint(self._config.out, state.saved() | {"scores": scores})
         about = {"trained_by": "sdcnet fit", "steps": state.step, "scores": scores, "recipe": self._job.recipe}
+        # first: a training whose checkpoint says that it is at its end does nothing more
         save_network(self._config.out / PREDICTOR, state.average, about=about)
+        save_checkpoint(self._config.out, state.saved() | {"scores": scores})

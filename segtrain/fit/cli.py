@@ -11,7 +11,7 @@ import click
 from jobs.progress import Progress, ShownAdvance
 from sdcnet.fit.cli import Size
 from segtrain.fit.config import FitConfig
-from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
+from segtrain.fit.recipes import load_recipe, optional_settings, recipe_names, setting_types
 
 
 class Range(click.ParamType):
@@ -52,7 +52,21 @@ class Factors(click.ParamType):
             self.fail(f"'{value}' is no list of factors, as pole=2,rider=1.5", param, ctx)
 
 
+NONE = object()  # an optional setting that a recipe has, and this training hasn't
+
+
+class OrNone(click.ParamType):
+    """What another type takes, or `none`."""
+
+    def __init__(self, other: click.ParamType) -> None:
+        self._other, self.name = other, f"{other.name}|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return NONE if value == "none" else self._other.convert(value, param, ctx)
+
+
 _TYPES: Mapping[Any, click.ParamType] = {
+    bool: click.BOOL,
     int: click.INT,
     float: click.FLOAT,
     str: click.STRING,
@@ -66,27 +80,30 @@ _TYPES: Mapping[Any, click.ParamType] = {
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each setting but --out; None where it is not given."""
-    types = setting_types()
+    types, optional = setting_types(), optional_settings()
     for each in reversed([each for each in fields(FitConfig) if each.name != "out"]):
         name, kind, help = each.name.replace("_", "-"), types[each.name], each.metadata["help"]
         choices = each.metadata["choices"]
         if "[default" not in help and each.default not in (MISSING, None, ()):
             help = f"{help}  [default: {_shown(each.default)}]".strip()
         flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-        type_ = (
-            click.Choice([str(choice) for choice in choices])
-            if choices
-            else _TYPES.get(kind, Factors() if get_origin(kind) else None)
-        )
+        of_values = Factors() if get_origin(kind) is Mapping else _TYPES[kind]
+        type_ = click.Choice([str(choice) for choice in choices]) if choices else of_values
         command = click.option(
             flag,
             each.name,
-            type=click.BOOL if kind is bool else type_,
+            type=OrNone(type_) if each.name in optional else type_,
             multiple=kind == tuple[Path, ...],
             default=None,
             help=help,
         )(command)
     return command
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if value is NONE:
+        return None
+    return int(value) if kind is int else value  # choices are texts
 
 
 def _shown(default: Any) -> str:
@@ -116,17 +133,14 @@ def fit(out: Path, recipe: str | None, **options: Any) -> None:
     # Read when torch is imported: threads that wait must not take the cores from the processes that read samples.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     types = setting_types()
-    given = {
-        name: types[name](value) if types[name] is int else value
-        for name, value in options.items()
-        if value not in (None, ())
-    }
+    given = {name: _as(types[name], value) for name, value in options.items() if value not in (None, ())}
     settings = load_recipe(recipe) if recipe else {}
     try:
         config = FitConfig(**{**settings, **given, "out": out})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     from segtrain.fit.training import fit as train
+    from segtrain.page.page import PAGE
 
     with Progress("steps") as progress:
         summary = train(config, ShownAdvance(progress))
@@ -134,4 +148,6 @@ def fit(out: Path, recipe: str | None, **options: Any) -> None:
         click.echo(f"Without a pixel to train on: {', '.join(summary.absent)}", err=True)
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
-        click.echo(f"{config.out}: {summary.scores}; best mIoU {summary.best:.4f}")
+        best = "" if summary.best is None else f"; best mIoU {summary.best:.4f}"
+        click.echo(f"{config.out}: {summary.scores}{best}")
+    click.echo(f"{config.out / PAGE} has curves, classes and pictures")

@@ -56,6 +56,11 @@ def setting_types() -> dict[str, Any]:
     return {each.name: _without_none(hints[each.name]) for each in fields(FitConfig)}
 
 
+def optional_settings() -> set[str]:
+    """The settings that may be None."""
+    return {name for name, hint in get_type_hints(FitConfig).items() if get_origin(hint) is UnionType}
+
+
 def _without_none(hint: Any) -> Any:
     if get_origin(hint) is not UnionType:
         return hint

@@ -1,10 +1,11 @@
 """What a training does beside its steps: it validates, keeps records, saves, and reports."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,15 +18,12 @@ from propagate.classes import ClassTable
 from sdcnet.runtime import Runtime
 from segtrain.checkpoints import save_network
 from segtrain.fit.drawing import segmentation_picture
+from segtrain.fit.job import BEST, LAST, Job
 from segtrain.fit.pictures import Segmented, save_pictures
 from segtrain.fit.state import TrainState
 from segtrain.fit.validation import Scores, predict, spread, validate
 from segtrain.inference import Inference
 
-if TYPE_CHECKING:
-    from segtrain.fit.training import Job
-
-LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
 LOG_EVERY = 20  # steps
 REPORT_EVERY = 1.0  # seconds
 NUM_PICTURES = 4  # of a validation
@@ -38,7 +36,7 @@ class Recorder:
     """
 
     def __init__(
-        self, job: "Job", member: Member, runtime: Runtime, state: TrainState, saved: Mapping[str, Any] | None
+        self, job: Job, member: Member, runtime: Runtime, state: TrainState, saved: Mapping[str, Any] | None
     ) -> None:
         self.scores = Scores(**saved["scores"]) if saved and saved["scores"] else None
         self.best: float | None = saved["best"] if saved else None
@@ -98,7 +96,7 @@ class Recorder:
         inference = Inference(window=config.val_window)
         numbers = spread(len(held_out.records), config.max_val_images)
         self.scores = validate(self._state.average, held_out, numbers, inference, self._runtime, self._member)
-        is_best = self.best is None or self.scores.miou > self.best
+        is_best = self.scores.miou > (-math.inf if self.best is None else self.best)
         self.best = self.scores.miou if is_best else self.best
         if self._log:
             classes = {f"iou/{name}": value for name, value in self.scores.iou.items()}

@@ -25,15 +25,14 @@ from jobs.run_folder import begin, load_checkpoint, locked, versions
 from sdcnet.runtime import Runtime, open_runtime
 from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoint
 from segtrain.data.batches import Batch, load_batches
-from segtrain.data.dataset import SegmentationDataset
-from segtrain.data.index import ClassIndex
-from segtrain.data.sampling import Epoch, build_epoch
+from segtrain.data.sampling import Epoch
 from segtrain.data.transforms import Augmentation
 from segtrain.errors import FitError
 from segtrain.fit.config import FitConfig
+from segtrain.fit.job import Job
 from segtrain.fit.objective import learning_rate, open_objective
 from segtrain.fit.recorder import Recorder
-from segtrain.fit.sources import described, open_sampling, open_sources
+from segtrain.fit.sources import described, open_sources
 from segtrain.fit.state import TrainState
 from segtrain.fit.validation import Scores
 from segtrain.models import build_model
@@ -55,22 +54,6 @@ class FitSummary:
     absent: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What every member of a crew is told."""
-
-    config: FitConfig
-    settings: dict[str, Any]
-    training: SegmentationDataset
-    held_out: SegmentationDataset | None
-    index: ClassIndex
-
-    def epoch(self, number: int) -> Epoch:
-        return build_epoch(
-            self.index, open_sampling(self.config, self.training.classes), seed=self.config.seed, epoch=number
-        )
-
-
 def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None) -> FitSummary:
     """Train a network in the folder `config.out`, or go on with the training that was begun there.
 
@@ -82,9 +65,8 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     or the machine, or the loss is not finite. What was saved before stays. RunError, at the end: a damaged log.
     """
     if config.workers == 1 and config.address is None:
-        runtime = open_runtime(config.device, config.dtype)  # says what is missing
+        open_runtime(config.device, config.dtype)  # says what is missing
         _require_several_images(config, is_synchronised=False)
-        del runtime
     training, held_out = open_sources(config)
     open_objective(config, training.classes.train_names)
     settings = described(config, training, held_out)
@@ -176,7 +158,7 @@ def steps_per_epoch(epoch: Epoch, batch_size: int) -> int:
     return -(-len(epoch) // batch_size)
 
 
-def _run(job: Job, member: Member, state: TrainState, runtime: Runtime, recorder: "Recorder") -> None:
+def _run(job: Job, member: Member, state: TrainState, runtime: Runtime, recorder: Recorder) -> None:
     config = job.config
     per_epoch = steps_per_epoch(job.epoch(0), config.batch_size)
     recorder.begin(config.epochs * per_epoch)

@@ -14,7 +14,7 @@ from typing import Any
 from jobs.run_folder import replace
 from segtrain.errors import RunError
 from segtrain.fit.config import FitConfig
-from segtrain.fit.recorder import BEST, LAST
+from segtrain.fit.job import BEST, LAST
 from segtrain.page.chart import MOST_POINTS, Chart
 from segtrain.page.record import Picture, Pictures, RunRecord, Validation, read_run
 from segtrain.page.style import style_sheet

@@ -188,3 +188,10 @@ def test_every_command_is_explained_by_an_example(name: str) -> None:
     command = main.commands[name]
     assert f"\n    segtrain {name} " in click.Context(command).get_help().replace("\n  ", "\n    ")
     assert {"fit", "evaluate", "predict", "index"} <= set(main.commands)
+
+
+def test_the_command_line_can_take_back_what_a_recipe_sets(tmp_path: Path, parsed: list[FitConfig]) -> None:
+    arguments = ["--recipe", "cityscapes-wrn38", "--root", str(tmp_path), "--max-offset", "none", "--val-split", "none"]
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *arguments])
+    assert result.exit_code == 0, result.stderr
+    assert (parsed[0].max_offset, parsed[0].val_split) == (None, None)
