@@ -1,16 +1,13 @@
 """Fixtures for what trains and is trained."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
+from stores import write_store
 
 from propagate.classes import ClassTable
 from propagate.sample import Sample
-from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
-from propagate.shards.writer import ShardWriter
 
 SaveStore = Callable[[Sequence[Sequence[Sample]], ClassTable], Path]
 
@@ -25,21 +22,6 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def save_store(tmp_path: Path) -> SaveStore:
-    """Stores of samples, a shard for each list of them; the folder of the store."""
+    """A store of samples, a shard for each list of them; its folder."""
 
-    def save(shards: Sequence[Sequence[Sample]], classes: ClassTable) -> Path:
-        path = tmp_path / "store"
-        path.mkdir()
-        entries: dict[int, ShardEntry] = {}
-        for index, samples in enumerate(shards):
-            name = f"shard-{index:05d}.h5"
-            images = "raw" if isinstance(samples[0].image, np.ndarray) else "encoded"
-            with ShardWriter(path / name, samples[0].size, images) as writer:
-                for sample in samples:
-                    writer.add(sample)
-                entries[index] = ShardEntry(name=name, **asdict(writer.finish()), failures=())
-        about = {"dataset": "camvid", "split": "train", "settings": {}, "versions": {}}
-        save_manifest(path, Manifest(**about, classes=classes, plan=(), shards=entries))
-        return path
-
-    return save
+    return lambda shards, classes: write_store(tmp_path / "store", shards, classes)

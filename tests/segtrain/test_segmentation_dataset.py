@@ -4,20 +4,19 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from stores import write_store
 
 from propagate.classes import ClassTable, LabelClass, load_classes
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError, StoreError
 from propagate.images import encode_png
 from propagate.sample import Sample
-from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
-from propagate.shards.writer import ShardWriter
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.store_samples import NUM_OPEN, open_store_samples
@@ -28,21 +27,8 @@ SIZE = (300, 530)  # more than one tile of a shard, the last ones partial
 CAMVID = load_classes("camvid")
 
 
-def save_store(path: Path, shards: Sequence[Sequence[Sample]], classes: ClassTable = CAMVID) -> Path:
-    path.mkdir()
-    entries: dict[int, ShardEntry] = {}
-    for index, samples in enumerate(shards):
-        name = f"shard-{index:05d}.h5"
-        images = "raw" if isinstance(samples[0].image, np.ndarray) else "encoded"
-        with ShardWriter(path / name, samples[0].size, images) as writer:
-            for sample in samples:
-                writer.add(sample)
-            entries[index] = ShardEntry(name=name, **asdict(writer.finish()), failures=())
-    save_manifest(
-        path,
-        Manifest(dataset="camvid", split="train", settings={}, versions={}, classes=classes, plan=(), shards=entries),
-    )
-    return path
+def save_store(path: Path, shards: Sequence[Sequence[Sample]]) -> Path:
+    return write_store(path, shards, CAMVID)
 
 
 def same(a: Pixels, b: Pixels) -> bool:
