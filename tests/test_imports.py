@@ -1,6 +1,7 @@
-"""Imports run one way, Ray stays inside `jobs`, and nothing heavy happens at import."""
+"""Imports run one way, Ray stays inside `jobs`, nothing heavy happens at import, and what there is gets installed."""
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,15 @@ def test_the_local_engine_works_where_ray_is_not_installed(street: Path, tmp_pat
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     assert "3 samples written" in process.stdout
+
+
+def test_every_package_is_installed_here_and_in_the_container() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    folders = {file.parent for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("__init__.py")}
+    packages = {".".join(folder.relative_to(REPOSITORY).parts) for folder in folders}
+    assert set(setup["options"]["packages"].split()) == packages
+    steps = (REPOSITORY / "docker" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert {f"COPY {package} {package}" for package in MAY_IMPORT} <= set(steps)
+    sent = (REPOSITORY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{package}" for package in MAY_IMPORT} <= set(sent)
