@@ -57,7 +57,12 @@ def score(settings: dict[str, Any], steps: int, seed: int) -> float:
     with tempfile.TemporaryDirectory() as out:
         recipe = load_recipe("tiny")
         config = {**recipe, **settings, "seed": seed, "out": Path(out) / "run"}
-        config |= {"epochs": 4, "epoch_length": steps * config["batch_size"] // 4, "validate_every": 4, "loader_workers": 1}
+        config |= {
+            "epochs": 4,
+            "epoch_length": steps * config["batch_size"] // 4,
+            "validate_every": 4,
+            "loader_workers": 1,
+        }
         scores = fit(FitConfig(**config)).scores
         assert scores is not None
         return scores.miou

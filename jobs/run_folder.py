@@ -8,6 +8,7 @@ Records are written by `jobs.run_log`; the networks that come out, by who trains
 
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,9 +25,9 @@ CONFIG = "config.json"
 CHECKPOINT = "checkpoint.pt"
 LOCK = ".lock"
 VERSION = 1  # of the checkpoint
-RELEASE_SECONDS = (
-    15  # by then, the processes that read samples for a killed training have noticed, and let go of the lock
-)
+RELEASE_SECONDS = 15  # by then, the processes that read samples for a killed training have let go of the lock
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,7 +39,11 @@ def locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK)
-        lock.acquire(timeout=RELEASE_SECONDS)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            _log.warning("%s: in use; waiting up to %d s, in case its training was just stopped", out, RELEASE_SECONDS)
+            lock.acquire(timeout=RELEASE_SECONDS)
     except Timeout:
         raise RunFolderError(
             f"{out}: another training writes to it; wait for its end, or choose another --out"

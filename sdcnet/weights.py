@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from sdcnet.errors import CheckpointError, ParameterError
@@ -108,8 +108,9 @@ def write_weights(
     }
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial, metadata=dict(metadata))
-        with partial.open("rb") as file:
+        with partial.open("wb") as file:  # safetensors' save_file would let nobody but the owner read it
+            file.write(save(tensors, metadata=dict(metadata)))
+            file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:

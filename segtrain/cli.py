@@ -5,6 +5,7 @@ A command imports what it needs when it is called: `--help` must not wait for to
 Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130 Ctrl-C.
 """
 
+import os
 from typing import Any
 
 import click
@@ -23,6 +24,8 @@ class _Commands(click.Group):
     """Says the packages' own errors without a traceback, and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Read when torch is imported: threads that wait must not take the cores from what works beside them.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             return super().invoke(ctx)
         except (SegtrainError, SdcnetError, PropagateError, JobError) as error:

@@ -120,6 +120,8 @@ def evaluate(
     from segtrain.evaluation.report import write_markdown
     from segtrain.trained import open_trained
 
+    if out is not None and not out.absolute().parent.is_dir():
+        raise click.UsageError(f"--out {out}: there is no folder {out.parent}")
     inference = _inference(scales, flip, window)
     options = DatasetOptions(root=root, split=split, layout=layout)
     samples = open_labelled_frames(dataset, options, classes=_class_table(classes))
@@ -190,6 +192,8 @@ def predict(
         raise click.UsageError("give either SOURCE or --root, the one thing or the other")
     if root is None and "diff" in kinds:
         raise click.UsageError("--kinds diff needs the truth of a data set: give --root instead of SOURCE")
+    if submission is not None and submission.suffix != ".zip":
+        raise click.UsageError(f"--submission {submission}: the benchmark takes a zip file, give a name that ends so")
     inference = _inference(scales, flip, window)
     from sdcnet.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sdcnet.errors import NotFiniteError, TooLargeError
 from sdcnet.runtime import Runtime
-from segtrain.data.transforms import MEAN_COLOUR
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
 
@@ -58,7 +57,7 @@ class Grid(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of what is covered: the image, or a window where that is larger."""
+        """(H, W) of the image."""
         return self.tops[-1] + self.window[0], self.lefts[-1] + self.window[1]
 
 
@@ -76,17 +75,18 @@ def segment(network: Network, image: np.ndarray, inference: Inference, runtime: 
     network: in evaluation mode, on the runtime's device, as of `Runtime.prepare`; at most 255 classes.
     Raises InferenceError: not enough memory, or scores that are not finite.
     """
+    labels = np.empty(image.shape[:2], np.uint8)
     grid = make_grid((image.shape[0], image.shape[1]), inference)
-    labels = np.empty(grid.size, np.uint8)
     for top, left, probabilities in merge(grid, _windows(network, image, grid, inference, runtime)):
         height, width = probabilities.shape[1:]
         labels[top : top + height, left : left + width] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
-    return labels[: image.shape[0], : image.shape[1]]
+    return labels
 
 
 def make_grid(size: tuple[int, int], inference: Inference) -> Grid:
-    """The windows of an image of size (H, W), or one that is all of it."""
-    window = inference.window or size
+    """The windows of an image of size (H, W), no larger than it, or one that is all of it."""
+    most = inference.window or size
+    window = min(most[0], size[0]), min(most[1], size[1])
     tops, lefts = (window_starts(*lengths, inference.overlap) for lengths in zip(size, window, strict=True))
     return Grid(window, tops, lefts)
 
@@ -163,7 +163,7 @@ def _windows(
     compute = partial(class_probabilities, network, scales=inference.scales, flip=inference.flip)
     places = product(grid.tops, grid.lefts)
     while some := list(islice(places, runtime.samples_at_a_time(grid.window))):
-        crops = np.stack([_crop(image, top, left, grid.window) for top, left in some])
+        crops = np.stack([image[top : top + grid.window[0], left : left + grid.window[1]] for top, left in some])
         try:
             yield from runtime.run(compute, torch.from_numpy(crops).permute(0, 3, 1, 2))
         except TooLargeError:
@@ -172,16 +172,6 @@ def _windows(
             advice = "choose --dtype bfloat16 or float32" if runtime.dtype == torch.float16 else "check its weights"
             dtype = str(runtime.dtype).removeprefix("torch.")
             raise InferenceError(f"the network's scores are not finite, computed in {dtype}: {advice}") from None
-
-
-def _crop(image: np.ndarray, top: int, left: int, window: tuple[int, int]) -> np.ndarray:
-    """The window's pixels [h,w,3]; those beyond the image have the mean colour."""
-    part = image[top : top + window[0], left : left + window[1]]
-    if part.shape[:2] == window:
-        return part
-    crop = np.full((*window, 3), MEAN_COLOUR, np.uint8)
-    crop[: part.shape[0], : part.shape[1]] = part
-    return crop
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The command `segtrain fit`, whose options are the fields of FitConfig."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -62,7 +61,7 @@ class OrNone(click.ParamType):
         self._other, self.name = other, f"{other.name}|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return NONE if value == "none" else self._other.convert(value, param, ctx)
+        return NONE if str(value).lower() == "none" else self._other.convert(value, param, ctx)
 
 
 _TYPES: Mapping[Any, click.ParamType] = {
@@ -92,7 +91,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option(
             flag,
             each.name,
-            type=OrNone(type_) if each.name in optional else type_,
+            type=OrNone(type_) if each.name in optional or isinstance(of_values, Names | Factors) else type_,
             multiple=kind == tuple[Path, ...],
             default=None,
             help=help,
@@ -102,7 +101,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def _as(kind: Any, value: Any) -> Any:
     if value is NONE:
-        return None
+        return {tuple[str, ...]: (), Mapping[str, float]: {}}.get(kind)
     return int(value) if kind is int else value  # choices are texts
 
 
@@ -123,31 +122,34 @@ def _shown(default: Any) -> str:
 def fit(out: Path, recipe: str | None, **options: Any) -> None:
     """Train a segmentation network on shards of `propagate run`, or on any data set's annotated frames.
 
-    Run it again to go on with an interrupted training. RUN/best.safetensors is for `segtrain evaluate` and `predict`.
+    Run it again to go on with an interrupted training. RUN/best.safetensors, or without validation last.safetensors, is
+    for `segtrain evaluate` and `predict`.
 
     \b
     segtrain fit --recipe tiny --shards shards --root street --out run
     segtrain fit --recipe cityscapes-wrn38 --shards shards --root cityscapes --out run --workers 8 \\
         --weights mapillary.safetensors --new-head
     """
-    # Read when torch is imported: threads that wait must not take the cores from the processes that read samples.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     types = setting_types()
-    given = {name: _as(types[name], value) for name, value in options.items() if value not in (None, ())}
+    given = {name: _as(types[name], value) for name, value in options.items() if value is not None and value != ()}
     settings = load_recipe(recipe) if recipe else {}
     try:
         config = FitConfig(**{**settings, **given, "out": out})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    from segtrain.fit.job import BEST, LAST
     from segtrain.fit.training import fit as train
     from segtrain.page.page import PAGE
 
-    with Progress("steps") as progress:
-        summary = train(config, ShownAdvance(progress))
-    if summary.absent:
-        click.echo(f"Without a pixel to train on: {', '.join(summary.absent)}", err=True)
+    try:
+        with Progress("steps") as progress:
+            summary = train(config, ShownAdvance(progress))
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted. The same command goes on from the last checkpoint in {config.out}.", err=True)
+        raise SystemExit(130) from None
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
-        best = "" if summary.best is None else f"; best mIoU {summary.best:.4f}"
-        click.echo(f"{config.out}: {summary.scores}{best}")
-    click.echo(f"{config.out / PAGE} has curves, classes and pictures")
+        click.echo(f"{config.out}: {summary.scores}")
+    if summary.best is not None:
+        click.echo(f"{config.out / BEST}: the best network, mIoU {summary.best:.2%}")
+    click.echo(f"{config.out / LAST}: the last one; {config.out / PAGE}: curves, classes, pictures")

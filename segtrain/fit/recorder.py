@@ -56,7 +56,23 @@ class Recorder:
                 device=str(self._runtime.device),
                 config=json.loads(json.dumps(asdict(self._job.config), default=str)),  # paths as they are here
             )
-        self._report()
+        self._report(self._beginning())
+
+    def _beginning(self) -> str:
+        """What is trained, on what, and what is worth knowing before hours have passed."""
+        config, training, step = self._job.config, self._job.training, self._state.step
+        begins = f"goes on after step {step} of {self._num_steps}" if step else f"{self._num_steps} steps"
+        told = [f"{config.network} on {self._runtime.device}, {len(training.records)} samples, {begins}"]
+        absent = [training.classes.train_names[train_id] for train_id in self._job.epoch(0).absent]
+        if absent:
+            told.append(f"without a pixel to train on: {', '.join(absent)}")
+        height, width = training.size(0)
+        if config.scale[1] * height < config.crop[0] and config.scale[1] * width < config.crop[1]:
+            asked = "x".join(map(str, config.crop))
+            told.append(f"images of {height}x{width} fill crops of {asked} in part only; a smaller --crop is quicker")
+        if self._job.held_out is None:
+            told.append("nothing to validate on")
+        return "\n".join(told)
 
     def after_step(self, rate: float, loss: Tensor, *, is_epoch_end: bool) -> None:
         step, config = self._state.step, self._job.config

@@ -45,13 +45,12 @@ GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
 
 @dataclass(frozen=True, kw_only=True)
 class FitSummary:
-    """What a training has come to: its last scores and the best mIoU, if it was validated; classes without a pixel."""
+    """What a training has come to: its last scores and the best mIoU, if it was validated."""
 
     steps: int
     seconds: float
     scores: Scores | None
     best: float | None
-    absent: tuple[str, ...]
 
 
 def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None) -> FitSummary:
@@ -137,7 +136,6 @@ def _train(job: Job, member: Member) -> FitSummary:
     saved = load_checkpoint(config.out)
     if saved is not None:
         state.restore(saved)
-    absent = tuple(classes.train_names[train_id] for train_id in job.epoch(0).absent)
     started = time.monotonic()
     recorder = Recorder(job, member, runtime, state, saved)
     try:
@@ -149,7 +147,6 @@ def _train(job: Job, member: Member) -> FitSummary:
         seconds=time.monotonic() - started,
         scores=recorder.scores,
         best=recorder.best,
-        absent=absent,
     )
 
 
@@ -227,7 +224,7 @@ def _not_finite(job: Job, epoch: Epoch, parts: list[list[int]], step: int, rate:
     config = job.config
     keys = ", ".join(job.training.records[epoch.sample[position]].key for part in parts for position in part)
     return FitError(
-        f"loss or gradient of step {step} is not finite (epoch {epoch.number}, loss {loss}, learning rate {rate:.3g}, "
-        f"{config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is kept; train anew with a lower "
-        "--learning-rate, --clip-gradient, or another --dtype"
+        f"loss or gradient of step {step} is not finite (epoch {epoch.number + 1}, loss {loss}, "
+        f"learning rate {rate:.3g}, {config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is "
+        "kept; train anew with a lower --learning-rate, --clip-gradient, or another --dtype"
     )

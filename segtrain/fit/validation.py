@@ -28,7 +28,7 @@ class Scores:
     num_images: int
 
     def __str__(self) -> str:
-        return f"mIoU {self.miou:.4f}, accuracy {self.accuracy:.4f} on {self.num_images} images"
+        return f"mIoU {self.miou:.2%}, accuracy {self.accuracy:.2%}, of {self.num_images} images"
 
 
 def spread(num_available: int, at_most: int | None) -> list[int]:

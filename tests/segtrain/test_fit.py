@@ -285,7 +285,7 @@ def test_two_members_learn_as_one_does(alone: FitConfig, tmp_path: Path) -> None
     summary = fit(both, told.append)
     assert summary.steps == 2
     assert summary.scores is not None
-    assert [advance.line for advance in told if advance.line] == [f"epoch 1: {summary.scores}"]
+    assert [advance.line for advance in told[1:] if advance.line] == [f"epoch 1: {summary.scores}"]
     assert_close_moments(both.out, alone.out)
 
 
@@ -330,9 +330,9 @@ def test_it_learns_and_leaves_what_a_page_of_it_needs(roads: Path, tmp_path: Pat
     assert [line["step"] for line in validations] == [20, 30]
     assert {"accuracy", "iou/road", "iou/car", "iou/sky"} < validations[-1].keys()
     best = max(line["miou"] for line in validations)
-    assert f"30 steps done, 0 s in this run\n{out}: mIoU {validations[-1]['miou']:.4f}" in again(roads, out, options)
-    assert f"best mIoU {best:.4f}" in result.stdout
-    assert "Without a pixel to train on: " in result.stderr
+    assert f"30 steps done, 0 s in this run\n{out}: mIoU {validations[-1]['miou']:.2%}" in again(roads, out, options)
+    assert f"{out / 'best.safetensors'}: the best network, mIoU {best:.2%}" in result.stdout
+    assert "without a pixel to train on: " in result.stderr
     assert list(out.glob("events.out.tfevents.*"))
     assert written[0]["config"].items() >= {"root": str(roads), "out": str(out), "loader_workers": 0, "seed": 0}.items()
     settings = json.loads((out / "config.json").read_text())
@@ -358,7 +358,10 @@ def test_half_precision_and_every_loss_train(config: FitConfig, tmp_path: Path, 
         told: list[Advance] = []
         summary = fit(replace(config, loss=loss, dtype=dtype, out=out, epochs=1, val_split=None), told.append)
         assert (summary.steps, summary.scores, summary.best) == (3, None, None)
-        assert (told[0], told[-1]) == (Advance(0, 3), Advance(3, 3))
+        assert told[0].line is not None
+        assert told[0].line.startswith("mobilenetv2 on cpu, 2 samples, 3 steps\n")
+        assert told[0].line.endswith("\nnothing to validate on")
+        assert (told[0].step, told[-1]) == (0, Advance(3, 3))
         assert all(
             torch.isfinite(weight).all() for weight in read_checkpoint(out / "last.safetensors").tensors.values()
         )
@@ -388,8 +391,6 @@ def test_the_summary_is_of_the_whole_training(config: FitConfig) -> None:
     assert summary.best == checkpoint(config.out)["best"] >= summary.scores.miou
     assert summary.scores.num_images == 1
     assert set(summary.scores.iou) <= set(CITYSCAPES.train_names)
-    assert "train" in summary.absent
-    assert "road" not in summary.absent
     repeated = fit(config)
     assert asdict(repeated) | {"seconds": 0} == asdict(summary) | {"seconds": 0}
 
@@ -404,7 +405,7 @@ def test_crops_may_be_larger_than_images(config: FitConfig) -> None:
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(config: FitConfig) -> None:
     config = replace(config, learning_rate=1e30, save_every=1, val_split=None)
     with pytest.raises(
-        FitError, match=r"loss or gradient of step \d is not finite \(epoch 0, loss .*in a batch of synthburg_0"
+        FitError, match=r"loss or gradient of step \d is not finite \(epoch 1, loss .*in a batch of synthburg_0"
     ) as caught:
         fit(config)
     assert f"of step {checkpoint(config.out)['step']} is" in str(caught.value)
@@ -427,7 +428,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(config: FitConfig, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def after_epoch(advance: Advance) -> None:
-        if advance.line:
+        if advance.step and advance.line:
             monkeypatch.setattr(os, "fsync", no_space)
 
     with pytest.raises((RunFolderError, WeightsError), match=r"cannot be written .*No space left on device"):

@@ -41,7 +41,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[FitConfig]:
 
     def fit(config: FitConfig, _: object) -> training.FitSummary:
         seen.append(config)
-        return training.FitSummary(steps=0, seconds=0.0, scores=None, best=None, absent=())
+        return training.FitSummary(steps=0, seconds=0.0, scores=None, best=None)
 
     monkeypatch.setattr(training, "fit", fit)
     return seen
@@ -195,3 +195,7 @@ def test_the_command_line_can_take_back_what_a_recipe_sets(tmp_path: Path, parse
     result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *arguments])
     assert result.exit_code == 0, result.stderr
     assert (parsed[0].max_offset, parsed[0].val_split) == (None, None)
+    recipe = write_recipe(tmp_path, "{boost: {pole: 2}, strict_classes: [pole], root: r}")
+    arguments = ["--recipe", recipe, "--boost", "none", "--strict-classes", "none"]
+    assert CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *arguments]).exit_code == 0
+    assert (parsed[1].boost, parsed[1].strict_classes) == ({}, ())

@@ -139,16 +139,21 @@ def test_every_class_needs_its_name(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    save_network(tmp_path / "ours.safetensors", small(), class_names=CLASSES, about={})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "ours.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_failed_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ours.safetensors"
     save_network(path, small(), class_names=CLASSES, about={})
     before = path.read_bytes()
 
-    def full(tensors: object, partial: Path, metadata: object) -> None:  # noqa: ARG001
-        partial.write_bytes(b"half")
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sdcnet.weights.save_file", full)
+    monkeypatch.setattr("sdcnet.weights.os.fsync", full)
     with pytest.raises(
         sdcnet.errors.CheckpointError, match=r"cannot be written .*No space left on device.*Is there space"
     ):
