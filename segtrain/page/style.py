@@ -30,7 +30,7 @@ main { padding-bottom: 3rem; }
 h1 { margin: 0; font-size: clamp(1.5rem, 5vw, 2.2rem); line-height: 1.2; overflow-wrap: anywhere; }
 h2 { margin: 2.5rem 0 .75rem; font-size: 1.25rem; }
 h3 { margin: 0 0 .25rem; font-size: 1rem; }
-p { margin: .5rem 0; max-width: 70ch; }
+p { margin: .5rem 0; max-width: 70ch; text-wrap: pretty; }
 .quiet, figcaption, caption { color: var(--quiet); font-size: .9rem; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: .6rem; padding: 1rem; }
 figure { margin: 0; }
