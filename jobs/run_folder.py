@@ -9,7 +9,6 @@ Records are written by `jobs.run_log`; the networks that come out, by who trains
 import io
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from jobs.errors import RunFolderError
+from jobs.files import write_whole
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.pt"
@@ -115,15 +115,9 @@ def load_checkpoint(out: Path) -> dict[str, Any] | None:
 
 def replace(path: Path, data: bytes | memoryview) -> None:
     """Write a file whole or not at all, also when the power fails. Raises RunFolderError, the former file untouched."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         reason = f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
         raise RunFolderError(f"{path}: {reason}") from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.commands import Commands
 from jobs.errors import JobError
 from jobs.pool import ENGINES
 from jobs.progress import Progress
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
     from propagate.run import RunSummary
 
 PATH = click.Path(path_type=Path)
-
-
-class _Commands(click.Group):
-    """Says the package's own errors without a traceback, and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (PropagateError, SdcnetError, JobError) as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("Interrupted; what is finished is kept.", err=True)
-            raise SystemExit(130) from None
 
 
 class _Size(click.ParamType):
@@ -85,7 +73,12 @@ def _dataset_options(command: Callable[..., None]) -> Callable[..., None]:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else.")
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    failures=(PropagateError, SdcnetError, JobError),
+    interrupted="Interrupted; what is finished is kept.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="propagate")
 def main() -> None:
     """Carry the labels of annotated video frames to their neighbours.

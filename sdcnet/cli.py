@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.commands import Commands
 from jobs.errors import JobError
 from jobs.progress import Progress
 from sdcnet.errors import SdcnetError
@@ -26,23 +27,14 @@ PATH = click.Path(path_type=Path)
 ARCHITECTURES = ("FlowNet2", "SDCNet2D", "SDCNet2DRecon")  # sdcnet.checkpoints has them too, but needs torch
 
 
-class _Commands(click.Group):
-    """Says the package's own errors without a traceback, and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (SdcnetError, JobError) as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            raise SystemExit(130) from None
-
-
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else.")
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    failures=(SdcnetError, JobError),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="label-propagation", prog_name="sdcnet")
 def main() -> None:
     """Estimate, score and learn how video frames move.

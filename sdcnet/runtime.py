@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sdcnet.errors import MotionError, NotFiniteError, TooLargeError
 from sdcnet.motion import DEVICES, DTYPES
 
+GPUS_PER_WORKER = {"auto": None, "cpu": 0, "cuda": 1}  # of a crew, by the device asked for; None: where there are any
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
 PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
 

@@ -5,7 +5,6 @@ What a file's parameters are called, and which network they are of, others know:
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from jobs.files import write_whole
 from sdcnet.errors import CheckpointError, ParameterError
 
 AGAIN = "Copy or download it again"
@@ -106,15 +106,9 @@ def write_weights(
         name: tensor.to("cpu", dtype if name in parameters else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:  # safetensors' save_file would let nobody but the owner read it
-            file.write(save(tensors, metadata=dict(metadata)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, save(tensors, metadata=dict(metadata)))  # save_file would let nobody but the owner read it
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(str(path), f"cannot be written ({error}). Is there space, and the folder?") from error
 
 

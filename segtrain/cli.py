@@ -6,10 +6,10 @@ Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130
 """
 
 import os
-from typing import Any
 
 import click
 
+from jobs.commands import Commands
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
@@ -20,22 +20,11 @@ from segtrain.fit.cli import fit
 from segtrain.page.cli import report
 
 
-class _Commands(click.Group):
-    """Says the packages' own errors without a traceback, and exits with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        # Read when torch is imported: threads that wait must not take the cores from what works beside them.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        try:
-            return super().invoke(ctx)
-        except (SegtrainError, SdcnetError, PropagateError, JobError) as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            raise SystemExit(130) from None
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    failures=(SegtrainError, SdcnetError, PropagateError, JobError),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="label-propagation", prog_name="segtrain")
 def main() -> None:
     """Train segmentation networks on propagated labels, and score and use them.
@@ -46,6 +35,8 @@ def main() -> None:
     segtrain predict run/best.safetensors drive.mp4 --out drive
     segtrain report run
     """
+    # Read when torch is imported: threads that wait must not take the cores from what works beside them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 for command in (fit, evaluate, predict, index, report):

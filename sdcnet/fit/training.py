@@ -34,12 +34,11 @@ from sdcnet.frames import open_sequences
 from sdcnet.losses import Losses, prediction_losses
 from sdcnet.pair_flow import PairFlow, open_pair_flow
 from sdcnet.predictor import Prediction, VideoPredictor
-from sdcnet.runtime import Runtime, open_runtime
+from sdcnet.runtime import GPUS_PER_WORKER, Runtime, open_runtime
 
 PREDICTOR = "predictor.safetensors"  # in the run folder: the averaged weights, as of the last checkpoint
 LOG_EVERY = 20  # steps
 REPORT_EVERY = 1.0  # seconds
-GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
             partial(_train, Job(config=config, recipe=recipe, windows=windows, held_out=held_out)),
             num_workers=config.num_workers,
             address=config.address,
-            gpus_per_worker=GPUS[config.device],
+            gpus_per_worker=GPUS_PER_WORKER[config.device],
             on_report=on_report,
         )
 

@@ -7,7 +7,7 @@ from sdcnet.errors import FrameError
 from sdcnet.frames import pictures, video
 from sdcnet.frames.sequence import FrameSequence
 
-__all__ = ["FrameSequence", "open_sequences"]
+__all__ = ["FrameSequence", "open_sequences", "visible_files"]
 
 
 def open_sequences(sources: Iterable[Path]) -> list[FrameSequence]:
@@ -29,7 +29,7 @@ def _open_source(source: Path) -> list[FrameSequence]:
         return [video.VideoSequence(source)]
     if not source.is_dir():
         raise FrameError(str(source), "does not exist, expected a folder of frames or a video; check the path")
-    files = [path for path in source.rglob("*") if not _hidden(path.relative_to(source)) and path.is_file()]
+    files = visible_files(source)
     images = [path for path in files if path.suffix.lower() in pictures.ENDINGS]
     videos = [path for path in files if path.suffix.lower() in video.ENDINGS]
     sequences: list[FrameSequence] = [*pictures.picture_sequences(images)]
@@ -42,5 +42,10 @@ def _open_source(source: Path) -> list[FrameSequence]:
     return sequences
 
 
-def _hidden(path: Path) -> bool:
+def visible_files(folder: Path) -> list[Path]:
+    """All files below a folder, but for those that are, or lie in, something hidden; in no order."""
+    return [path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder)) and path.is_file()]
+
+
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from propagate.classes import ClassTable
 from segtrain.data.dataset import Pixels
+from segtrain.prediction.views import colours
 
 
 def segmentation_picture(pixels: Pixels, found: np.ndarray, classes: ClassTable) -> Tensor:
     """Image, truth and prediction below one another, uint8 RGB [3,3H,W]; found: [H,W] uint8 train ids."""
-    colours = classes.palette[classes.id_of_train_id.clip(min=0)]
-    stacked = np.concatenate([pixels.image, colours[pixels.label], colours[found]])
+    stacked = np.concatenate([pixels.image, colours(pixels.label, classes), colours(found, classes)])
     return torch.from_numpy(stacked).permute(2, 0, 1)

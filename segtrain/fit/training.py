@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jobs.launch import Member, launch
 from jobs.progress import Advance
 from jobs.run_folder import begin, load_checkpoint, locked, versions
-from sdcnet.runtime import Runtime, open_runtime
+from sdcnet.runtime import GPUS_PER_WORKER, Runtime, open_runtime
 from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoint
 from segtrain.data.batches import Batch, load_batches
 from segtrain.data.sampling import Epoch
@@ -39,8 +39,6 @@ from segtrain.models import build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 from segtrain.models.preprocessing import normalised
 from segtrain.page.page import write_page
-
-GPUS = {"auto": None, "cpu": 0, "cuda": 1}  # per worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
             partial(_train, job),
             num_workers=config.workers,
             address=config.address,
-            gpus_per_worker=GPUS[config.device],
+            gpus_per_worker=GPUS_PER_WORKER[config.device],
             on_report=on_report,
         )
         write_page(config.out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from propagate.clip import Resource
 from propagate.images import decode_frame
-from sdcnet.frames import pictures, video
+from sdcnet.frames import pictures, video, visible_files
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import DataError
 
@@ -59,7 +59,7 @@ def _of_source(source: Path) -> Iterator[Picture]:
         return
     if not source.is_dir():
         raise DataError(f"{source}: does not exist, expected a folder of images, an image or a video; check the path")
-    paths = [path for path in source.rglob("*") if not _is_hidden(path.relative_to(source)) and path.is_file()]
+    paths = visible_files(source)
     known = [path for path in paths if path.suffix.lower() in (*ENDINGS, *video.ENDINGS)]
     if not known:
         endings = " ".join((*ENDINGS, *video.ENDINGS))
@@ -90,7 +90,3 @@ def _read_frame(sequence: video.VideoSequence, number: int) -> tuple[np.ndarray,
     if number == len(sequence) - 1:
         sequence.close()  # of many videos, one is open at a time
     return frame, None
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -303,7 +303,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(settings: FitConfig, monkeypatch
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(run_folder.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         RunFolderError, match=r"checkpoint.pt: cannot be written \(No space left on device\); what was saved"
     ):

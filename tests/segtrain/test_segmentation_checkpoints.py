@@ -153,7 +153,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sdcnet.weights.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(
         sdcnet.errors.CheckpointError, match=r"cannot be written .*No space left on device.*Is there space"
     ):

@@ -1,0 +1,24 @@
+"""What the command lines of all packages share: how their errors are told, and the exit code that follows."""
+
+from typing import Any
+
+import click
+
+
+class Commands(click.Group):
+    """Says errors of these types in one sentence, without a traceback, and exits with 1; on Ctrl-C with 130."""
+
+    def __init__(
+        self, *args: Any, failures: tuple[type[Exception], ...], interrupted: str = "Interrupted.", **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self._failures, self._interrupted = failures, interrupted
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except self._failures as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo(self._interrupted, err=True)
+            raise SystemExit(130) from None
