@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from sdcnet.flownet2 import FlowNet2
-from sdcnet.ops import correlation
-from sdcnet.runtime import open_runtime
+from jobs.training.runtime import open_runtime
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.ops import correlation
 
 MIB = 2**20
 FEATURE_CHANNELS, FEATURE_STRIDE = 256, 8  # of what FlowNetC correlates
@@ -43,7 +43,7 @@ def looped_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 def with_loop() -> AbstractContextManager[object]:
     """While this is open, FlowNet2 correlates by the loop."""
-    return patch("sdcnet.flownet2.correlation", looped_correlation)
+    return patch("sdcnet.networks.flownet2.correlation", looped_correlation)
 
 
 def random_network() -> FlowNet2:

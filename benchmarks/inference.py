@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdcnet.runtime import open_runtime
+from jobs.training.runtime import open_runtime
 from segtrain.inference import Inference, make_grid, segment
 from segtrain.models import ARCHITECTURES, build_model
 

@@ -24,7 +24,7 @@ from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.render import Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
-from sdcnet.motion import MotionSettings
+from sdcnet.motion.registry import MotionSettings
 from segtrain.data.batches import draw_crop
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window
 from segtrain.data.labelled_frames import open_labelled_frames

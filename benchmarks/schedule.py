@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jobs.timing import Stopwatch
+from jobs.training.runtime import Runtime, open_runtime
 from propagate.classes import load_classes
 from propagate.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
@@ -22,13 +24,11 @@ from propagate.images import decode_frame
 from propagate.pipeline import open_clip, propagate_clip
 from propagate.recipe import Recipe
 from propagate.synth.write import write_dataset
-from propagate.timing import Stopwatch
-from sdcnet.flownet2 import FlowNet2
 from sdcnet.geometry import warp_frames
-from sdcnet.learned import PredictedMotion
-from sdcnet.pair_flow import FlowNet2Pairs
-from sdcnet.predictor import SDCNet2DRecon
-from sdcnet.runtime import Runtime, open_runtime
+from sdcnet.motion.learned import PredictedMotion
+from sdcnet.motion.pair_flow import FlowNet2Pairs
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.predictor import SDCNet2DRecon
 
 FRAMES = 5
 OUTPUTS = 3  # label map, frame and colour map, for each of which the published script runs the networks

@@ -1,1 +1,4 @@
-"""Units of work to results, on Ray or in this process. Knows nothing of what a unit does."""
+"""What every package stands on: units of work on Ray or in this process, trainings, command lines, whole files.
+
+Knows nothing of frames, labels or networks in particular.
+"""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands import Commands
+from jobs.console.commands import Commands
+from jobs.console.progress import Progress
 from jobs.errors import JobError
-from jobs.pool import ENGINES
-from jobs.progress import Progress
+from jobs.pool.run import ENGINES
+from jobs.training.devices import DEVICES, DTYPES
 from propagate import __version__
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
@@ -26,7 +27,7 @@ from propagate.sample import PAIRINGS
 from propagate.shards.manifest import load_manifest
 from propagate.shards.schema import IMAGE_FORMS
 from sdcnet.errors import SdcnetError
-from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings
+from sdcnet.motion.registry import ESTIMATORS, INPUT_FLOWS, MotionSettings
 
 if TYPE_CHECKING:
     from propagate.run import RunSummary

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from propagate.displacement import Displacement
-from sdcnet.classical import to_grey
 from sdcnet.geometry import inside, length, round_trip, warp_frames
+from sdcnet.motion.classical import to_grey
 
 # The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + trip)^TRIP_POWER, rounded
 # from a logistic regression on synthetic streets and on Cityscapes frames that another network had labelled.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from propagate.ahead import ahead
+from jobs.ahead import ahead
 from propagate.refinement import refine
-from sdcnet.classical import Dis
 from sdcnet.geometry import compose
-from sdcnet.motion import MotionEstimator, Step
+from sdcnet.motion.classical import Dis
+from sdcnet.motion.estimator import MotionEstimator, Step
 
 
 @dataclass(frozen=True)

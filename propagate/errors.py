@@ -8,6 +8,8 @@
 A message says what was found, what was expected, and what to do.
 """
 
+from jobs.errors import FileError
+
 
 class PropagateError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -17,15 +19,8 @@ class DatasetError(PropagateError):
     """A data set's root, split or layout cannot be used."""
 
 
-class InputError(PropagateError):
+class InputError(PropagateError, FileError):
     """One frame or label map cannot be used; the message begins with its path."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.path, self.reason)
 
 
 class StoreError(PropagateError):

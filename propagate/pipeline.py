@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.errors import ComputeError
+from jobs.timing import Stopwatch
 from propagate.classes import ClassTable
 from propagate.clip import Clip
 from propagate.confidence import confidence
@@ -18,9 +20,8 @@ from propagate.labels import RESAMPLERS
 from propagate.recipe import Recipe
 from propagate.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
-from propagate.timing import Stopwatch
 from sdcnet.errors import SdcnetError
-from sdcnet.motion import MotionEstimator
+from sdcnet.motion.estimator import MotionEstimator
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def propagate_clip(
             with watch("motion"):
                 try:
                     displacement = next(displacements)
-                except SdcnetError as error:
+                except (SdcnetError, ComputeError) as error:
                     reason = f"{clip.frames[offset].image}: {error}"
                     on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
                     break

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from sdcnet.classical import dis_correction, to_flow, to_grey, to_pixels
+from sdcnet.motion.classical import dis_correction, to_flow, to_grey, to_pixels
 
 REACHES = (32, 16, 8, 4)  # pixels, how far away a neighbour's displacement is taken from
 NEIGHBOUR_MARGIN = 4.0  # grey levels, summed over channels, by which it must match better

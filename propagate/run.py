@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import propagate
-from jobs.pool import run_units
+from jobs.pool.run import run_units
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.errors import DatasetError, StoreError
 from propagate.plan import make_plan
@@ -34,7 +34,7 @@ from propagate.shards.manifest import (
 )
 from propagate.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
 from sdcnet.errors import MotionError
-from sdcnet.motion import PREDICTORS, MotionSettings, open_estimator
+from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
 LOCK = ".lock"
 NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes

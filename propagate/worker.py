@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from propagate.ahead import ahead
+from jobs.ahead import ahead
+from jobs.timing import Stopwatch
 from propagate.classes import ClassTable
 from propagate.clip import Clip
 from propagate.pipeline import OpenClip, open_clip, propagate_clip
@@ -18,8 +19,7 @@ from propagate.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
 from propagate.shards.writer import ShardWriter
-from propagate.timing import Stopwatch
-from sdcnet.motion import MotionSettings, open_estimator
+from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.commands import Commands
+from jobs.console.commands import Commands
+from jobs.console.progress import Progress
 from jobs.errors import JobError
-from jobs.progress import Progress
+from jobs.training.devices import DEVICES, DTYPES
 from sdcnet.errors import SdcnetError
 from sdcnet.fit.cli import fit
-from sdcnet.motion import DEVICES, DTYPES, ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
+from sdcnet.motion.registry import ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
 
 if TYPE_CHECKING:
-    from sdcnet.checkpoints import Summary
+    from sdcnet.networks.checkpoints import Summary
 
 PATH = click.Path(path_type=Path)
-ARCHITECTURES = ("FlowNet2", "SDCNet2D", "SDCNet2DRecon")  # sdcnet.checkpoints has them too, but needs torch
+ARCHITECTURES = ("FlowNet2", "SDCNet2D", "SDCNet2DRecon")  # sdcnet.networks.checkpoints has them too, but needs torch
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else.")
@@ -67,7 +68,7 @@ def convert(source: Path, destination: Path, architecture: str | None) -> None:
     sdcnet convert sdc_cityscapes_vrec.pth.tar recon.safetensors
     sdcnet convert FlowNet2_checkpoint.pth.tar flownet2.safetensors
     """
-    from sdcnet.checkpoints import convert_checkpoint, inspect_checkpoint
+    from sdcnet.networks.checkpoints import convert_checkpoint, inspect_checkpoint
 
     if source.exists() and destination.exists() and source.samefile(destination):
         raise click.UsageError("IN and OUT are the same file; give OUT another name")
@@ -85,7 +86,7 @@ def inspect_command(file: Path, as_json: bool) -> None:
     sdcnet inspect recon.safetensors
     sdcnet inspect sdc_cityscapes_vrec.pth.tar --json
     """
-    from sdcnet.checkpoints import inspect_checkpoint
+    from sdcnet.networks.checkpoints import inspect_checkpoint
 
     summary = inspect_checkpoint(file)
     if as_json:

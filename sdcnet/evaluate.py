@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from sdcnet.errors import FileError, FlowFileError, FrameError, MotionError
+from jobs.errors import ComputeError, FileError
+from sdcnet.errors import FlowFileError, FrameError, MotionError
 from sdcnet.flow_truth import Target, find_targets
 from sdcnet.geometry import inside, warp_frames
-from sdcnet.motion import MotionEstimator, Step
+from sdcnet.motion.estimator import MotionEstimator, Step
 from sdcnet.scores import SMALLEST_SIDE, FlowErrors, ImageErrors, ImageScores
 
 STEPS_AT_A_TIME = 8  # that an estimator may batch; their frames are in memory
@@ -154,7 +155,7 @@ def evaluate(
                 elif outcome not in result.failures:  # several frames may need the same file
                     result.failures.append(outcome)
                 on_progress(1)
-        except MotionError as error:
+        except (MotionError, ComputeError) as error:
             result.failures.append(Failure(name, str(error)))
     return result
 

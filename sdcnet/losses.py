@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sdcnet.predictor import Prediction
+from sdcnet.networks.predictor import Prediction
 
 COLOUR_WEIGHT = 0.7
 GRADIENT_WEIGHT = 0.2

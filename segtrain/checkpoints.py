@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdcnet.weights import (
+from jobs.errors import CheckpointError
+from jobs.training.weights import (
     build_without_values,
     fill_network,
     parse_description,
@@ -26,7 +27,6 @@ from sdcnet.weights import (
     require_parameters,
     write_weights,
 )
-from segtrain.errors import CheckpointError
 from segtrain.models import ARCHITECTURES, build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 from segtrain.models.preprocessing import PREPROCESSING

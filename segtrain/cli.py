@@ -9,7 +9,7 @@ import os
 
 import click
 
-from jobs.commands import Commands
+from jobs.console.commands import Commands
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError

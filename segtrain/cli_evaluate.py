@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.progress import Progress
+from jobs.console.progress import Progress
+from jobs.training.devices import DEVICES, DTYPES
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DATASETS, DatasetOptions
 from sdcnet.fit.cli import Size
-from sdcnet.motion import DEVICES, DTYPES
 from segtrain.fit.config import NETWORKS
 from segtrain.prediction.views import KINDS
 
@@ -113,7 +113,7 @@ def evaluate(
     segtrain evaluate cityscapes_best.pth --architecture deepwv3plus --root cityscapes \\
         --window 1024x1024 --scales 0.5,1,2 --flip --out scores.md
     """
-    from sdcnet.runtime import open_runtime
+    from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.evaluation.evaluate import evaluate as evaluate_network
     from segtrain.evaluation.instances import find_instance_maps
@@ -195,7 +195,7 @@ def predict(
     if submission is not None and submission.suffix != ".zip":
         raise click.UsageError(f"--submission {submission}: the benchmark takes a zip file, give a name that ends so")
     inference = _inference(scales, flip, window)
-    from sdcnet.runtime import open_runtime
+    from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.prediction.predict import predict as predict_images
     from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from sdcnet.errors import NotFiniteError, TooLargeError
-from sdcnet.runtime import Runtime
+from jobs.errors import NotFiniteError, TooLargeError
+from jobs.training.runtime import Runtime
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
 
@@ -165,13 +165,11 @@ def _windows(
     while some := list(islice(places, runtime.samples_at_a_time(grid.window))):
         crops = np.stack([image[top : top + grid.window[0], left : left + grid.window[1]] for top, left in some])
         try:
-            yield from runtime.run(compute, torch.from_numpy(crops).permute(0, 3, 1, 2))
+            yield from runtime.run(compute, torch.from_numpy(crops).permute(0, 3, 1, 2), gives="scores")
         except TooLargeError:
             raise InferenceError(_too_large(grid.window, inference, runtime)) from None
-        except NotFiniteError:
-            advice = "choose --dtype bfloat16 or float32" if runtime.dtype == torch.float16 else "check its weights"
-            dtype = str(runtime.dtype).removeprefix("torch.")
-            raise InferenceError(f"the network's scores are not finite, computed in {dtype}: {advice}") from None
+        except NotFiniteError as error:
+            raise InferenceError(str(error)) from None
 
 
 def _softmax(logits: Tensor) -> Tensor:

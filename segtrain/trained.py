@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.errors import CheckpointError
+from jobs.training.runtime import Runtime
 from propagate.classes import ClassTable, builtin_tables, load_classes
-from sdcnet.runtime import Runtime
 from segtrain.checkpoints import load_network, read_checkpoint
-from segtrain.errors import CheckpointError
 from segtrain.models.deeplab import DeepLabV3Plus
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from jobs.progress import Progress, ShownAdvance
+from jobs.console.progress import Progress, ShownAdvance
+from jobs.training.devices import DEVICES, DTYPES
 from sdcnet.fit.schedules import SCHEDULES
-from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS, PREDICTORS
+from sdcnet.motion.registry import INPUT_FLOWS, PREDICTORS
 
 PATH = click.Path(path_type=Path)
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from jobs.training.devices import DEVICES, DTYPES
+from jobs.training.weights import digest
 from sdcnet.fit.schedules import SCHEDULES
 from sdcnet.frames.sequence import FrameSequence
-from sdcnet.motion import DEVICES, DTYPES, INPUT_FLOWS
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.weights import digest
+from sdcnet.motion.registry import INPUT_FLOWS
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 # Those with kernels are trained in stages, which this training has not.
 ARCHITECTURES: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdcnet.geometry import length
-from sdcnet.predictor import Prediction
+from sdcnet.networks.predictor import Prediction
 
 BRIGHTEST = 0.99  # quantile of the lengths of a flow that is drawn in full colour
 

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
-from sdcnet.flownet2 import SLOPE
-from sdcnet.predictor import VideoPredictor
+from sdcnet.networks.flownet2 import SLOPE
+from sdcnet.networks.predictor import VideoPredictor
 
 
 def initialise(network: VideoPredictor, seed: int) -> None:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sdcnet.errors import FitError, SdcnetError
+from jobs.errors import FitError
+from sdcnet.errors import SdcnetError
 from sdcnet.frames.sequence import FrameSequence
-from sdcnet.pair_flow import PairFlow
+from sdcnet.motion.pair_flow import PairFlow
 
 Key = tuple[int, int]  # a step, and an index in its batch
 

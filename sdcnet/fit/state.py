@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdcnet.predictor import VideoPredictor
-from sdcnet.runtime import Runtime
+from jobs.training.runtime import Runtime
+from sdcnet.networks.predictor import VideoPredictor
 
 AVERAGED_STEPS = 1000  # the average forgets a step's weights after about so many
 WEIGHT_DECAY = 1e-4

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.launch import Member, launch
-from jobs.progress import Advance
-from jobs.run_folder import begin, load_checkpoint, locked, save_checkpoint, versions
-from jobs.run_log import RunLog
-from sdcnet.checkpoints import load_predictor, save_network
-from sdcnet.errors import FitError
+from jobs.console.progress import Advance
+from jobs.crew.launch import launch
+from jobs.crew.member import Member
+from jobs.errors import FitError
+from jobs.training.devices import GPUS_PER_WORKER
+from jobs.training.run_folder import begin, load_checkpoint, locked, save_checkpoint, versions
+from jobs.training.run_log import RunLog
+from jobs.training.runtime import Runtime, open_runtime
 from sdcnet.fit.config import ARCHITECTURES, FitConfig
 from sdcnet.fit.drawing import prediction_picture
 from sdcnet.fit.initial import initialise
@@ -32,9 +34,9 @@ from sdcnet.fit.state import TrainState
 from sdcnet.fit.validation import Scores, validate
 from sdcnet.frames import open_sequences
 from sdcnet.losses import Losses, prediction_losses
-from sdcnet.pair_flow import PairFlow, open_pair_flow
-from sdcnet.predictor import Prediction, VideoPredictor
-from sdcnet.runtime import GPUS_PER_WORKER, Runtime, open_runtime
+from sdcnet.motion.pair_flow import PairFlow, open_pair_flow
+from sdcnet.networks.checkpoints import load_predictor, save_network
+from sdcnet.networks.predictor import Prediction, VideoPredictor
 
 PREDICTOR = "predictor.safetensors"  # in the run folder: the averaged weights, as of the last checkpoint
 LOG_EVERY = 20  # steps

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jobs.training.runtime import Runtime
 from sdcnet.fit.samples import Windows, one_batch
 from sdcnet.geometry import warp_frames
-from sdcnet.pair_flow import PairFlow
-from sdcnet.predictor import VideoPredictor
-from sdcnet.runtime import Runtime
+from sdcnet.motion.pair_flow import PairFlow
+from sdcnet.networks.predictor import VideoPredictor
 
 NUM_WINDOWS = 32  # spread evenly over all there are
 
@@ -41,7 +41,8 @@ def _window_errors(network: VideoPredictor, windows: Windows, number: int, flows
     windows.sequences[sequence].close()  # the next window is far away
     batch = one_batch(frames.contiguous(), network.num_frames, flows)
     assert batch.flows is not None
-    displacement = runtime.run(network.displacement, batch.frames[:, : network.num_frames].flip(2), batch.flows)
+    seen = batch.frames[:, : network.num_frames].flip(2)
+    displacement = runtime.run(network.displacement, seen, batch.flows, gives="flow")
     source, target = frames[None, -2].to(runtime.device).float(), frames[None, -1].to(runtime.device).float()
     candidates = (displacement, batch.flows[:, -1].to(runtime.device))
     return torch.stack([(warp_frames(source, flow) - target).abs().double().mean() for flow in candidates])

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from propagate.ahead import ahead
+from jobs.ahead import ahead
+from jobs.training.runtime import Runtime
 from propagate.clip import Resource
 from propagate.errors import InputError, PropagateError
 from propagate.images import read_instance_ids
 from propagate.metrics import confusion, trimap
-from sdcnet.runtime import Runtime
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
 from segtrain.evaluation.instances import count_instances

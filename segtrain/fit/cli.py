@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 import click
 
-from jobs.progress import Progress, ShownAdvance
+from jobs.console.progress import Progress, ShownAdvance
 from sdcnet.fit.cli import Size
 from segtrain.fit.config import FitConfig
 from segtrain.fit.recipes import load_recipe, optional_settings, recipe_names, setting_types

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from sdcnet.motion import DEVICES, DTYPES
+from jobs.training.devices import DEVICES, DTYPES
 
 # The keys of segtrain.models.ARCHITECTURES, which needs torch.
 NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from segtrain.errors import FitError
+from jobs.errors import FitError
 from segtrain.fit.config import FitConfig
 from segtrain.losses import (
     ClassWeighting,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from jobs.errors import RunFolderError
-from jobs.run_folder import replace
+from jobs.training.run_folder import replace
 from propagate.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.images import encode_png
 from segtrain.data.dataset import Pixels

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from segtrain.errors import FitError
+from jobs.errors import FitError
 from segtrain.fit.config import FitConfig
 
 Settings = dict[str, Any]

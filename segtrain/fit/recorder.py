@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.launch import Member
-from jobs.progress import Advance
-from jobs.run_folder import save_checkpoint
-from jobs.run_log import RunLog
+from jobs.console.progress import Advance
+from jobs.crew.member import Member
+from jobs.training.run_folder import save_checkpoint
+from jobs.training.run_log import RunLog
+from jobs.training.runtime import Runtime
 from propagate.classes import ClassTable
-from sdcnet.runtime import Runtime
 from segtrain.checkpoints import save_network
 from segtrain.fit.drawing import segmentation_picture
 from segtrain.fit.job import BEST, LAST, Job

@@ -7,14 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import FitError
+from jobs.training.weights import digest
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
-from sdcnet.weights import digest
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
-from segtrain.errors import FitError
 from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import train_ids
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdcnet.runtime import Runtime
+from jobs.training.runtime import Runtime
 from segtrain.fit.config import FitConfig
 from segtrain.models.deeplab import DeepLabV3Plus
 

@@ -19,15 +19,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.launch import Member, launch
-from jobs.progress import Advance
-from jobs.run_folder import begin, load_checkpoint, locked, versions
-from sdcnet.runtime import GPUS_PER_WORKER, Runtime, open_runtime
+from jobs.console.progress import Advance
+from jobs.crew.launch import launch
+from jobs.crew.member import Member
+from jobs.errors import FitError
+from jobs.training.devices import GPUS_PER_WORKER
+from jobs.training.run_folder import begin, load_checkpoint, locked, versions
+from jobs.training.runtime import Runtime, open_runtime
 from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoint
 from segtrain.data.batches import Batch, load_batches
 from segtrain.data.sampling import Epoch
 from segtrain.data.transforms import Augmentation
-from segtrain.errors import FitError
 from segtrain.fit.config import FitConfig
 from segtrain.fit.job import Job
 from segtrain.fit.objective import learning_rate, open_objective

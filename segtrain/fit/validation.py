@@ -9,11 +9,12 @@ import torch
 import torch.distributed
 from torch import nn
 
-from jobs.launch import Member
+from jobs.crew.member import Member
+from jobs.errors import FitError
+from jobs.training.runtime import Runtime
 from propagate.metrics import accuracy, class_iou, confusion, mean_iou
-from sdcnet.runtime import Runtime
 from segtrain.data.dataset import SegmentationDataset
-from segtrain.errors import FitError, InferenceError
+from segtrain.errors import InferenceError
 from segtrain.inference import Inference, segment
 from segtrain.models.deeplab import DeepLabV3Plus
 

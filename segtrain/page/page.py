@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.run_folder import replace
+from jobs.training.run_folder import replace
 from segtrain.errors import RunError
 from segtrain.fit.config import FitConfig
 from segtrain.fit.job import BEST, LAST

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.run_folder import CONFIG
-from jobs.run_log import LOG
+from jobs.training.run_folder import CONFIG
+from jobs.training.run_log import LOG
 from segtrain.errors import RunError
 from segtrain.fit.pictures import FOLDER, INDEX, KINDS
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from propagate.ahead import ahead
+from jobs.ahead import ahead
+from jobs.errors import FileError
+from jobs.training.runtime import Runtime
 from propagate.classes import ClassTable
 from propagate.errors import PropagateError
 from propagate.images import encode_png
-from sdcnet.errors import FileError
-from sdcnet.runtime import Runtime
 from segtrain.errors import DataError, InferenceError
 from segtrain.evaluation.report import Failure
 from segtrain.inference import Inference, segment

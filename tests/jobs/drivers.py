@@ -19,8 +19,8 @@ from pathlib import Path
 import job_workers as workers
 import train_functions
 from jobs.errors import JobError
-from jobs.launch import launch
-from jobs.pool import run_units
+from jobs.crew.launch import launch
+from jobs.pool.run import run_units
 """
 
 

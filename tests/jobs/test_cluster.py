@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from drivers import alive, answer, driver, family, listeners, wait_for
 
-from jobs.cluster import connected
 from jobs.errors import JobError
+from jobs.ray.cluster import connected
 
 RUN_SLOWLY = """
 import ray  # long before, as a caller may have

@@ -11,12 +11,13 @@ import train_functions
 from drivers import alive, answer, driver, family, listeners, wait_for
 from job_workers import FullDisk
 
-from jobs import crew
-from jobs.cluster import connected
-from jobs.crew import plan_gpus
+from jobs.crew import ray_crew
+from jobs.crew.launch import launch
+from jobs.crew.member import Member
+from jobs.crew.ray_crew import plan_gpus
+from jobs.crew.supervisor import Ending
 from jobs.errors import JobError
-from jobs.launch import Member, launch
-from jobs.supervisor import Ending
+from jobs.ray.cluster import connected
 
 
 def test_a_single_worker_is_this_process() -> None:
@@ -113,7 +114,7 @@ def test_a_crew_starts_again_when_a_member_dies(caplog: pytest.LogCaptureFixture
     }
     assert sorted(report for report in heard if report[0] == 1) == [(1, 0), (1, 1)]
     assert (0, 1) not in heard
-    assert [record.message for record in caplog.records if record.name == "jobs.crew"] == [
+    assert [record.message for record in caplog.records if record.name == "jobs.crew.ray_crew"] == [
         "starting the crew again, after a death (Worker unexpectedly exits with a connection error code 2. End of file)"
     ]
 
@@ -148,7 +149,7 @@ def test_a_crew_that_keeps_dying_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         attempts.append(attempt)
         return Ending(died=f"reason {attempt}")
 
-    monkeypatch.setattr(crew, "_run_attempt", die)
+    monkeypatch.setattr(ray_crew, "_run_attempt", die)
     with pytest.raises(JobError, match=r"^the crew died 3 times, the last time of: reason 2; if memory is short"):
         launch(train_functions.alone, num_workers=2, max_failures=2)
     assert attempts == [0, 1, 2]

@@ -9,11 +9,11 @@ import job_workers as workers
 import psutil
 import pytest
 
-from jobs import actors
-from jobs.actors import plan_workers
-from jobs.cluster import connected
 from jobs.errors import JobError
-from jobs.pool import ENGINES, run_units
+from jobs.pool import actors
+from jobs.pool.actors import plan_workers
+from jobs.pool.run import ENGINES, run_units
+from jobs.ray.cluster import connected
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import RunFolderError
-from jobs.run_log import LOG, RunLog
+from jobs.training.run_log import LOG, RunLog
 
 FULL = Path("/dev/full")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobs.signals import interruptible
+from jobs.ray.signals import interruptible
 
 
 class Swallows:

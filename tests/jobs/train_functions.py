@@ -8,7 +8,7 @@ from pathlib import Path
 
 from job_workers import FullDisk
 
-from jobs.launch import Member
+from jobs.crew.member import Member
 
 
 def sum_of_ranks(member: Member) -> float:

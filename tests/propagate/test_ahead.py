@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from propagate.ahead import ahead
+from jobs.ahead import ahead
 
 
 def test_items_come_in_order_from_another_thread() -> None:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from propagate import displacement as displacement_module
 from propagate.displacement import steps_away, walk
-from sdcnet.classical import Dis, NoMotion
 from sdcnet.geometry import compose
-from sdcnet.motion import Step
+from sdcnet.motion.classical import Dis, NoMotion
+from sdcnet.motion.estimator import Step
 
 SIZE = (24, 40)
 

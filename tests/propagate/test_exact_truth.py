@@ -16,7 +16,7 @@ from propagate.images import decode_frame
 from propagate.shards.reader import open_store
 from propagate.synth.truth import read_flow, read_occlusion, truth_path
 from propagate.synth.write import write_dataset
-from sdcnet.classical import Dis
+from sdcnet.motion.classical import Dis
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

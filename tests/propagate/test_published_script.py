@@ -14,8 +14,8 @@ from torch import Tensor
 from propagate.images import decode_frame
 from propagate.sample import Sample
 from propagate.shards.reader import open_store
-from sdcnet.flownet2 import FlowNet2
-from sdcnet.predictor import SDCNet2DRecon
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.predictor import SDCNet2DRecon
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FRAMES = 5

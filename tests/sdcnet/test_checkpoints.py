@@ -14,17 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdcnet import checkpoints
-from sdcnet.checkpoints import (
+from jobs.errors import CheckpointError, ParameterError
+from sdcnet.networks import checkpoints
+from sdcnet.networks.checkpoints import (
     convert_checkpoint,
     inspect_checkpoint,
     load_flownet2,
     load_predictor,
     save_network,
 )
-from sdcnet.errors import CheckpointError, ParameterError
-from sdcnet.kernels import SDCNet2DKernels, SDCNet2DReconKernels, with_kernels
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.networks.kernels import SDCNet2DKernels, SDCNet2DReconKernels, with_kernels
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 
 class SmallFlowNet2(nn.Module):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdcnet.classical import Dis, NoMotion, TvL1, dis_correction, dis_flow, to_grey
 from sdcnet.errors import MotionError
-from sdcnet.motion import MotionEstimator, MotionSettings, Step, open_estimator
+from sdcnet.motion.classical import Dis, NoMotion, TvL1, dis_correction, dis_flow, to_grey
+from sdcnet.motion.estimator import MotionEstimator, Step
+from sdcnet.motion.registry import MotionSettings, open_estimator
 
 SHIFT = (4, -2)  # dx, dy of flow_target_to_source
 INNER = (..., slice(16, -16), slice(16, -16))

@@ -9,7 +9,7 @@ import torch
 from golden.fill import fill, wrong_checksums
 from torch import Tensor
 
-from sdcnet.flownet2 import FlowNet2, normalized, pad_to_stride
+from sdcnet.networks.flownet2 import FlowNet2, normalized, pad_to_stride
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PARTS = {"flownetc": 2e-5, "flownets_1": 2e-5, "flownets_2": 2e-5, "flownets_d": 2e-3}  # its values reach 100

@@ -9,9 +9,15 @@ from golden.fill import fill
 from torch import Tensor
 
 from sdcnet.geometry import warp_frames
-from sdcnet.kernels import DisplacedKernels, KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels, with_kernels
 from sdcnet.losses import colour_loss
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.networks.kernels import (
+    DisplacedKernels,
+    KernelPredictor,
+    SDCNet2DKernels,
+    SDCNet2DReconKernels,
+    with_kernels,
+)
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 PAIRS = [(SDCNet2D, SDCNet2DKernels), (SDCNet2DRecon, SDCNet2DReconKernels)]
 

@@ -9,16 +9,18 @@ import torch
 from golden.fill import fill
 from torch import Tensor
 
-from sdcnet import pair_flow
-from sdcnet import runtime as runtime_module
-from sdcnet.checkpoints import save_network
-from sdcnet.errors import CheckpointError, MotionError
-from sdcnet.flownet2 import FlowNet2
-from sdcnet.learned import FlowNet2Motion, PredictedMotion
-from sdcnet.motion import MotionSettings, Step, open_estimator
-from sdcnet.pair_flow import DisPairs, FlowNet2Pairs
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.runtime import Runtime
+from jobs.errors import CheckpointError
+from jobs.training import runtime as runtime_module
+from jobs.training.runtime import Runtime
+from sdcnet.errors import MotionError
+from sdcnet.motion import pair_flow
+from sdcnet.motion.estimator import Step
+from sdcnet.motion.learned import FlowNet2Motion, PredictedMotion
+from sdcnet.motion.pair_flow import DisPairs, FlowNet2Pairs
+from sdcnet.motion.registry import MotionSettings, open_estimator
+from sdcnet.networks.checkpoints import Checkpoint, save_network
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 SIZE = (48, 80)
 CPU = Runtime(device=torch.device("cpu"))
@@ -101,9 +103,8 @@ def test_flownet2_is_fed_blue_green_red(monkeypatch: pytest.MonkeyPatch, tmp_pat
             seen.extend([first, second])
             return torch.zeros(len(first), 2, *first.shape[-2:])
 
-    monkeypatch.setattr(pair_flow, "load_flownet2", lambda _: Recorder())
-    weights = tmp_path / "weights"
-    weights.touch()
+    monkeypatch.setattr(pair_flow, "flownet2_of", lambda _: Recorder())
+    weights = Checkpoint(path=tmp_path, tensors={}, fields={}, description=None, digest="")
     frames = make_frames((0, 1))
     (flow,) = FlowNet2Motion(FlowNet2Pairs(weights, CPU), CPU, {}).estimate(frames, [Step((0,), 1)])
     assert flow.shape == (1, 2, *SIZE)

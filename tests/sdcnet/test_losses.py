@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdcnet.losses import colour_loss, gradient_loss, prediction_losses, smoothness_loss
-from sdcnet.predictor import Prediction
+from sdcnet.networks.predictor import Prediction
 
 
 def ramp(step_x: float, step_y: float, channels: int = 3) -> torch.Tensor:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.profiler import profile
 
-from sdcnet import ops
-from sdcnet.ops import channel_norm, correlation, displaced_convolution
+from sdcnet.networks import ops
+from sdcnet.networks.ops import channel_norm, correlation, displaced_convolution
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ops.npz"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdcnet.geometry import warp_frames, warp_labels
 from sdcnet.losses import Losses, prediction_losses
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS = [SDCNet2D, SDCNet2DRecon]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdcnet import runtime as runtime_module
-from sdcnet.errors import MotionError
-from sdcnet.runtime import Runtime, open_runtime
+from jobs.errors import ComputeError, NotFiniteError, TooLargeError
+from jobs.training import runtime as runtime_module
+from jobs.training.runtime import Runtime, open_runtime
 
 CPU = Runtime(device=torch.device("cpu"))
 
@@ -58,17 +58,15 @@ def test_out_of_memory_is_tried_again_with_less(error: Exception) -> None:
 
 @pytest.mark.usefixtures("four_at_a_time")
 def test_out_of_memory_with_a_single_sample_says_what_helps() -> None:
-    text = (
-        "out of memory on cpu with one pair of frames of 6x8 at a time, in float32; choose fewer --workers, or a machi"
-    )
-    with pytest.raises(MotionError, match=text):
+    text = "out of memory on cpu with one sample of 6x8 at a time, in float32; choose fewer --workers, or a machi"
+    with pytest.raises(TooLargeError, match=text):
         CPU.run(Limited(0, MemoryError()), torch.rand(3, 2, 6, 8))
 
 
 def test_memory_that_really_runs_out() -> None:
     script = """
 import resource, torch
-from sdcnet.runtime import open_runtime
+from jobs.training.runtime import open_runtime
 network = open_runtime("cpu").prepare(torch.nn.Conv2d(3, 512, 3))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
@@ -76,7 +74,7 @@ open_runtime("cpu").run(network, torch.zeros(1, 3, 1024, 1024))
 """
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert process.stderr.splitlines()[-1].startswith(
-        "sdcnet.errors.TooLargeError: out of memory on cpu with one pair of frames of 1024x1024"
+        "jobs.errors.TooLargeError: out of memory on cpu with one sample of 1024x1024"
     )
 
 
@@ -90,7 +88,7 @@ def test_other_errors_stay_what_they_are() -> None:
 )
 def test_a_flow_that_is_no_number_is_refused(dtype: str, advice: str) -> None:
     runtime = Runtime(device=torch.device("cpu"), dtype=getattr(torch, dtype))
-    with pytest.raises(MotionError, match=f"not finite, computed in {dtype}: .*{advice}"):
+    with pytest.raises(NotFiniteError, match=f"not finite, computed in {dtype}: .*{advice}"):
         runtime.run(lambda batch: batch * torch.inf, torch.ones(1, 2, 6, 8))
 
 
@@ -106,7 +104,7 @@ def test_layers_compute_in_the_dtype_and_results_are_float32() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_not_here() -> None:
-    with pytest.raises(MotionError, match=r"device 'cuda' was asked for, found .*; use --device cpu"):
+    with pytest.raises(ComputeError, match=r"device 'cuda' was asked for, found .*; use --device cpu"):
         open_runtime("cuda")
 
 

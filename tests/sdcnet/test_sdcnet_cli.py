@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from sdcnet import cli
-from sdcnet.checkpoints import FLOWNET2, PREDICTORS, load_predictor, save_network
-from sdcnet.predictor import SDCNet2DRecon
+from sdcnet.networks.checkpoints import FLOWNET2, PREDICTORS, load_predictor, save_network
+from sdcnet.networks.predictor import SDCNet2DRecon
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,8 @@ from sdcnet.errors import MotionError
 from sdcnet.evaluate import Failure, evaluate
 from sdcnet.flow_files import read_flow, write_flow
 from sdcnet.flow_truth import find_targets
-from sdcnet.motion import MotionEstimator, MotionSettings, Step, open_estimator
+from sdcnet.motion.estimator import MotionEstimator, Step
+from sdcnet.motion.registry import MotionSettings, open_estimator
 
 SIZE = (48, 64)
 SHIFT = (3, -2)  # pixels, that what is seen moves from one frame to the next

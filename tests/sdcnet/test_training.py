@@ -19,12 +19,12 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from jobs import run_folder
-from jobs.errors import RunFolderError
-from jobs.run_folder import load_checkpoint, locked, save_checkpoint
-from sdcnet.checkpoints import inspect_checkpoint, load_predictor, save_network
+from jobs.errors import FitError, RunFolderError
+from jobs.training import run_folder
+from jobs.training.run_folder import load_checkpoint, locked, save_checkpoint
+from jobs.training.runtime import open_runtime
 from sdcnet.cli import main
-from sdcnet.errors import FitError, FrameError
+from sdcnet.errors import FrameError
 from sdcnet.fit import training
 from sdcnet.fit.config import FitConfig
 from sdcnet.fit.initial import initialise
@@ -34,9 +34,9 @@ from sdcnet.fit.training import Advance, fit
 from sdcnet.fit.validation import validate
 from sdcnet.frames import open_sequences
 from sdcnet.geometry import warp_frames
-from sdcnet.pair_flow import DisPairs
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.runtime import open_runtime
+from sdcnet.motion.pair_flow import DisPairs
+from sdcnet.networks.checkpoints import inspect_checkpoint, load_predictor, save_network
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 TINY: dict[str, Any] = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
 

@@ -21,18 +21,17 @@ from click.testing import CliRunner
 from golden.fill import fill
 from torch import Tensor, nn
 
-from jobs.errors import RunFolderError
-from jobs.progress import Advance
-from jobs.run_folder import load_checkpoint, locked
+from jobs.console.progress import Advance
+from jobs.errors import CheckpointError, FitError, RunFolderError
+from jobs.training.run_folder import load_checkpoint, locked
+from jobs.training.runtime import Runtime
 from propagate.classes import load_classes
 from propagate.errors import DatasetError, StoreError
 from propagate.sample import Sample
-from sdcnet.errors import CheckpointError as WeightsError
-from sdcnet.runtime import Runtime
 from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.cli import main
 from segtrain.data.sampling import ANYWHERE, Epoch
-from segtrain.errors import CheckpointError, DataError, FitError
+from segtrain.errors import DataError
 from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import learning_rate, open_objective
 from segtrain.fit.state import TrainState
@@ -246,7 +245,7 @@ def test_members_share_the_steps_of_one() -> None:
 
 
 def members(number: int) -> list[Any]:
-    from jobs.launch import Member
+    from jobs.crew.member import Member
 
     return [Member(rank, number, torch.device("cpu"), 0) for rank in range(number)]
 
@@ -431,7 +430,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(config: FitConfig, monkeypatch: 
         if advance.step and advance.line:
             monkeypatch.setattr(os, "fsync", no_space)
 
-    with pytest.raises((RunFolderError, WeightsError), match=r"cannot be written .*No space left on device"):
+    with pytest.raises((RunFolderError, CheckpointError), match=r"cannot be written .*No space left on device"):
         fit(config, after_epoch)
     monkeypatch.undo()
     assert checkpoint(config.out)["step"] == 3
@@ -457,7 +456,7 @@ def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest
     (config.out / "thesis.tex").touch()
     with pytest.raises(RunFolderError, match=r"holds 'thesis.tex' but no config.json, so no training was begun here"):
         fit(config)
-    monkeypatch.setattr("jobs.run_folder.RELEASE_SECONDS", 0)
+    monkeypatch.setattr("jobs.training.run_folder.RELEASE_SECONDS", 0)
     with locked(config.out), pytest.raises(RunFolderError, match="another training writes to it; wait for its end"):
         fit(config)
 

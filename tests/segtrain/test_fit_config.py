@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from jobs.errors import FitError
 from segtrain.cli import main
-from segtrain.errors import FitError
 from segtrain.fit import training
 from segtrain.fit.config import NETWORKS, FitConfig
 from segtrain.fit.recipes import load_recipe, recipe_names, setting_types

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sdcnet.runtime import Runtime
+from jobs.training.runtime import Runtime
 from segtrain.errors import InferenceError, SegtrainError
 from segtrain.inference import Grid, Inference, class_probabilities, make_grid, merge, segment, window_starts
 from segtrain.models import build_model
@@ -188,7 +188,7 @@ def test_memory_does_not_grow_with_the_height_of_an_image(monkeypatch: pytest.Mo
 
 
 def test_scores_that_are_not_finite_are_an_error_of_this_package() -> None:
-    with pytest.raises(InferenceError, match="scores are not finite, computed in float32: check its weights"):
+    with pytest.raises(InferenceError, match="scores are not finite, computed in float32: check the weights"):
         segment(lambda images: images / 0, noise(4, 4), Inference(), CPU)
 
 

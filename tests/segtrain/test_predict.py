@@ -10,9 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from jobs.training.runtime import Runtime
 from propagate.classes import ClassTable, load_classes
 from propagate.images import encode_png
-from sdcnet.runtime import Runtime
 from segtrain.checkpoints import save_network
 from segtrain.cli_evaluate import predict as predict_command
 from segtrain.errors import DataError, InferenceError

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.errors import RunFolderError
-from jobs.run_log import RunLog
+from jobs.training.run_log import RunLog
 from propagate.classes import load_classes
 from segtrain.data.dataset import Pixels
 from segtrain.errors import RunError

@@ -11,8 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import sdcnet.errors
-from sdcnet.errors import ParameterError
+from jobs.errors import CheckpointError, ParameterError
 from segtrain.checkpoints import (
     HEAD,
     Checkpoint,
@@ -22,7 +21,7 @@ from segtrain.checkpoints import (
     read_checkpoint,
     save_network,
 )
-from segtrain.errors import CheckpointError, SegtrainError
+from segtrain.errors import SegtrainError
 from segtrain.models import build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 
@@ -154,9 +153,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(
-        sdcnet.errors.CheckpointError, match=r"cannot be written .*No space left on device.*Is there space"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot be written .*No space left on device.*Is there space"):
         save_network(path, small(seed=1), class_names=CLASSES, about={})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["ours.safetensors"]
@@ -220,7 +217,7 @@ def test_file_without_a_head_is_refused() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     tensors = state_of(small())
     tensors["bot_fine.weight"][0, 0] = torch.nan
-    with pytest.raises(sdcnet.errors.CheckpointError, match=r"bot_fine\.weight holds values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"bot_fine\.weight holds values that are not finite"):
         load_weights(small(), checkpoint_of(tensors))
 
 
@@ -258,7 +255,7 @@ def described(path: Path, **changes: object) -> Path:
     ],
 )
 def test_ours_with_a_description_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(sdcnet.errors.CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         load_network(read_checkpoint(described(tmp_path / "ours.safetensors", **changes)))
 
 

@@ -13,17 +13,18 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor
 
+from jobs.errors import CheckpointError
+from jobs.training.runtime import Runtime
 from propagate.classes import load_classes
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError
 from propagate.images import encode_png, read_instance_ids
 from propagate.shards.reader import SampleRecord
-from sdcnet.runtime import Runtime
 from segtrain.checkpoints import save_network
 from segtrain.cli_evaluate import evaluate as evaluate_command
 from segtrain.data.dataset import Pixels
 from segtrain.data.labelled_frames import open_labelled_frames
-from segtrain.errors import CheckpointError, DataError
+from segtrain.errors import DataError
 from segtrain.evaluation.evaluate import evaluate
 from segtrain.evaluation.instances import MEAN_SIZES, class_iiou, count_instances, find_instance_maps
 from segtrain.inference import Inference

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sdcnet.geometry import warp_frames
-from sdcnet.ops import channel_norm, correlation
+from sdcnet.networks.ops import channel_norm, correlation
 
 STRIDE = 64  # the networks need frames of a multiple of it
 FLOW_SCALE = 20  # pixels to a network's unit of flow

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from jobs.cluster import connected
 from jobs.errors import JobError
-from jobs.pool import Outcome, Record, Unit, Worker, attempt_name
-from jobs.signals import interruptible
+from jobs.pool.units import Outcome, Record, Unit, Worker, attempt_name
+from jobs.ray.cluster import connected
+from jobs.ray.signals import interruptible
 
 POLL_SECONDS = 0.5
 PULSE_SECONDS = 10.0
@@ -33,7 +33,7 @@ def run_on_ray(
     on_progress: Callable[[int], None],
     on_started: Callable[[], None],
 ) -> Generator[Outcome[Record], None, None]:
-    """See `jobs.pool.run_units`."""
+    """See `jobs.pool.run.run_units`."""
     if not units:
         on_started()
         return

@@ -1,6 +1,7 @@
 """Files of weights as such: read without running any code in them, written whole, and put into networks strictly.
 
-What a file's parameters are called, and which network they are of, others know: `checkpoints` for motion.
+What a file's parameters are called, and which network they are of, is known elsewhere: `sdcnet.networks.checkpoints`
+for motion, `segtrain.checkpoints` for segmentation.
 """
 
 import hashlib
@@ -9,16 +10,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from jobs.errors import CheckpointError, ParameterError
 from jobs.files import write_whole
-from sdcnet.errors import CheckpointError, ParameterError
 
 AGAIN = "Copy or download it again"
 
@@ -30,6 +31,8 @@ _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int64")),
 ]
+# Tensors, fields and metadata, as of WeightFile.
+_Content = tuple[Mapping[str, Tensor], Mapping[str, str | int | float], Mapping[str, str]]
 _Network = TypeVar("_Network", bound=nn.Module)
 _Description = TypeVar("_Description")
 
@@ -39,12 +42,14 @@ class WeightFile:
     """What a file of weights holds.
 
     `tensors` have the names of their own network, whatever wrapped that. `fields` are the numbers and strings that a
-    file of torch.save holds beside them, such as an epoch; `metadata` are the texts of a safetensors file.
+    file of torch.save holds beside them, such as an epoch; `metadata` are the texts of a safetensors file. `digest` is
+    the SHA-256 of the whole file.
     """
 
     tensors: Mapping[str, Tensor]
     fields: Mapping[str, str | int | float]
     metadata: Mapping[str, str]
+    digest: str
 
 
 def read_weights(path: Path, prefixes: re.Pattern[str]) -> WeightFile:
@@ -55,17 +60,20 @@ def read_weights(path: Path, prefixes: re.Pattern[str]) -> WeightFile:
     """
     try:
         with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
             start = file.read(9)
+            file.seek(0)
+            if not start:
+                raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
+            is_safetensors = start[8:] == b"{"  # after eight bytes that hold its length, the header is a JSON object
+            tensors, fields, metadata = (_read_safetensors if is_safetensors else _read_torch)(path, file)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if not start:
-        raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
-    is_safetensors = start[8:] == b"{"  # after eight bytes that hold its length, the header is a JSON object
-    content = _read_safetensors(path) if is_safetensors else _read_torch(path)
-    own = {prefixes.sub("", name): tensor for name, tensor in content.tensors.items()}
-    if len(own) < len(content.tensors):
+    own = {prefixes.sub("", name): tensor for name, tensor in tensors.items()}
+    if len(own) < len(tensors):
         raise CheckpointError(str(path), "holds some parameters twice, with and without a prefix. Keep one of each")
-    return WeightFile(tensors=own, fields=content.fields, metadata=content.metadata)
+    return WeightFile(tensors=own, fields=fields, metadata=metadata, digest=sha256)
 
 
 def digest(path: Path) -> str:
@@ -158,20 +166,19 @@ def _unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights")
 
 
-def _read_safetensors(path: Path) -> WeightFile:
+def _read_safetensors(path: Path, file: BinaryIO) -> _Content:
+    content = file.read()
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except (OSError, SafetensorError) as error:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return load(content), {}, header.get("__metadata__", {})
+    except (SafetensorError, ValueError, AttributeError) as error:
         raise CheckpointError(str(path), f"damaged safetensors file ({error}). {AGAIN}") from error
-    return WeightFile(tensors=tensors, fields={}, metadata=metadata)
 
 
-def _read_torch(path: Path) -> WeightFile:
+def _read_torch(path: Path, file: BinaryIO) -> _Content:
     try:
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a reader of pickles raises anything, depending on the bytes
@@ -187,7 +194,7 @@ def _read_torch(path: Path) -> WeightFile:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         reason = "no dictionary of named tensors, nor one under state_dict. Is it the right file?"
         raise CheckpointError(str(path), reason)
-    return WeightFile(tensors=state, fields=_plain_fields(content), metadata={})
+    return state, _plain_fields(content), {}
 
 
 def _plain_fields(content: Mapping[str, object]) -> dict[str, str | int | float]:

@@ -3,7 +3,7 @@
 config.json      settings and versions, as the training was begun
 checkpoint.pt    all that a resumption needs; read without running any code in it
 
-Records are written by `jobs.run_log`; the networks that come out, by who trains them.
+Records are written by `jobs.training.run_log`; the networks that come out, by who trains them.
 """
 
 import io

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from sdcnet.checkpoints import load_predictor, read_checkpoint
+from jobs.training.runtime import Runtime, open_runtime
 from sdcnet.errors import MotionError
-from sdcnet.motion import PREDICTORS, MotionEstimator, MotionSettings, Step
-from sdcnet.pair_flow import PairFlow, open_pair_flow
-from sdcnet.predictor import VideoPredictor
-from sdcnet.runtime import Runtime, open_runtime
-from sdcnet.weights import digest
+from sdcnet.motion.estimator import Step
+from sdcnet.motion.pair_flow import PairFlow, open_pair_flow
+from sdcnet.motion.registry import PREDICTORS, MotionSettings
+from sdcnet.networks.checkpoints import predictor_of, read_checkpoint
+from sdcnet.networks.predictor import VideoPredictor
 
 Pair = tuple[int, int]  # the offsets of a flow's target and source
+_OF_NETWORKS = ("flownet2_weights", "device", "dtype", "compile")  # the settings that all networks take
 
 
 class FlowNet2Motion:
@@ -23,10 +25,17 @@ class FlowNet2Motion:
     num_history = 1
     refinable = True
     is_network = True
+    takes = _OF_NETWORKS
 
     def __init__(self, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]) -> None:
         self._flows, self._runtime = flows, runtime
         self.fingerprint = {**fingerprint, **flows.fingerprint}
+
+    @classmethod
+    def open(cls, settings: MotionSettings) -> Self:
+        """Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used."""
+        runtime = open_runtime(settings.device, settings.dtype, settings.compile)
+        return cls(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, _fingerprint(settings))
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for batch in _batches(steps, frames, self._runtime):
@@ -42,6 +51,7 @@ class PredictedMotion:
 
     refinable = True
     is_network = True
+    takes = (*_OF_NETWORKS, "sdcnet_weights", "input_flow")
 
     def __init__(
         self, network: VideoPredictor, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]
@@ -50,6 +60,28 @@ class PredictedMotion:
         self._displacement = runtime.compiled(runtime.prepare(network).displacement)
         self._flows, self._runtime = flows, runtime
         self.fingerprint = {**fingerprint, **flows.fingerprint}
+
+    @classmethod
+    def open(cls, settings: MotionSettings) -> Self:
+        """Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used."""
+        runtime = open_runtime(settings.device, settings.dtype, settings.compile)
+        weights, expected = settings.sdcnet_weights, PREDICTORS[settings.name]
+        if weights is None:
+            raise MotionError(
+                f"motion '{settings.name}' needs the weights of an {expected}: give them with --sdcnet-weights, the "
+                "published file or one of `sdcnet fit`; without weights there is --motion dis"
+            )
+        checkpoint = read_checkpoint(weights)
+        flownet2_weights = settings.flownet2_weights or (checkpoint if checkpoint.has_flownet2 else None)
+        input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
+        flows = open_pair_flow(input_flow, flownet2_weights, runtime)
+        network = predictor_of(checkpoint, checkpoint.predictor or expected)
+        of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"
+        if of_the_file != settings.name:
+            raise MotionError(
+                f"{weights}: holds {type(network).__name__}, whose motion is '{of_the_file}'; ask for that"
+            )
+        return cls(network, flows, runtime, {**_fingerprint(settings), "sdcnet_weights": checkpoint.digest})
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         known: dict[Pair, Tensor] = {}
@@ -60,7 +92,7 @@ class PredictedMotion:
                 known |= zip(wanted, _estimate_pairs(self._flows, frames, wanted), strict=True)
             inputs = torch.stack([torch.cat([frames[offset] for offset in self._seen(step)]) for step in batch])
             flows = torch.stack([torch.stack([known[pair] for pair in self._pairs([step])]) for step in batch])
-            yield from self._runtime.run(self._displacement, inputs.flip(2), flows).cpu().split(1)
+            yield from self._runtime.run(self._displacement, inputs.flip(2), flows, gives="flow").cpu().split(1)
             remaining = remaining[len(batch) :]
             still_needed = set(self._pairs(remaining))
             known = {pair: flow for pair, flow in known.items() if pair in still_needed}
@@ -75,30 +107,8 @@ class PredictedMotion:
         return list(dict.fromkeys(pairs))
 
 
-def open_network(settings: MotionSettings) -> MotionEstimator:
-    """FlowNet2 or a video predictor, its weights loaded and on their device.
-
-    Raises: MotionError, CheckpointError, where what it needs is not there or cannot be used.
-    """
-    runtime = open_runtime(settings.device, settings.dtype, settings.compile)
-    fingerprint = {"motion": settings.name, "dtype": settings.dtype}
-    if settings.name == "flownet2":
-        return FlowNet2Motion(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, fingerprint)
-    weights, expected = settings.sdcnet_weights, PREDICTORS[settings.name]
-    if weights is None:
-        raise MotionError(
-            f"motion '{settings.name}' needs the weights of an {expected}: give them with --sdcnet-weights, the "
-            "published file or one of `sdcnet fit`; without weights there is --motion dis"
-        )
-    checkpoint = read_checkpoint(weights)
-    flownet2_weights = settings.flownet2_weights or (weights if checkpoint.has_flownet2 else None)
-    input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
-    flows = open_pair_flow(input_flow, flownet2_weights, runtime)
-    network = load_predictor(weights, checkpoint.predictor or expected)
-    of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"
-    if of_the_file != settings.name:
-        raise MotionError(f"{weights}: holds {type(network).__name__}, whose motion is '{of_the_file}'; ask for that")
-    return PredictedMotion(network, flows, runtime, {**fingerprint, "sdcnet_weights": digest(weights)})
+def _fingerprint(settings: MotionSettings) -> dict[str, object]:
+    return {"motion": settings.name, "dtype": settings.dtype}
 
 
 def _batches(steps: Sequence[Step], frames: Mapping[int, Tensor], runtime: Runtime) -> Iterator[Sequence[Step]]:

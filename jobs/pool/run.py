@@ -1,39 +1,10 @@
 """Run units of work on workers: Ray actors, or this process alone."""
 
-import secrets
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+
+from jobs.pool.units import Outcome, Record, Unit, Worker, attempt_name
 
 ENGINES = ("ray", "local")
-
-Unit = TypeVar("Unit")
-Record = TypeVar("Record")
-UnitIn = TypeVar("UnitIn", contravariant=True)
-RecordOut = TypeVar("RecordOut", covariant=True)
-Report = Callable[[int], None]
-
-
-class Worker(Protocol[UnitIn, RecordOut]):
-    """Turns one unit into one record, both picklable and small: pixels go elsewhere, as files."""
-
-    def __call__(self, unit: UnitIn, attempt: str, report: Report) -> RecordOut:
-        """The unit's record.
-
-        attempt: a name that no other try at any unit has had, in this run or an earlier one; for file names.
-        report: takes how much more is done; call it from one thread.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Record]):
-    """What became of ``units[index]`` after so many attempts: its record, or why there is none."""
-
-    index: int
-    record: Record | None
-    error: str | None
-    attempts: int
 
 
 def run_units(
@@ -78,7 +49,7 @@ def run_units(
             raise ValueError(f"engine 'local' works in this process, it cannot join {address}; leave one out")
         return _run_here(units, make_worker, on_progress, on_started)
 
-    from jobs.actors import run_on_ray
+    from jobs.pool.actors import run_on_ray
 
     return run_on_ray(
         units,
@@ -91,11 +62,6 @@ def run_units(
         on_progress=on_progress,
         on_started=on_started,
     )
-
-
-def attempt_name() -> str:
-    """A new name for one try at one unit: 12 hex digits."""
-    return secrets.token_hex(6)
 
 
 def _run_here(

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
-from jobs import reaper
 from jobs.errors import JobError
-from jobs.signals import restored
+from jobs.ray import reaper
+from jobs.ray.signals import restored
 
 OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum: units and records are small
 ANSWER_SECONDS = 5.0
@@ -201,7 +201,7 @@ def _attribute(module: ModuleType, name: str, value: object) -> Iterator[None]:
 def _reaped_directory() -> Iterator[str]:
     """A directory for Ray's files that no other user can enter; at the end it goes, and whoever writes there.
 
-    See `jobs.reaper`; a session of its own keeps that from what ends a whole process group.
+    See `jobs.ray.reaper`; a session of its own keeps that from what ends a whole process group.
     """
     # under Ray's own default, not the system's: the paths of its sockets may have 107 bytes at most
     directory = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from jobs.cluster import connected, is_loopback
+from jobs.crew.member import Member
+from jobs.crew.supervisor import Ending, Plan, Supervisor, missing, reason
 from jobs.errors import JobError
-from jobs.launch import Member
-from jobs.signals import interruptible
-from jobs.supervisor import Ending, Plan, Supervisor, missing, reason
+from jobs.ray.cluster import connected, is_loopback
+from jobs.ray.signals import interruptible
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def train_on_ray(
     max_failures: int,
     on_report: Callable[[Any], None],
 ) -> Result:
-    """See `jobs.launch.launch`."""
+    """See `jobs.crew.launch.launch`."""
     try:
         import ray
     except ImportError as error:

@@ -17,11 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdcnet.errors import CheckpointError
-from sdcnet.flownet2 import FlowNet2
-from sdcnet.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
-from sdcnet.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
-from sdcnet.weights import (
+from jobs.errors import CheckpointError
+from jobs.training.weights import (
     build_without_values,
     dtype_name,
     fill_network,
@@ -29,6 +26,9 @@ from sdcnet.weights import (
     read_weights,
     write_weights,
 )
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
+from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 VERSION = 1  # of the description in our files
 FLOWNET2 = "FlowNet2"
@@ -67,13 +67,14 @@ class Checkpoint:
     """A file of weights as it was read.
 
     `tensors` have their names within their own network. `fields` are the numbers and strings that a published file
-    holds beside them, such as its epoch. Only our files have a `description`.
+    holds beside them, such as its epoch. Only our files have a `description`. `digest` is the SHA-256 of the file.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     fields: Mapping[str, str | int | float]
     description: Description | None
+    digest: str
 
     @property
     def has_flownet2(self) -> bool:
@@ -113,7 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a file of weights, whoever wrote it. Raises CheckpointError where it is not one, or not whole."""
     file = read_weights(path, _PREFIXES)
     description = _description(path, file.metadata["sdcnet"]) if "sdcnet" in file.metadata else None
-    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description)
+    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description, digest=file.digest)
 
 
 def inspect_checkpoint(path: Path) -> Summary:
@@ -142,7 +143,7 @@ def load_predictor(path: Path, architecture: str | None = None) -> VideoPredicto
 
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
     """
-    return _predictor_of(read_checkpoint(path), architecture)
+    return predictor_of(read_checkpoint(path), architecture)
 
 
 def load_flownet2(path: Path) -> FlowNet2:
@@ -150,7 +151,7 @@ def load_flownet2(path: Path) -> FlowNet2:
 
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
     """
-    return _flownet2_of(read_checkpoint(path))
+    return flownet2_of(read_checkpoint(path))
 
 
 def convert_checkpoint(source: Path, destination: Path, architecture: str | None = None) -> None:
@@ -165,9 +166,9 @@ def convert_checkpoint(source: Path, destination: Path, architecture: str | None
         raise CheckpointError(str(source), f"holds two networks. Say which architecture is wanted: {choice}")
     network: VideoPredictor | FlowNet2
     if architecture == FLOWNET2 or (architecture is None and checkpoint.has_flownet2):
-        network = _flownet2_of(checkpoint)
+        network = flownet2_of(checkpoint)
     else:
-        network = _predictor_of(checkpoint, architecture)
+        network = predictor_of(checkpoint, architecture)
     about = checkpoint.description.about if checkpoint.description else checkpoint.fields
     save_network(destination, network, about=about)
 
@@ -215,7 +216,8 @@ def _description(path: Path, text: str) -> Description:
     return description
 
 
-def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPredictor:
+def predictor_of(checkpoint: Checkpoint, architecture: str | None = None) -> VideoPredictor:
+    """The video predictor in a file that was read: see `load_predictor`."""
     path, stated = checkpoint.path, checkpoint.predictor
     if architecture not in (None, *PREDICTORS):
         raise ValueError(f"architecture must be one of {', '.join(PREDICTORS)}, found {architecture!r}")
@@ -241,7 +243,8 @@ def _predictor_of(checkpoint: Checkpoint, architecture: str | None) -> VideoPred
     return fill_network(path, build_without_values(path, kind, settings), candidates, advice)
 
 
-def _flownet2_of(checkpoint: Checkpoint) -> FlowNet2:
+def flownet2_of(checkpoint: Checkpoint) -> FlowNet2:
+    """The FlowNet2 in a file that was read: see `load_flownet2`."""
     path, candidates = checkpoint.path, checkpoint.tensors
     if checkpoint.has_predictor:
         candidates = {name: tensor for name, tensor in candidates.items() if name not in _predictor_names()}

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sdcnet.flownet2 import activated, convolution, normalized, pad_to_stride, require_finite
 from sdcnet.geometry import warp_frames
+from sdcnet.networks.flownet2 import activated, convolution, normalized, pad_to_stride, require_finite
 
 NARROWEST = 8  # channels of the published networks' thinnest layer, which no width goes below
 FLOW_MEAN = (-0.94427323, -1.23077035)  # pixels; of the flows that the published networks were trained on

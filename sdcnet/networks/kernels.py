@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sdcnet.ops import displaced_convolution
-from sdcnet.predictor import Prediction, VideoPredictor
+from sdcnet.networks.ops import displaced_convolution
+from sdcnet.networks.predictor import Prediction, VideoPredictor
 
 KERNEL_SIZE = 11  # the paper's
 

@@ -8,12 +8,11 @@ import cv2
 import torch
 from torch import Tensor
 
-from sdcnet.checkpoints import load_flownet2
-from sdcnet.classical import dis_flow, to_flow, to_grey
+from jobs.training.runtime import Runtime
 from sdcnet.errors import MotionError
-from sdcnet.motion import INPUT_FLOWS
-from sdcnet.runtime import Runtime
-from sdcnet.weights import digest
+from sdcnet.motion.classical import dis_flow, to_flow, to_grey
+from sdcnet.motion.registry import INPUT_FLOWS
+from sdcnet.networks.checkpoints import Checkpoint, flownet2_of, read_checkpoint
 
 
 class PairFlow(Protocol):
@@ -27,7 +26,7 @@ class PairFlow(Protocol):
 
 
 class DisPairs:
-    """Dense inverse search, on the CPU, on one thread: see `sdcnet.classical.dis_flow`."""
+    """Dense inverse search, on the CPU, on one thread: see `sdcnet.motion.classical.dis_flow`."""
 
     fingerprint: Mapping[str, object] = {"input_flow": "dis", "opencv": cv2.__version__}
 
@@ -39,17 +38,17 @@ class DisPairs:
 class FlowNet2Pairs:
     """FlowNet2, wherever the runtime computes. The published weights want BGR, as the video predictor gave them."""
 
-    def __init__(self, weights: Path, runtime: Runtime) -> None:
+    def __init__(self, weights: Checkpoint, runtime: Runtime) -> None:
         """Raises CheckpointError where the weights cannot be used."""
-        self._network, self._runtime = runtime.compiled(runtime.prepare(load_flownet2(weights))), runtime
-        self.fingerprint: Mapping[str, object] = {"input_flow": "flownet2", "flownet2_weights": digest(weights)}
+        self._network, self._runtime = runtime.compiled(runtime.prepare(flownet2_of(weights))), runtime
+        self.fingerprint: Mapping[str, object] = {"input_flow": "flownet2", "flownet2_weights": weights.digest}
 
     def __call__(self, targets: Tensor, sources: Tensor) -> Tensor:
-        return self._runtime.run(self._network, targets.flip(1), sources.flip(1))
+        return self._runtime.run(self._network, targets.flip(1), sources.flip(1), gives="flow")
 
 
-def open_pair_flow(name: str, flownet2_weights: Path | None, runtime: Runtime) -> PairFlow:
-    """The flow of that name, one of INPUT_FLOWS.
+def open_pair_flow(name: str, flownet2_weights: Path | Checkpoint | None, runtime: Runtime) -> PairFlow:
+    """The flow of that name, one of INPUT_FLOWS. flownet2_weights: a file, or what was read of one.
 
     Raises: MotionError, CheckpointError, where its weights are not given or cannot be used.
     """
@@ -62,4 +61,6 @@ def open_pair_flow(name: str, flownet2_weights: Path | None, runtime: Runtime) -
             "FlowNet2 needs weights: give the published FlowNet2_checkpoint.pth.tar, or a file converted from it, with "
             "--flownet2-weights; without weights there is DIS (--motion dis, or --input-flow dis for a video predictor)"
         )
+    if isinstance(flownet2_weights, Path):
+        flownet2_weights = read_checkpoint(flownet2_weights)
     return FlowNet2Pairs(flownet2_weights, runtime)

@@ -7,10 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sdcnet.errors import MotionError, NotFiniteError, TooLargeError
-from sdcnet.motion import DEVICES, DTYPES
+from jobs.errors import ComputeError, NotFiniteError, TooLargeError
+from jobs.training.devices import DEVICES, DTYPES
 
-GPUS_PER_WORKER = {"auto": None, "cpu": 0, "cuda": 1}  # of a crew, by the device asked for; None: where there are any
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
 PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
 
@@ -42,14 +41,14 @@ class Runtime:
         """The context in which layers compute in the dtype."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def run(self, network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def run(self, network: Callable[..., Tensor], *inputs: Tensor, gives: str = "result") -> Tensor:
         """What a prepared network makes of a batch: float32, on the device, without gradient.
 
         inputs: [B,…,H,W] of one size, on any device. The batch is cut into parts; where the memory does not hold a
-        part, into smaller ones, down to single samples.
+        part, into smaller ones, down to single samples. gives: what messages call the result, such as "flow".
 
         Raises TooLargeError where a single sample is too large; NotFiniteError where the result is not finite;
-        MotionError where nothing can be compiled.
+        ComputeError where nothing can be compiled.
         """
         size = self.samples_at_a_time(inputs[0].shape)
         outputs: list[Tensor] = []
@@ -69,7 +68,8 @@ class Runtime:
         result = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
         if not all(torch.isfinite(end) for end in torch.aminmax(result)):  # unlike the result's own, without a copy
             advice = "choose --dtype bfloat16 or float32" if self.dtype == torch.float16 else "check the weights"
-            raise NotFiniteError(f"the network's flow is not finite, computed in {_name(self.dtype)}: {advice}")
+            verb = "are" if gives.endswith("s") else "is"
+            raise NotFiniteError(f"the network's {gives} {verb} not finite, computed in {_name(self.dtype)}: {advice}")
         return result
 
     def _attempt(self, network: Callable[..., Tensor], part: list[Tensor]) -> Tensor | None:
@@ -82,7 +82,9 @@ class Runtime:
                 return None
             if self.compile and type(error).__module__.startswith("torch._"):
                 first_line = str(error).strip().partition("\n")[0]
-                raise MotionError(f"the network cannot be compiled here ({first_line}); leave --compile out") from error
+                raise ComputeError(
+                    f"the network cannot be compiled here ({first_line}); leave --compile out"
+                ) from error
             raise
 
     def _too_large(self, size: tuple[int, ...]) -> str:
@@ -91,7 +93,7 @@ class Runtime:
             settings.insert(0, "--dtype bfloat16")
         settings.insert(0, "fewer --workers")
         return (
-            f"out of memory on {self.device} with one pair of frames of {size[0]}x{size[1]} at a time, in "
+            f"out of memory on {self.device} with one sample of {size[0]}x{size[1]} at a time, in "
             f"{_name(self.dtype)}; choose {', or '.join(settings)}"
         )
 
@@ -99,7 +101,7 @@ class Runtime:
 def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = False) -> Runtime:
     """The runtime of that device ('auto': a GPU if there is one) and dtype, by name.
 
-    Raises MotionError where the device is not here, and ValueError for names of neither.
+    Raises ComputeError where the device is not here, and ValueError for names of neither.
     """
     if device not in DEVICES or dtype not in DTYPES:
         raise ValueError(
@@ -108,7 +110,7 @@ def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = F
     is_there = torch.cuda.is_available()
     if device == "cuda" and not is_there:
         build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no GPU that CUDA can use"
-        raise MotionError(f"device 'cuda' was asked for, found {build} (torch {torch.__version__}); use --device cpu")
+        raise ComputeError(f"device 'cuda' was asked for, found {build} (torch {torch.__version__}); use --device cpu")
     kind = "cuda" if is_there and device != "cpu" else "cpu"
     return Runtime(device=torch.device(kind), dtype=getattr(torch, dtype), compile=compile)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sdcnet.errors import MotionError
-from sdcnet.motion import Step
+from sdcnet.motion.estimator import Step
+from sdcnet.motion.registry import MotionSettings
 
 SMALLEST_SIDE = 12  # pixels; DIS has no patches to match on less
 _NO_GUESS: Any = None  # OpenCV takes it, its type stubs do not
@@ -80,7 +81,12 @@ class Dis:
     num_history = 1
     refinable = True
     is_network = False
+    takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
+
+    @classmethod
+    def open(cls, _: MotionSettings) -> Self:
+        return cls()
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
@@ -93,7 +99,12 @@ class TvL1:
     num_history = 1
     refinable = True
     is_network = False
+    takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
+
+    @classmethod
+    def open(cls, _: MotionSettings) -> Self:
+        return cls()
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         from skimage.registration import optical_flow_tvl1  # with SciPy it is large, and DIS needs neither
@@ -111,7 +122,12 @@ class NoMotion:
     num_history = 1
     refinable = False
     is_network = False
+    takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "none"}
+
+    @classmethod
+    def open(cls, _: MotionSettings) -> Self:
+        return cls()
 
     def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:

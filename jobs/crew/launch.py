@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobs.crew.member import Member
 from jobs.errors import JobError
 
 if TYPE_CHECKING:
     import torch
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One process of a training crew, as `train` is told.
-
-    In a crew on Ray, torch.distributed is initialised: NCCL where members have GPUs, else gloo.
-
-    rank: 0 .. num_members - 1.
-    device: this member's own GPU, or the CPU.
-    attempt: 0 at first, one more after each restart of the crew.
-    report: hands a small, picklable value to the `on_report` of who launched the crew, and waits for nothing else.
-    """
-
-    rank: int
-    num_members: int
-    device: torch.device
-    attempt: int
-    report: Callable[[Any], None] = field(default=lambda _: None, repr=False, compare=False)
 
 
 def launch(
@@ -69,7 +50,7 @@ def launch(
     if num_workers == 1 and address is None:
         return train(Member(0, 1, _own_device(gpus_per_worker), 0, on_report))
 
-    from jobs.crew import train_on_ray
+    from jobs.crew.ray_crew import train_on_ray
 
     return train_on_ray(
         train,

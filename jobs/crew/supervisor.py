@@ -13,8 +13,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from jobs.crew.member import Member
 from jobs.errors import JobError
-from jobs.launch import Member
 
 START_SECONDS = 60
 LINGER_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""Frames to flow: what a motion estimator is, and those there are."""

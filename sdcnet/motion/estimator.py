@@ -1,0 +1,49 @@
+"""What a motion estimator is: frames and steps between them to flows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # who only says what is to be estimated needs no torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a walk away from the annotated frame, as offsets of frames.
+
+    ``history`` holds the offsets that a video predictor may look back on, oldest first; the last of them is the
+    frame to which the step's flow leads.
+    """
+
+    history: tuple[int, ...]
+    target: int
+
+    @property
+    def source(self) -> int:
+        return self.history[-1]
+
+
+class MotionEstimator(Protocol):
+    """Frames to backward flow.
+
+    `num_history` is how many frames before the target one step reads; `refinable` tells whether composed flows may
+    be corrected on the images, which would undo an estimator that leaves motion out on purpose; `is_network`, whether
+    it is one, beside which other work should go on; `fingerprint` holds whatever decides the numbers that come out
+    (settings, digests of weights, versions), as plain JSON values.
+    """
+
+    num_history: int
+    refinable: bool
+    is_network: bool
+
+    @property
+    def fingerprint(self) -> Mapping[str, object]: ...
+
+    def estimate(self, frames: "Mapping[int, Tensor]", steps: Sequence[Step]) -> "Iterator[Tensor]":
+        """One flow per step, in order: flow_target_to_source [1,2,H,W] float32 pixels.
+
+        frames: offset -> [1,3,H,W] uint8 RGB. All steps are known at once, so that an estimator may batch them and
+        compute what they share only once; it yields as early as it can.
+        """
+        ...

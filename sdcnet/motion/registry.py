@@ -1,0 +1,81 @@
+"""The motion estimators that there are, by the names that command lines know, and the settings of the chosen one.
+
+`sdcnet.motion.estimator` says what an estimator is. A new one is a class in a file of its own, and a line below.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+from jobs.errors import UnknownNameError
+from jobs.registry import Registry
+from sdcnet.errors import MotionError
+from sdcnet.motion.estimator import MotionEstimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionSettings:
+    """Which estimator, by its name in ESTIMATORS, and what the learned ones need besides.
+
+    input_flow: of the video predictors: 'flownet2' or 'dis'; None takes what the weights were trained with, if they
+    say so, else FlowNet2. flownet2_weights: None takes those in the video predictor's file, if it holds any.
+    """
+
+    name: str = "dis"
+    sdcnet_weights: Path | None = None
+    flownet2_weights: Path | None = None
+    input_flow: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises MotionError for a name that is unknown, or for settings that the estimator of that name has not."""
+        try:
+            takes = ESTIMATORS[self.name].takes
+        except UnknownNameError as error:
+            raise MotionError(str(error)) from None
+        for field in fields(self):
+            if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
+                raise MotionError(f"motion '{self.name}' has no setting {field.name}; leave it out")
+
+    @property
+    def is_network(self) -> bool:
+        return ESTIMATORS[self.name].is_network
+
+
+class EstimatorClass(Protocol):
+    """A class of estimators.
+
+    takes: the settings, beside the name, that mean something to it. is_network: as of its estimators.
+    """
+
+    takes: tuple[str, ...]
+    is_network: bool
+
+    def open(self, settings: MotionSettings) -> MotionEstimator:
+        """The estimator of these settings, which are of this class."""
+        ...
+
+
+INPUT_FLOWS = ("flownet2", "dis")  # what a video predictor can refine
+PREDICTORS: Mapping[str, str] = {"sdcnet": "SDCNet2DRecon", "sdcnet-predict": "SDCNet2D"}  # architectures, by motion
+ESTIMATORS: Registry[EstimatorClass] = Registry(
+    "motion estimator",
+    {
+        "dis": "sdcnet.motion.classical:Dis",
+        "tvl1": "sdcnet.motion.classical:TvL1",
+        "none": "sdcnet.motion.classical:NoMotion",
+        "flownet2": "sdcnet.motion.learned:FlowNet2Motion",
+        **dict.fromkeys(PREDICTORS, "sdcnet.motion.learned:PredictedMotion"),
+    },
+)
+
+
+def open_estimator(settings: MotionSettings) -> MotionEstimator:
+    """The motion estimator of these settings, ready to work.
+
+    Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used.
+    """
+    return ESTIMATORS[settings.name].open(settings)
