@@ -116,6 +116,7 @@ def evaluate(
     from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.evaluation.evaluate import evaluate as evaluate_network
+    from segtrain.evaluation.folds import require_same_fold
     from segtrain.evaluation.instances import find_instance_maps
     from segtrain.evaluation.report import write_markdown
     from segtrain.trained import open_trained
@@ -127,6 +128,7 @@ def evaluate(
     samples = open_labelled_frames(dataset, options, classes=_class_table(classes))
     runtime = open_runtime(device, dtype)
     trained = open_trained(weights, runtime, architecture=architecture, classes=samples.classes)
+    require_same_fold(trained.about, dataset, options, samples)
     with Progress("images", len(samples.records)) as progress:
         report = evaluate_network(
             trained.network,

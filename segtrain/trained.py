@@ -1,8 +1,9 @@
 """A trained network from its file, and the class table that says what its scores mean."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime
@@ -13,10 +14,12 @@ from segtrain.models.deeplab import DeepLabV3Plus
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network ready for inference on its runtime; `classes` says what its train ids mean."""
+    """A network ready for inference on its runtime; `classes` says what its train ids mean, `about` what its file says
+    of its training."""
 
     network: DeepLabV3Plus
     classes: ClassTable
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_trained(
@@ -31,10 +34,11 @@ def open_trained(
     """
     checkpoint = read_checkpoint(weights)
     network = load_network(checkpoint, architecture)
-    names = checkpoint.description.class_names if checkpoint.description else None
+    description = checkpoint.description
+    names = description.class_names if description else None
     table = classes if classes is not None else _builtin_table(weights, names)
     _require_classes(weights, table, network.num_classes, names)
-    return TrainedNetwork(network=runtime.prepare(network), classes=table)
+    return TrainedNetwork(network=runtime.prepare(network), classes=table, about=description.about if description else {})
 
 
 def _builtin_table(weights: Path, names: Sequence[str] | None) -> ClassTable:

@@ -16,6 +16,14 @@ MAY_IMPORT = {
     "segtrain": {"jobs", "sdcnet", "propagate"},
 }
 
+# The rooms of each package, from the ground up: a room may import those before it, and none after it.
+ROOMS = {
+    "jobs": "errors registry files timing ahead ray pool crew console training",
+    "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
+    "propagate": "x",
+    "segtrain": "x",
+}
+
 
 def modules(package: str) -> list[str]:
     files = sorted((REPOSITORY / package).rglob("*.py"))
@@ -33,6 +41,46 @@ def test_a_fresh_interpreter_imports_only_what_lies_below(package: str) -> None:
     assert package in loaded
     assert not (set(MAY_IMPORT) - MAY_IMPORT[package] - {package}) & loaded
     assert "ray" not in loaded
+
+
+def imports() -> dict[str, set[str]]:
+    """Which of our modules each of them names in an import, wherever in it: also in functions, and for types alone."""
+    known = {name for package in MAY_IMPORT for name in modules(package)}
+    found: dict[str, set[str]] = {}
+    for name in known:
+        file = REPOSITORY.joinpath(*name.split("."))
+        path = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        names = found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names} & known
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (inner & known) or ({node.module} & known)
+    return found
+
+
+def test_no_circle_between_modules() -> None:
+    """A module that can be reached from itself lies in a circle."""
+    named = imports()
+    for start in named:
+        reached, waiting = set(), list(named[start])
+        while waiting:
+            module = waiting.pop()
+            if module not in reached:
+                reached.add(module)
+                waiting += named[module]
+        assert start not in reached
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_room_imports_one_above_it(package: str) -> None:
+    order = ROOMS[package].split()
+    for module, names in imports().items():
+        for name in names:
+            if module.partition(".")[0] == name.partition(".")[0] == package != module:
+                upper, lower = (each.split(".")[1] for each in (module, name))
+                assert order.index(lower) <= order.index(upper), f"{module} imports {name}"
 
 
 def test_the_command_line_does_not_wait_for_torch() -> None:

@@ -56,16 +56,19 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def begin(out: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+def begin(
+    out: Path, settings: Mapping[str, Any], versions: Mapping[str, str], *, defaults: Mapping[str, Any] | None = None
+) -> None:
     """Enter the settings of a training, or see that those of the one that was begun here are the same.
 
     One that has saved nothing yet gives way: what stopped it may be a setting that is now another.
+    defaults: what settings were in a training that was begun before the program had them.
     Raises RunFolderError where they differ, or the folder holds something else.
     """
-    settings = json.loads(json.dumps(settings))
+    settings, defaults = json.loads(json.dumps(settings)), json.loads(json.dumps(defaults or {}))
     text = json.dumps({"settings": settings, "versions": versions}, indent=2) + "\n"
     try:
-        begun = json.loads((out / CONFIG).read_text(encoding="utf-8"))["settings"]
+        begun = {**defaults, **json.loads((out / CONFIG).read_text(encoding="utf-8"))["settings"]}
     except FileNotFoundError:
         strangers = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
         if strangers:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from jobs.errors import FitError
+from jobs.training import loader
 from sdcnet.errors import SdcnetError
 from sdcnet.frames.sequence import FrameSequence
 from sdcnet.motion.pair_flow import PairFlow
@@ -140,42 +140,14 @@ class StepKeys:
         return len(self._steps)
 
 
-class _Readings(Dataset[Batch | SdcnetError]):
-    """Samples, or why there are none: an error that another process raises does not keep its type."""
-
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-
-    def __getitem__(self, key: Key) -> Batch | SdcnetError:
-        try:
-            return self._samples[key]
-        except SdcnetError as error:
-            return error
-
-
 def load_batches(samples: Samples, keys: StepKeys, *, num_workers: int, pinned: bool) -> Iterator[Batch]:
     """The batches of these steps, in order, read ahead by processes beside this one. Raises FrameError, MotionError."""
-    loader = DataLoader(
-        _Readings(samples),
-        batch_sampler=keys,
-        num_workers=num_workers,
-        collate_fn=_collate,
-        pin_memory=pinned,
-        prefetch_factor=4 if num_workers else None,
-        generator=torch.Generator(),  # its own, so that it draws nothing from the global one
+    return loader.load_batches(
+        samples.__getitem__, keys, _collate, caught=(SdcnetError,), num_workers=num_workers, pinned=pinned
     )
-    for batch in loader:
-        if isinstance(batch, SdcnetError):
-            raise batch
-        yield batch
 
 
-def _collate(readings: Sequence[Batch | SdcnetError]) -> Batch | SdcnetError:
-    """Batches of one as one batch; the first error instead, if there is any."""
-    samples: list[Batch] = []
-    for reading in readings:
-        if isinstance(reading, SdcnetError):
-            return reading
-        samples.append(reading)
+def _collate(samples: Sequence[Batch]) -> Batch:
+    """Batches of one as one batch."""
     flows = [sample.flows for sample in samples if sample.flows is not None]
     return Batch(torch.cat([sample.frames for sample in samples]), torch.cat(flows) if flows else None)

@@ -9,7 +9,7 @@ import click
 
 from jobs.console.progress import Progress, ShownAdvance
 from sdcnet.fit.cli import Size
-from segtrain.fit.config import FitConfig
+from segtrain.fit.config import BEST, LAST, FitConfig
 from segtrain.fit.recipes import load_recipe, optional_settings, recipe_names, setting_types
 
 
@@ -137,7 +137,6 @@ def fit(out: Path, recipe: str | None, **options: Any) -> None:
         config = FitConfig(**{**settings, **given, "out": out})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    from segtrain.fit.job import BEST, LAST
     from segtrain.fit.training import fit as train
     from segtrain.page.page import PAGE
 

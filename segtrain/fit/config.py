@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009 (`setting` makes a field)
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from math import inf
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.training.devices import DEVICES, DTYPES
+from jobs.training.optimisers import OPTIMISERS
+from jobs.training.schedules import SCHEDULES
+
+LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
 
 # The keys of segtrain.models.ARCHITECTURES, which needs torch.
 NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")
 LOSSES = ("relaxed", "cross-entropy", "image-weighted", "ohem")
-OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("poly", "scaled-poly", "cosine")
 
 
 def setting(
@@ -94,11 +97,11 @@ class FitConfig:
     epochs: int = setting(180, "", least=1)
     batch_size: int = setting(16, "Of all workers together, in one step.", least=1)
     accumulate: int = setting(1, "Parts of a step that are computed one after the other.", least=1)
-    optimiser: str = setting("sgd", "", choices=OPTIMISERS)
+    optimiser: str = setting("sgd", "", choices=tuple(OPTIMISERS))
     learning_rate: float = setting(0.004, "The first.", least=0)
     momentum: float = setting(0.9, "Of SGD.", least=0, most=1)
     weight_decay: float = setting(5e-5, "", least=0)
-    schedule: str = setting("poly", "", choices=SCHEDULES)
+    schedule: str = setting("poly", "", choices=tuple(SCHEDULES))
     power: float = setting(1.0, "Of poly.", least=0)
     restart: int | None = setting(
         None, "scaled-poly: the epoch of its restart.  [default: after --relax-until]", least=0
@@ -166,6 +169,16 @@ class FitConfig:
     def trains_on_split(self) -> str | None:
         """The split of the data set whose annotated frames are trained on, if any."""
         return self.train_split or (None if self.shards else "train")
+
+
+def default_settings() -> dict[str, Any]:
+    """The settings that have a default, as JSON gives them back."""
+    defaults = {
+        each.name: each.default_factory() if each.default_factory is not MISSING else each.default
+        for each in fields(FitConfig)
+        if each.default is not MISSING or each.default_factory is not MISSING
+    }
+    return json.loads(json.dumps(defaults))
 
 
 def _check(name: str, value: Any, limits: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from segtrain.losses import (
     image_weighted_cross_entropy,
     ohem_cross_entropy,
 )
-from segtrain.schedules import cosine, poly, scaled_poly
 
 Objective = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar
 
@@ -51,21 +50,3 @@ def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) ->
     if unknown:
         raise FitError(f"{setting}: no classes {', '.join(unknown)}; there are {', '.join(class_names)}")
     return tuple(class_names.index(name) for name in names)
-
-
-def learning_rate(config: FitConfig, epoch: float) -> float:
-    """The rate at an epoch, which is a fraction on its way: 0 ≤ epoch < epochs."""
-    if config.schedule == "cosine":
-        factor = cosine(epoch, config.epochs)
-    elif config.schedule == "poly":
-        factor = poly(epoch, config.epochs, config.power)
-    else:
-        factor = scaled_poly(
-            epoch,
-            config.epochs,
-            config.restart_epoch,
-            power=config.power,
-            rescale=config.restart_rate,
-            restart_power=config.restart_power,
-        )
-    return config.learning_rate * factor

@@ -1,9 +1,6 @@
 """What a configuration trains and validates on."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from hashlib import sha256
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ from jobs.errors import FitError
 from jobs.training.weights import digest
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
+from segtrain.data.identity import groups, identity
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
@@ -77,12 +75,7 @@ def described(config: FitConfig, training: SegmentationDataset, held_out: Segmen
     for name in ("weights", "trunk_weights"):
         path: Path | None = getattr(config, name)
         settings[name] = None if path is None else digest(path)
-    settings["training"] = _identity(training)
-    settings["validation"] = None if held_out is None else _identity(held_out)
+    settings["training"] = identity(training)
+    settings["validation"] = None if held_out is None else identity(held_out)
+    settings["validation_groups"] = None if held_out is None else groups(held_out)
     return settings
-
-
-def _identity(dataset: SegmentationDataset) -> Mapping[str, Any]:
-    told = [list(asdict(record).values()) for record in dataset.records]
-    text = json.dumps([told, dataset.classes.to_json()])
-    return {"samples": len(told), "classes": dataset.classes.name, "sha256": sha256(text.encode()).hexdigest()}

@@ -5,7 +5,6 @@ import math
 import shlex
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -13,8 +12,7 @@ from typing import Any
 
 from jobs.training.run_folder import replace
 from segtrain.errors import RunError
-from segtrain.fit.config import FitConfig
-from segtrain.fit.job import BEST, LAST
+from segtrain.fit.config import BEST, LAST, default_settings
 from segtrain.page.chart import MOST_POINTS, Chart
 from segtrain.page.record import Picture, Pictures, RunRecord, Validation, read_run
 from segtrain.page.style import style_sheet
@@ -210,8 +208,8 @@ def _next(record: RunRecord) -> str:
 
 def _settings(record: RunRecord) -> str:
     """What differs from the defaults; then, folded, everything."""
-    defaults = _defaults()
-    settings = {name: value for name, value in record.settings.items() if name not in ("training", "validation")}
+    defaults = default_settings()
+    settings = {name: value for name, value in record.settings.items() if name not in ("training", "validation", "validation_groups")}
     changed = [name for name, value in settings.items() if value != defaults.get(name)]
     rows = [(name, _told(settings[name]), _told(defaults.get(name))) for name in changed]
     differing = _table(("Setting", "Here", "Default"), rows) if rows else "<p>All are the defaults.</p>"
@@ -228,16 +226,6 @@ def _settings(record: RunRecord) -> str:
         f"<details>\n<summary>Data, machine and versions</summary>\n"
         f"{_table(('What', 'Value'), [*data, *machines, *record.versions.items()])}\n</details>\n</div>\n</section>"
     )
-
-
-def _defaults() -> dict[str, Any]:
-    """Of FitConfig, as JSON gives them back."""
-    defaults = {
-        each.name: each.default_factory() if each.default_factory is not MISSING else each.default
-        for each in fields(FitConfig)
-        if each.default is not MISSING or each.default_factory is not MISSING
-    }
-    return json.loads(json.dumps(defaults))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ from jobs.training.run_folder import load_checkpoint, locked, save_checkpoint
 from jobs.training.runtime import open_runtime
 from sdcnet.cli import main
 from sdcnet.errors import FrameError
-from sdcnet.fit import training
+from sdcnet.fit import task
 from sdcnet.fit.config import FitConfig
 from sdcnet.fit.initial import initialise
 from sdcnet.fit.samples import Samples, StepKeys, Windows, load_batches
@@ -149,7 +149,7 @@ def test_learning_rates_rise_then_fall(schedule: str, middle: float) -> None:
     assert rates[50_500] == pytest.approx(2 * middle)
     assert 0 < rates[-1] < 1e-3
     assert 0 < learning_rate(schedule, 0, 1, 2.0) <= 2
-    with pytest.raises(ValueError, match="a schedule is one of cosine, poly, found 'step'"):
+    with pytest.raises(ValueError, match="no schedule 'step'; known are cosine, poly"):
         learning_rate("step", 0, 1, 1.0)
 
 
@@ -230,7 +230,7 @@ def test_a_run_folder_holds_all_there_is_to_know(settings: FitConfig, kind: str,
 def test_flows_of_the_step_are_those_of_the_loader(settings: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network's flows are computed beside the step, on the device: here DIS takes the place of FlowNet2."""
     fit(settings)
-    monkeypatch.setattr(training, "open_pair_flow", lambda *_: DisPairs())
+    monkeypatch.setattr(task, "open_pair_flow", lambda *_: DisPairs())
     other = replace(settings, input_flow="flownet2", out=settings.out.with_name("other"))
     fit(other)
     assert_equal_runs(settings.out, other.out)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segtrain.schedules import cosine, poly, scaled_poly
+from jobs.training.schedules import cosine, poly, scaled_poly
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "segmentation_misc.json").read_text())["lr"]
 

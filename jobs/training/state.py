@@ -2,28 +2,44 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from jobs.training.optimisers import Descent, MakeOptimiser
 from jobs.training.runtime import Runtime
-from segtrain.fit.config import FitConfig
-from segtrain.models.deeplab import DeepLabV3Plus
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class TrainState:
+class TrainState(Generic[Network]):
     """`step` says how many are done. `average` is what is validated and exported: the network itself, or the moving
-    average of its weights, which early on covers a tenth of the steps done.
+    average of its weights, which early on covers a tenth of the steps done, so that it leaves the beginning behind.
     """
 
-    def __init__(self, network: DeepLabV3Plus, config: FitConfig, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        network: Network,
+        runtime: Runtime,
+        make_optimiser: MakeOptimiser,
+        descent: Descent,
+        *,
+        decay: float = 0.0,
+        largest_gradient: float = 0.0,
+        optimiser_field: str = "optimiser",
+    ) -> None:
+        """decay: of the moving average; 0 for none.
+
+        largest_gradient: the norm over all weights that a gradient is cut to; 0 for any.
+        optimiser_field: what a checkpoint calls the optimiser's state.
+        """
         self.step = 0
         self.network = network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = deepcopy(network).requires_grad_(False) if config.average else network
-        self._decay, self._clip = config.average, config.clip_gradient
+        self.average: Network = deepcopy(network).requires_grad_(False) if decay else network
+        self._decay, self._largest_gradient, self._field = decay, largest_gradient, optimiser_field
         self._weights = list(network.parameters())
-        self._optimiser = _optimiser(config, self._weights)
+        self._optimiser = make_optimiser(self._weights, descent)
         self._scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype == torch.float16)
 
     def backward(self, loss: Tensor) -> None:
@@ -42,8 +58,8 @@ class TrainState:
         norm = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
         if not (loss if self._scaler.is_enabled() else loss + norm).isfinite():
             return False
-        if self._clip:
-            nn.utils.clip_grads_with_norm_(self._weights, self._clip, norm)
+        if self._largest_gradient:
+            nn.utils.clip_grads_with_norm_(self._weights, self._largest_gradient, norm)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._optimiser.zero_grad()
@@ -66,7 +82,7 @@ class TrainState:
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict() if self.average is not self.network else None,
-            "optimiser": self._optimiser.state_dict(),
+            self._field: self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
 
@@ -76,16 +92,5 @@ class TrainState:
         self.network.load_state_dict(saved["network"])
         if saved["average"] is not None:
             self.average.load_state_dict(saved["average"])
-        self._optimiser.load_state_dict(saved["optimiser"])
+        self._optimiser.load_state_dict(saved[self._field])
         self._scaler.load_state_dict(saved["scaler"])
-
-
-def _optimiser(config: FitConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(weights, weight_decay=config.weight_decay, fused=True)
-    optimiser = torch.optim.SGD(weights, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
-    if config.momentum:
-        # The first step would make the moments, and leave in them what the memory held where it is left out (float16).
-        for weight in weights:
-            optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    return optimiser
