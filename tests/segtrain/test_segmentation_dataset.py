@@ -1,7 +1,6 @@
 """The data sets that the trainer reads: windows, train ids, what is refused, and what travels to other processes."""
 
 import multiprocessing
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
