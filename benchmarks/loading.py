@@ -3,6 +3,7 @@
 python benchmarks/loading.py [--size 1024x2048] [--crop 720x720] [--frames 4] [--rounds 4]
 
 One process, one thread, files in the page cache. Every loader draws the same crops, and their pixels are compared.
+With T = 3, a sample is the annotated frame and the two beside it, which are read and transformed as well.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from segtrain.data.store_samples import open_store_samples
 from segtrain.data.transforms import Augmentation
 
 Size = tuple[int, int]
+OFFSETS = (-1, 1)
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,20 @@ def write_frames(root: Path, size: Size, num_frames: int) -> None:
     for number in range(num_frames):
         random = np.random.default_rng(number)
         rendered = Renderer(build_scene(random, 1), size).render(0)
-        image = draw_sensor(random, 1).expose(rendered.image, 0, random)
-        Image.fromarray(image).save(frames / f"street_{number:06d}_000019_leftImg8bit.png")
+        sensor = draw_sensor(random, 1)
+        for frame in (19, *(19 + offset for offset in OFFSETS)):  # one picture, with other noise
+            image = sensor.expose(rendered.image, 0, random)
+            Image.fromarray(image).save(frames / f"street_{number:06d}_{frame:06d}_leftImg8bit.png")
         Image.fromarray(rendered.labels).save(labels / f"street_{number:06d}_000019_gtFine_labelIds.png")
 
 
-def write_store(root: Path, images: str) -> Path:
-    """The same frames as a store."""
-    out = root / images
+def write_store(root: Path, images: str, num_neighbours: int) -> Path:
+    """The same frames as a store, with so many neighbours on either side."""
+    out = root / f"{images}-{num_neighbours}"
     config = RunConfig(
         options=DatasetOptions(root=root),
         out=out,
-        frames=0,
+        frames=num_neighbours,
         motion=MotionSettings(name="none"),
         recipe=Recipe(images=images),
         engine="local",
@@ -123,8 +127,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         write_frames(root, size, arguments.frames)
-        frames = open_labelled_frames("cityscapes", DatasetOptions(root=root))
-        stores = {images: open_store_samples(write_store(root, images)) for images in IMAGE_FORMS}
+        options = DatasetOptions(root=root)
+        frames = open_labelled_frames("cityscapes", options)
+        stores = {images: open_store_samples(write_store(root, images, 0)) for images in IMAGE_FORMS}
+        clips = {images: open_store_samples(write_store(root, images, 1), offsets=OFFSETS) for images in IMAGE_FORMS}
         epoch = build_epoch(frames.index(64), Sampling(length=4 * arguments.frames), seed=0, epoch=0)
         augmentation = Augmentation(crop=crop)
         datasets = {
@@ -132,6 +138,8 @@ def main() -> None:
             "PNG files, OpenCV alone": PlainFiles(frames, root, by_opencv),
             "PNG files, `open_labelled_frames`": frames,
             **{f"store, {images} images": store for images, store in stores.items()},
+            "PNG files, `open_labelled_frames`, T = 3": open_labelled_frames("cityscapes", options, offsets=OFFSETS),
+            **{f"store, {images} images, T = 3": store for images, store in clips.items()},
         }
         loaders = [partial(draw_crop, dataset, epoch, augmentation) for dataset in datasets.values()]
         require_same_crops(loaders, len(epoch))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -23,10 +24,14 @@ Failure = SegtrainError | PropagateError  # a sample that cannot be read
 
 
 class Batch(NamedTuple):
-    """image [B,3,H,W] uint8 RGB, 0…255; label [B,H,W] uint8 train ids, 255 where ignored."""
+    """image [B,3,H,W] uint8 RGB, 0…255; label [B,H,W] uint8 train ids, 255 where ignored.
+
+    neighbours: [B,T-1,3,H,W] uint8 RGB, in the order of the offsets asked for; None where there are none, T = 1.
+    """
 
     image: Tensor
     label: Tensor
+    neighbours: Tensor | None = None
 
 
 class Crops(TorchDataset[Pixels | Failure]):
@@ -88,10 +93,13 @@ def _use_one_thread(_: int) -> None:
 
 def _collate(crops: Sequence[Pixels | Failure]) -> Batch | Failure:
     """Crops of one size as a batch; the first error instead, if there is any."""
-    images, labels = [], []
+    images, labels, neighbours = [], [], []
     for crop in crops:
         if isinstance(crop, Failure):
             return crop
         images.append(torch.from_numpy(crop.image).permute(2, 0, 1))
         labels.append(torch.from_numpy(crop.label))
-    return Batch(torch.stack(images).contiguous(), torch.stack(labels))
+        if crop.neighbours:
+            neighbours.append(torch.from_numpy(np.stack(crop.neighbours)).permute(0, 3, 1, 2))
+    around = torch.stack(neighbours).contiguous() if neighbours else None
+    return Batch(torch.stack(images).contiguous(), torch.stack(labels), around)

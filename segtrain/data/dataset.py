@@ -34,16 +34,26 @@ class Window(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """image: [h,w,3] uint8 RGB. label: [h,w] uint8 train ids, 255 where ignored."""
+    """A sample: image [h,w,3] uint8 RGB, and its label [h,w] uint8 train ids, 255 where ignored.
+
+    neighbours: frames around the image, of its form and of the same part, in the order of the offsets asked for.
+    """
 
     image: np.ndarray
     label: np.ndarray
+    neighbours: tuple[np.ndarray, ...] = ()
+
+    @property
+    def frames(self) -> tuple[np.ndarray, ...]:
+        """The image, then its neighbours."""
+        return (self.image, *self.neighbours)
 
 
 class SegmentationDataset(Protocol):
     """Samples by their number, 0…len(records)-1. Can be pickled; files are opened by the process that reads them.
 
-    classes: its train names are what train ids mean.
+    classes: its train names are what train ids mean. offsets: of the neighbours that each sample comes with, as signed
+    differences from its own frame. left_out: how many samples are no part of `records`, since they lack a neighbour.
     """
 
     @property
@@ -51,6 +61,12 @@ class SegmentationDataset(Protocol):
 
     @property
     def records(self) -> Sequence[SampleRecord]: ...
+
+    @property
+    def offsets(self) -> tuple[int, ...]: ...
+
+    @property
+    def left_out(self) -> int: ...
 
     def size(self, number: int) -> tuple[int, int]:
         """(H, W) of a sample."""
@@ -83,13 +99,19 @@ def inside(window: Window | None, size: tuple[int, int]) -> Window:
 def join(parts: Sequence[SegmentationDataset]) -> SegmentationDataset:
     """The samples of all parts, one part after the other.
 
-    Raises: DataError where their train ids mean different classes; ValueError for no part at all.
+    Raises: DataError where their train ids mean different classes, or their samples have neighbours at different
+    offsets; ValueError for no part at all.
     """
     if not parts:
         raise ValueError("expected one data set or more to join, found none")
-    first = parts[0].classes
+    first = parts[0]
     for part in parts[1:]:
-        _require_same_classes(first, part.classes)
+        _require_same_classes(first.classes, part.classes)
+        if part.offsets != first.offsets:
+            raise DataError(
+                f"data sets with neighbours at offsets {list(first.offsets)} and {list(part.offsets)} can't be joined; "
+                "open both with the same offsets, in the same order"
+            )
     return _Joined(tuple(parts))
 
 
@@ -110,6 +132,8 @@ class _Joined:
 
     def __init__(self, parts: tuple[SegmentationDataset, ...]) -> None:
         self.classes = parts[0].classes
+        self.offsets = parts[0].offsets
+        self.left_out = sum(part.left_out for part in parts)
         self.records = tuple(record for part in parts for record in part.records)
         self._parts = parts
         self._starts = list(accumulate((len(part.records) for part in parts[:-1]), initial=0))

@@ -5,7 +5,7 @@ from label maps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -71,6 +71,15 @@ def join_indices(parts: list[ClassIndex]) -> ClassIndex:
     starts = np.cumsum([0, *(len(part.records) for part in parts[:-1])])
     centroids = [_numbered_from(start, part.centroids) for start, part in zip(starts, parts, strict=True)]
     return ClassIndex(tuple(r for part in parts for r in part.records), names, join_centroids(centroids))
+
+
+def select_samples(index: ClassIndex, numbers: Sequence[int]) -> ClassIndex:
+    """The index of some of the samples alone; numbers: theirs, growing, by whose order they are numbered anew."""
+    centroids = index.centroids
+    rows = np.isin(centroids.sample, numbers)
+    columns = {field.name: getattr(centroids, field.name)[rows] for field in fields(Centroids)}
+    columns["sample"] = np.searchsorted(numbers, columns["sample"])
+    return replace(index, records=tuple(index.records[number] for number in numbers), centroids=Centroids(**columns))
 
 
 def _index(records: Sequence[SampleRecord], table: ClassTable, parts: list[Centroids]) -> ClassIndex:

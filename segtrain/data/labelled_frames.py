@@ -10,36 +10,43 @@ from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex
 from segtrain.data.label_index import index_label_files
+from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
 
 
 def open_labelled_frames(
-    name: str, options: DatasetOptions, *, classes: ClassTable | None = None
+    name: str, options: DatasetOptions, *, classes: ClassTable | None = None, offsets: tuple[int, ...] = ()
 ) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
 
     Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
     used is an InputError when it is read. classes: another table than the data set's own, for another choice of trained
-    classes.
+    classes. offsets: of the neighbours that each sample comes with, as the layout counts frames; samples that lack one
+    are left out.
 
     Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame, or
-    holds train ids, which another table would give another meaning.
+    holds train ids, which another table would give another meaning, and where no sample has all its neighbours;
+    ValueError for an offset of 0, or one that is repeated.
     """
+    require_offsets(offsets)
     dataset = open_dataset(name, options)
-    clips = dataset.clips(num_neighbours=0)
+    clips = dataset.clips(num_neighbours=max(map(abs, offsets), default=0))
     alone = [clip.missing[0] for clip in clips if not clip.frames]
     if alone:
         raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
     if classes is not None:
         _require_label_ids(clips, dataset.classes, classes)
-    return _LabelledFrames(classes or dataset.classes, clips)
+    used = _with_neighbours(clips, offsets, str(options.root)) if offsets else clips
+    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used))
 
 
 class _LabelledFrames:
-    def __init__(self, classes: ClassTable, clips: list[Clip]) -> None:
+    def __init__(self, classes: ClassTable, clips: list[Clip], offsets: tuple[int, ...], left_out: int) -> None:
         self.classes = classes
+        self.offsets, self.left_out = offsets, left_out
         self.records = tuple(_record(clip) for clip in clips)
         self._files = [(clip.frames[0].image, clip.label) for clip in clips]
+        self._neighbours = [[clip.frames[offset].image for offset in offsets] for clip in clips]
 
     def size(self, number: int) -> tuple[int, int]:
         image, _ = self._files[number]
@@ -50,8 +57,9 @@ class _LabelledFrames:
         image = decode_frame(resource.read(), str(resource))
         label = read_label(label_map, self.classes)
         _require_same_size(image, resource, label, label_map.resource)
-        rows, columns = inside(window, label.shape).slices
-        return Pixels(image[rows, columns], self.classes.train_id_of[label[rows, columns]])
+        part = inside(window, label.shape).slices
+        neighbours = tuple(_read_neighbour(frame, image, resource)[part] for frame in self._neighbours[number])
+        return Pixels(image[part], self.classes.train_id_of[label[part]], neighbours)
 
     def index(self, tile: int) -> ClassIndex:
         return index_label_files(self.records, [label for _, label in self._files], self.classes, tile)
@@ -59,6 +67,31 @@ class _LabelledFrames:
 
 def _record(clip: Clip) -> SampleRecord:
     return SampleRecord(key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0)
+
+
+def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) -> list[Clip]:
+    """The clips that have a frame at every offset. Raises DataError where there is none."""
+    there = sorted({offset for clip in clips for offset in clip.frames})
+    complete = find_neighbours(
+        [_record(clip) for clip in clips],
+        [clip.frames for clip in clips],
+        offsets,
+        where=where,
+        there_is=f"within that range there are frames at offsets {there}",
+        advice="add the frames around the annotated ones",
+    )
+    return [clips[number] for number in complete]
+
+
+def _read_neighbour(neighbour: Resource, image: np.ndarray, frame: Resource) -> np.ndarray:
+    """[H,W,3] uint8 RGB. Raises InputError, and DataError where it isn't of the size of the annotated frame."""
+    pixels = decode_frame(neighbour.read(), str(neighbour))
+    if pixels.shape != image.shape:
+        raise DataError(
+            f"{neighbour}: a frame of {pixels.shape[0]}x{pixels.shape[1]}, but its neighbour {frame} is of "
+            f"{image.shape[0]}x{image.shape[1]}; frames of a sequence must have one size: scale one of them"
+        )
+    return pixels
 
 
 def _require_label_ids(clips: list[Clip], own: ClassTable, classes: ClassTable) -> None:

@@ -3,6 +3,7 @@
 import os
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from propagate.sample import CONFIDENCE_LEVELS
 from propagate.shards.manifest import ShardEntry
 from propagate.shards.reader import SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
-from segtrain.data.index import ClassIndex, index_store
+from segtrain.data.index import ClassIndex, index_store, select_samples
+from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
 
 NUM_OPEN = 8  # shards a process keeps open
@@ -23,17 +25,26 @@ _ADVICE = "`propagate verify` says more"
 
 
 def open_store_samples(
-    path: str | Path, *, split: str | None = None, min_confidence: float = 0.0, classes: ClassTable | None = None
+    path: str | Path,
+    *,
+    split: str | None = None,
+    min_confidence: float = 0.0,
+    classes: ClassTable | None = None,
+    offsets: tuple[int, ...] = (),
 ) -> SegmentationDataset:
     """The samples of a shard store, in the order of the plan.
 
     split: the split that the store must be of. min_confidence: pixels below it, in [0,1], become 255; the index knows
     them nevertheless, since the statistics in a store count every pixel. classes: another table than the store's own,
-    for another choice of trained classes.
+    for another choice of trained classes. offsets: of the neighbours that each sample comes with, from its own frame;
+    samples that lack one are left out. A neighbour is the frame of another sample, of the same source and pairing: with
+    pairing "joint", frames beside the annotated one are predicted.
 
     Raises: StoreError where the store or a shard is missing or damaged; DataError for another split, a store without
-    samples, and label ids that the class table doesn't have; ValueError for a confidence outside [0,1].
+    samples, or without any that has all its neighbours, and label ids that the class table doesn't have; ValueError for
+    a confidence outside [0,1], an offset of 0, or one that is repeated.
     """
+    require_offsets(offsets)
     if not 0 <= min_confidence <= 1:
         raise ValueError(f"min_confidence must be within 0…1, found {min_confidence}")
     store = open_store(Path(path).absolute())  # a worker may have another working directory
@@ -42,68 +53,114 @@ def open_store_samples(
             f"{path}: a store of split '{store.manifest.split}', expected '{split}'; name the store of that split, or "
             f"make it with `propagate run --split {split}`"
         )
-    return _StoreSamples(store, min_confidence, classes or store.manifest.classes)
+    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets)
 
 
 class _StoreSamples:
-    def __init__(self, store: Store, min_confidence: float, classes: ClassTable) -> None:
+    """Some or all of what is stored: a sample has its number here, and its place among all that is stored."""
+
+    def __init__(self, store: Store, min_confidence: float, classes: ClassTable, offsets: tuple[int, ...]) -> None:
         self.classes = classes
+        self.offsets = offsets
         self._store = store
         self._entries = [entry for entry in store.manifest.entries() if entry.name is not None]
         if not self._entries:
             raise DataError(f"{store.path}: a store without any sample; `propagate info` says why")
         # The label ids are checked here, by the counts in the manifest: reading a sample need not look again.
         known = {c.id for c in classes.classes}
-        records: list[SampleRecord] = []
+        stored: list[SampleRecord] = []
         for shard, entry in zip(store.shards(), self._entries, strict=True):
             _require_samples(shard, entry)
             if set(entry.labels) - known:
                 raise _unknown_ids(shard, known, classes)
-            records += shard.records
-        self.records = tuple(records)
+            stored += shard.records
+        self._stored = tuple(stored)
+        self._neighbours = _neighbours(self._stored, offsets, str(store.path)) if offsets else {}
+        self._places: Sequence[int] = tuple(self._neighbours) if offsets else range(len(stored))
+        self.records = tuple(stored[place] for place in self._places)
+        self.left_out = len(stored) - len(self.records)
         self._starts = list(accumulate((entry.samples for entry in self._entries[:-1]), initial=0))
         self._too_unsure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) < min_confidence
         self._shards = _OpenShards(NUM_OPEN)
 
     def size(self, number: int) -> tuple[int, int]:
-        entry, _ = self._locate(number)
+        entry, _ = self._locate(self._places[number])
         return entry.size
 
     def read(self, number: int, window: Window | None = None) -> Pixels:
-        entry, row = self._locate(number)
-        rows, columns = inside(window, entry.size).slices
-        shard = self._shards.get(self._store.path / str(entry.name))
+        place = self._places[number]
+        part = inside(window, self.size(number))
+        label = self._label(place, part)
+        return Pixels(
+            self._frame(place, part),
+            label,
+            tuple(self._neighbour(other, place, part) for other in self._neighbours.get(place, ())),
+        )
+
+    def index(self, tile: int) -> ClassIndex:
+        index = index_store(self._store, tile, classes=self.classes)
+        return select_samples(index, self._places) if self.left_out else index
+
+    def _label(self, place: int, window: Window) -> np.ndarray:
+        """[h,w] uint8 train ids."""
+        shard, row = self._open(place)
+        rows, columns = window.slices
         try:
             label = self.classes.train_id_of[shard.array("label")[row, rows, columns]]
             if self._too_unsure.any():
                 label[self._too_unsure[shard.array("confidence")[row, rows, columns]]] = IGNORE_TRAIN_ID
+        except OSError as error:
+            raise self._unreadable(shard, place, error) from None
+        return label
+
+    def _frame(self, place: int, window: Window) -> np.ndarray:
+        """[h,w,3] uint8 RGB."""
+        shard, row = self._open(place)
+        rows, columns = window.slices
+        try:
             if shard.images == "raw":
-                return Pixels(shard.array("image/pixels")[row, rows, columns], label)
+                return shard.array("image/pixels")[row, rows, columns]
             encoded = bytes(shard.image(row))
         except OSError as error:
-            raise StoreError(f"{shard.path}: {self._name(number)} cannot be read ({error}); {_ADVICE}") from None
-        return Pixels(self._decoded(encoded, number, shard, entry.size)[rows, columns], label)
+            raise self._unreadable(shard, place, error) from None
+        return self._decoded(encoded, place, shard)[rows, columns]
 
-    def index(self, tile: int) -> ClassIndex:
-        return index_store(self._store, tile, classes=self.classes)
+    def _neighbour(self, place: int, beside: int, window: Window) -> np.ndarray:
+        """The frame of a sample at a place as that of a neighbour of the sample at another."""
+        size, expected = self._locate(place)[0].size, self._locate(beside)[0].size
+        if size != expected:
+            raise DataError(
+                f"{self._store.path}: {self._name(place)} is of {size[0]}x{size[1]}, but its neighbour, "
+                f"{self._name(beside)}, of {expected[0]}x{expected[1]}; frames of a sequence must have one size: make "
+                "the store from such frames"
+            )
+        return self._frame(place, window)
 
-    def _locate(self, number: int) -> tuple[ShardEntry, int]:
+    def _locate(self, place: int) -> tuple[ShardEntry, int]:
         """The shard that holds a sample, and the sample's row in it."""
-        place = bisect_right(self._starts, number) - 1
-        return self._entries[place], number - self._starts[place]
+        shard = bisect_right(self._starts, place) - 1
+        return self._entries[shard], place - self._starts[shard]
 
-    def _name(self, number: int) -> str:
-        record = self.records[number]
+    def _open(self, place: int) -> tuple[Shard, int]:
+        entry, row = self._locate(place)
+        return self._shards.get(self._store.path / str(entry.name)), row
+
+    def _name(self, place: int) -> str:
+        record = self._stored[place]
         return f"sample '{record.key}' (from '{record.source_key}', {record.pairing})"
 
-    def _decoded(self, encoded: bytes, number: int, shard: Shard, size: tuple[int, int]) -> np.ndarray:
+    def _unreadable(self, shard: Shard, place: int, error: OSError) -> StoreError:
+        return StoreError(f"{shard.path}: {self._name(place)} cannot be read ({error}); {_ADVICE}")
+
+    def _decoded(self, encoded: bytes, place: int, shard: Shard) -> np.ndarray:
+        size = self._locate(place)[0].size
         try:
-            image = decode_frame(encoded, self._name(number))
+            image = decode_frame(encoded, self._name(place))
         except InputError as error:
             raise StoreError(f"{shard.path}: {error}; {_ADVICE}") from None
         if image.shape[:2] != size:
             raise StoreError(
-                f"{shard.path}: {self._name(number)} has an image of {image.shape[0]}x{image.shape[1]}, expected "
+                f"{shard.path}: {self._name(place)} has an image of {image.shape[0]}x{image.shape[1]}, expected "
                 f"{size[0]}x{size[1]} as its shard; {_ADVICE}"
             )
         return image
@@ -134,6 +191,27 @@ class _OpenShards:
 
     def __reduce__(self) -> tuple[type, tuple[int]]:
         return type(self), (self._limit,)
+
+
+def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:
+    """The places of the neighbours of each sample that has all of them, by its own. Raises DataError for none such."""
+    places = {(record.source_key, record.pairing, record.offset): place for place, record in enumerate(stored)}
+    around = (
+        {
+            offset: places[identity]
+            for offset in offsets
+            if (identity := (record.source_key, record.pairing, record.offset + offset)) in places
+        }
+        for record in stored
+    )
+    return find_neighbours(
+        stored,
+        around,
+        offsets,
+        where=where,
+        there_is=f"samples have offsets {sorted({record.offset for record in stored})}",
+        advice=f"store more with `propagate run --frames {max(map(abs, offsets))}`",
+    )
 
 
 def _require_samples(shard: Shard, entry: ShardEntry) -> None:

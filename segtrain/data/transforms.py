@@ -1,5 +1,7 @@
 """From an image and its label map to a crop of both, by one geometry: scaled, rotated, mirrored, its colours changed.
 
+The neighbours of a sample show the very same view.
+
 A view is drawn first, from the image's size alone: a rectangle of whole pixels of the image, and how it becomes the
 crop. So only that rectangle is read, and nothing depends on the pixels around it. Of a crop cut out of the scaled
 image, as published, it differs by the interpolation along the crop's own edge, by less than a pixel.
@@ -16,7 +18,7 @@ import numpy as np
 
 from propagate.classes import IGNORE_TRAIN_ID
 from segtrain.data.dataset import Pixels, Window
-from segtrain.data.photometric import blur_at_random, jitter_colours
+from segtrain.data.photometric import blur, draw_blur, draw_colours
 from segtrain.models.preprocessing import MEAN
 
 MEAN_COLOUR = tuple(round(255 * level) for level in MEAN)  # where there is no image
@@ -28,8 +30,9 @@ class Augmentation:
 
     crop: their height and width in pixels. scale: the ends between which the image's scale is drawn evenly; one of 2
     makes it twice as large. flip: whether every other crop is mirrored. colour: how far brightness, contrast,
-    saturation and hue change at most (`jitter_colours`), 0…1. blur: whether every other crop is blurred. rotation: the
-    most by which a crop is rotated either way, in degrees.
+    saturation and hue change at most (`draw_colours`), 0…1. blur: whether every other crop is blurred. rotation: the
+    most by which a crop is rotated either way, in degrees. colour_per_frame: whether colours and blur are drawn for
+    each frame of a sample by itself; by default all its frames change alike.
 
     Raises ValueError for what lies outside its range.
     """
@@ -40,6 +43,7 @@ class Augmentation:
     colour: float = 0.25
     blur: bool = True
     rotation: float = 0.0
+    colour_per_frame: bool = False
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
@@ -112,31 +116,50 @@ def draw_view(
 
 
 def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator: np.random.Generator) -> Pixels:
-    """The window's pixels -> the crop: image [H,W,3] uint8 RGB, label [H,W] uint8 train ids.
+    """The window's pixels -> the crop: frames [H,W,3] uint8 RGB, label [H,W] uint8 train ids.
 
-    The image is interpolated bilinearly, and averaged over areas where it shrinks; the label map takes the nearest
-    pixel. Where there is no image it has ImageNet's mean colour, and the label map 255.
+    Frames are interpolated bilinearly, and averaged over areas where they shrink; the label map takes the nearest
+    pixel. Where there is no image they have ImageNet's mean colour, and the label map 255.
 
-    Raises ValueError for pixels that are not of the window's size.
+    Raises: ValueError for pixels that are not of the window's size.
     """
-    if not pixels.image.shape[:2] == pixels.label.shape == view.window[2:]:
-        raise ValueError(
-            f"image {list(pixels.image.shape)} and label map {list(pixels.label.shape)} for a window of "
-            f"{view.window.height}x{view.window.width}; read both with that window"
-        )
-    height, width = view.inside[2:]
+    _require_size_of_window(pixels, view.window)
+    height, width = view.inside.height, view.inside.width
     if view.rotated is None:
-        image = _scale(pixels.image, (height, width))
+        frames = [_scale(frame, (height, width)) for frame in pixels.frames]
         label = cv2.resize(pixels.label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     else:
-        image, label = _rotate(pixels, view.rotated, (height, width))
-    image = jitter_colours(image, augmentation.colour, generator)
-    if augmentation.blur:
-        image = blur_at_random(image, generator)
+        frames = [_rotate(frame, view.rotated, (height, width)) for frame in pixels.frames]
+        label = _rotate_label(pixels.label, view.rotated, (height, width))
+    alike = [[frame] for frame in frames] if augmentation.colour_per_frame else [frames]
+    frames = [frame for group in alike for frame in _recolour(group, augmentation, generator)]
     if view.rotated is not None:
-        image[_outside(view.rotated, view.window, view.crop)] = MEAN_COLOUR
-    crop = Pixels(_pad(image, view, MEAN_COLOUR), _pad(label, view, (IGNORE_TRAIN_ID,)))
-    return Pixels(*(cv2.flip(array, 1) for array in crop)) if view.mirrored else crop
+        outside = _outside(view.rotated, view.window, view.crop)
+        for frame in frames:
+            frame[outside] = MEAN_COLOUR
+    label = _pad(label, view, (IGNORE_TRAIN_ID,))
+    frames = [_pad(frame, view, MEAN_COLOUR) for frame in frames]
+    if view.mirrored:
+        label, *frames = (cv2.flip(array, 1) for array in (label, *frames))
+    image, *neighbours = frames
+    return Pixels(image, label, tuple(neighbours))
+
+
+def _require_size_of_window(pixels: Pixels, window: Window) -> None:
+    size = (window.height, window.width)
+    if any(array.shape[:2] != size for array in (*pixels.frames, pixels.label)):
+        images = ", ".join(str(list(frame.shape)) for frame in pixels.frames)
+        raise ValueError(
+            f"frames {images} and label map {list(pixels.label.shape)} for a window of "
+            f"{window.height}x{window.width}; read both with that window"
+        )
+
+
+def _recolour(frames: list[np.ndarray], augmentation: Augmentation, generator: np.random.Generator) -> list[np.ndarray]:
+    """One change of colours, and one blur or none, for all of the frames [H,W,3] uint8 RGB."""
+    frames = draw_colours(augmentation.colour, generator).apply(frames)
+    sigma = draw_blur(generator) if augmentation.blur else None
+    return frames if sigma is None else [blur(frame, sigma) for frame in frames]
 
 
 def _draw_span(length: int, crop: int, scale: float, point: int | None, generator: np.random.Generator) -> _Span:
@@ -179,19 +202,23 @@ def _scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _rotate(pixels: Pixels, to_window: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label map of size (H, W); 255 outside, where the image goes on as at its border.
+def _rotate(image: np.ndarray, to_window: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[h,w,3] uint8 -> (H, W); outside, the image goes on as at its border.
 
     An image that shrinks is made smaller before it is rotated, or it would be sampled too far apart.
     """
     step = max(1.0, float(np.hypot(*to_window[:, 0])))
-    height, width = pixels.label.shape
-    shrunk = _scale(pixels.image, (max(1, round(height / step)), max(1, round(width / step))))
+    height, width = image.shape[:2]
+    shrunk = _scale(image, (max(1, round(height / step)), max(1, round(width / step))))
     ratio = np.array((shrunk.shape[1] / width, shrunk.shape[0] / height))
     to_shrunk = to_window * ratio[:, None]
     to_shrunk[:, 2] += (ratio - 1) / 2  # centres of pixels are whole numbers
-    image = _warp(shrunk, to_shrunk, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE, 0)
-    return image, _warp(pixels.label, to_window, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, IGNORE_TRAIN_ID)
+    return _warp(shrunk, to_shrunk, size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE, 0)
+
+
+def _rotate_label(label: np.ndarray, to_window: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[h,w] uint8 -> (H, W); 255 outside."""
+    return _warp(label, to_window, size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, IGNORE_TRAIN_ID)
 
 
 def _outside(to_window: np.ndarray, window: Window, crop: tuple[int, int]) -> np.ndarray:

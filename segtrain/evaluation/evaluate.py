@@ -61,8 +61,8 @@ def evaluate(
         if isinstance(annotated, Failure):
             failures.append(annotated)
         else:
-            image, truth = annotated.pixels
-            found = segment(network, image, inference, runtime)
+            truth = annotated.pixels.label
+            found = segment(network, annotated.pixels.image, inference, runtime)
             is_near = trimap(truth, band)
             whole += confusion(truth, found, num_classes)
             near += confusion(truth[is_near], found[is_near], num_classes)

@@ -49,8 +49,14 @@ def pictures_of_files(sources: Iterable[Path]) -> list[Picture]:
 def pictures_of_dataset(dataset: SegmentationDataset) -> list[Picture]:
     """The annotated images of a data set, with their truth, named by their keys."""
     return [
-        Picture(record.key, record.key, partial(dataset.read, number)) for number, record in enumerate(dataset.records)
+        Picture(record.key, record.key, partial(_read_annotated, dataset, number))
+        for number, record in enumerate(dataset.records)
     ]
+
+
+def _read_annotated(dataset: SegmentationDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels = dataset.read(number)
+    return pixels.image, pixels.label
 
 
 def _of_source(source: Path) -> Iterator[Picture]:

@@ -1,9 +1,11 @@
-"""Stores of samples, written without a run."""
+"""Stores of samples, written without a run, and damage to them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from propagate.classes import ClassTable
@@ -26,3 +28,18 @@ def write_store(path: Path, shards: Sequence[Sequence[Sample]], classes: ClassTa
     about = {"dataset": "camvid", "split": "train", "settings": {}, "versions": {}}
     save_manifest(path, Manifest(**about, classes=classes, plan=(), shards=entries))
     return path
+
+
+def damage_chunk(path: Path, name: str, *, column: int) -> None:
+    """Change a byte in the middle of the first chunk of an array that begins at row 0 and this column."""
+    with h5py.File(path) as file:
+        chunk = next(
+            chunk
+            for chunk in (file[name].id.get_chunk_info(n) for n in range(file[name].id.get_num_chunks()))
+            if chunk.chunk_offset[:3] == (0, 0, column)
+        )
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset + chunk.size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0xFF]))

@@ -1,16 +1,14 @@
 """The data sets that the trainer reads: windows, train ids, what is refused, and what travels to other processes."""
 
 import multiprocessing
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from stores import write_store
+from stores import damage_chunk, write_store
 
 from propagate.classes import ClassTable, LabelClass, load_classes
 from propagate.datasets import DatasetOptions
@@ -32,7 +30,12 @@ def save_store(path: Path, shards: Sequence[Sequence[Sample]]) -> Path:
 
 
 def same(a: Pixels, b: Pixels) -> bool:
-    return all(x.dtype == np.uint8 and np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    pairs = zip((a.label, *a.frames), (b.label, *b.frames), strict=True)
+    return all(x.dtype == np.uint8 and np.array_equal(x, y) for x, y in pairs)
+
+
+def sliced(window: Window, pixels: Pixels) -> Pixels:
+    return Pixels(pixels.image[window.slices], pixels.label[window.slices])
 
 
 def truth(sample: Sample, pixels: np.ndarray) -> Pixels:
@@ -107,14 +110,14 @@ def test_reading_a_window_is_reading_the_whole_and_slicing(
     store = save_store(tmp_path / "store", [[make_sample(n, raw=raw, size=SIZE) for n in range(2)]])
     dataset = open_store_samples(store, min_confidence=min_confidence)
     whole = dataset.read(1)
-    assert same(dataset.read(1, window), Pixels(*(pixels[window.slices] for pixels in whole)))
+    assert same(dataset.read(1, window), sliced(window, whole))
 
 
 def test_a_window_of_labelled_frames_is_the_whole_sliced(city_frames: SegmentationDataset) -> None:
     window = Window(5, 7, 90, 120)
     whole = city_frames.read(1)
     assert whole.image.shape == (*CITY_SIZE, 3)
-    assert same(city_frames.read(1, window), Pixels(*(pixels[window.slices] for pixels in whole)))
+    assert same(city_frames.read(1, window), sliced(window, whole))
 
 
 def test_a_raw_shard_reads_no_chunk_beside_the_window(tmp_path: Path, make_sample: MakeSample) -> None:
@@ -127,20 +130,6 @@ def test_a_raw_shard_reads_no_chunk_beside_the_window(tmp_path: Path, make_sampl
     assert same(dataset.read(0, Window(0, 0, 256, 256)), expected)
     with pytest.raises(StoreError, match=r"shard-00000\.h5: sample 'seq_000000' .* cannot be read .*propagate verify"):
         dataset.read(0, Window(0, 0, 256, 257))
-
-
-def damage_chunk(path: Path, name: str, *, column: int) -> None:
-    with h5py.File(path) as file:
-        chunk = next(
-            chunk
-            for chunk in (file[name].id.get_chunk_info(n) for n in range(file[name].id.get_num_chunks()))
-            if chunk.chunk_offset[:3] == (0, 0, column)
-        )
-    with path.open("r+b") as file:
-        file.seek(chunk.byte_offset + chunk.size // 2)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 0xFF]))
 
 
 def test_pixels_below_the_confidence_are_ignored(tmp_path: Path, make_sample: MakeSample) -> None:

@@ -1,5 +1,7 @@
 """Crops of images and label maps: where they lie, that both keep together, and what is exact."""
 
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from segtrain.data.dataset import Pixels, Window
-from segtrain.data.photometric import blur_at_random, jitter_colours
+from segtrain.data.photometric import blur, draw_blur, draw_colours
 from segtrain.data.transforms import MEAN_COLOUR, Augmentation, View, apply_view, draw_view
 
 SIZE = (90, 140)
@@ -33,8 +35,14 @@ def noise(size: tuple[int, int] = SIZE) -> Pixels:
     return Pixels(random.integers(0, 256, (*size, 3), np.uint8), random.integers(0, 19, size, np.uint8))
 
 
+def of_both(change: Callable[[np.ndarray], np.ndarray], pixels: Pixels) -> Pixels:
+    return Pixels(change(pixels.image), change(pixels.label))
+
+
 def part(pixels: Pixels, window: Window) -> Pixels:
-    return Pixels(pixels.image[window.slices], pixels.label[window.slices])
+    """The window of all that there is."""
+    image, *neighbours = (frame[window.slices] for frame in pixels.frames)
+    return Pixels(image, pixels.label[window.slices], tuple(neighbours))
 
 
 def crop_of(pixels: Pixels, augmentation: Augmentation, seed: int, point: tuple[int, int] | None = None) -> Pixels:
@@ -43,9 +51,19 @@ def crop_of(pixels: Pixels, augmentation: Augmentation, seed: int, point: tuple[
     return apply_view(part(pixels, view.window), view, augmentation, generator)
 
 
+def jitter_colours(image: np.ndarray, strength: float, generator: np.random.Generator) -> np.ndarray:
+    [changed] = draw_colours(strength, generator).apply([image])
+    return changed
+
+
+def blur_at_random(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    sigma = draw_blur(generator)
+    return image if sigma is None else blur(image, sigma)
+
+
 def assert_equal(found: Pixels, expected: Pixels) -> None:
-    np.testing.assert_array_equal(found.image, expected.image)
-    np.testing.assert_array_equal(found.label, expected.label)
+    for one, other in zip((found.label, *found.frames), (expected.label, *expected.frames), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +94,7 @@ def test_a_crop_has_its_size_and_needs_a_part_of_the_image(
         window = view.window
         assert 0 <= window.top < window.top + window.height <= SIZE[0]
         assert 0 <= window.left < window.left + window.width <= SIZE[1]
-        image, label = apply_view(part(noise(), window), view, augmentation, np.random.default_rng(seed))
+        image, label, _ = apply_view(part(noise(), window), view, augmentation, np.random.default_rng(seed))
         assert (image.shape, label.shape) == ((*crop, 3), crop)
         assert image.dtype == label.dtype == np.uint8
         assert image.flags.c_contiguous
@@ -138,7 +156,7 @@ def test_at_scale_1_a_crop_is_a_part_of_the_image() -> None:
 def test_a_crop_moves_with_the_image_by_whole_pixels() -> None:
     for scale in (0.6, 1.0, 1.9):
         view = draw_view(SIZE, (70, 45), plain((30, 30), scale), np.random.default_rng(0))
-        moved = Pixels(*(np.roll(array, (3, -5), (0, 1)) for array in noise()))
+        moved = of_both(lambda array: np.roll(array, (3, -5), (0, 1)), noise())
         window = view.window._replace(top=view.window.top + 3, left=view.window.left - 5)
         here = apply_view(part(noise(), view.window), view, plain((30, 30), scale), np.random.default_rng(0))
         there = replace(view, window=window)
@@ -186,7 +204,7 @@ def test_a_rotated_crop_needs_no_more_than_its_window(scale: float) -> None:
 def test_labels_stay_with_their_colours(crop: tuple[int, int], scale: float, rotation: float) -> None:
     """But for pixels along edges between boxes, whose colours mix."""
     for seed in range(5):
-        image, label = crop_of(boxes(), plain(crop, scale, rotation=rotation, flip=True), seed)
+        image, label, _ = crop_of(boxes(), plain(crop, scale, rotation=rotation, flip=True), seed)
         shown = label != 255
         np.testing.assert_array_equal(image[~shown], np.broadcast_to(MEAN_COLOUR, image[~shown].shape))
         within = cv2.erode(label, np.ones((5, 5))) == cv2.dilate(label, np.ones((5, 5)))
@@ -228,7 +246,7 @@ def test_half_a_turn_is_exact() -> None:
     view = draw_view((31, 31), None, plain((31, 31), rotation=180), np.random.default_rng(0))
     turned = replace(view, rotated=np.array([[-1.0, 0, 30], [0, -1.0, 30]]), window=Window(0, 0, 31, 31))
     found = apply_view(noise((31, 31)), turned, plain((31, 31)), np.random.default_rng(0))
-    assert_equal(found, Pixels(*(array[::-1, ::-1] for array in noise((31, 31)))))
+    assert_equal(found, of_both(lambda array: array[::-1, ::-1], noise((31, 31))))
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.4])
@@ -240,7 +258,7 @@ def test_a_mirrored_crop_is_the_crop_mirrored(scale: float) -> None:
         apply_view(pixels, replace(view, mirrored=value), augmentation, np.random.default_rng(0))
         for value in (False, True)
     )
-    assert_equal(Pixels(*(array[:, ::-1] for array in mirrored)), plain_crop)
+    assert_equal(of_both(lambda array: array[:, ::-1], mirrored), plain_crop)
     assert not np.array_equal(mirrored.image, plain_crop.image)
 
 
@@ -256,7 +274,7 @@ def test_every_other_crop_is_mirrored_where_that_is_asked_for() -> None:
 def test_a_crop_larger_than_the_image_is_padded_anywhere() -> None:
     pixels, places = noise((20, 30)), set()
     for seed in range(40):
-        image, label = crop_of(pixels, plain((24, 33), colour=0, blur=False), seed)
+        image, label, _ = crop_of(pixels, plain((24, 33), colour=0, blur=False), seed)
         top, left = (int(np.flatnonzero((label != 255).any(axis))[0]) for axis in (1, 0))
         places.add((top, left))
         assert (label != 255).sum() == 20 * 30
@@ -269,7 +287,7 @@ def test_a_crop_larger_than_the_image_is_padded_anywhere() -> None:
 
 def test_padding_keeps_the_mean_colour_whatever_happens_to_colours() -> None:
     for rotation in (0, 45):
-        image, label = crop_of(noise((20, 30)), plain((60, 60), colour=1.0, blur=True, rotation=rotation), 4)
+        image, label, _ = crop_of(noise((20, 30)), plain((60, 60), colour=1.0, blur=True, rotation=rotation), 4)
         assert (image[label == 255] == MEAN_COLOUR).all()
 
 
@@ -285,7 +303,7 @@ def test_shrinking_averages_over_areas() -> None:
     checked = np.indices(SIZE).sum(0) % 2 * np.uint8(200)
     pixels = Pixels(np.repeat(checked[..., None], 3, 2).astype(np.uint8), np.zeros(SIZE, np.uint8))
     for rotation in (0, 30):
-        image, label = crop_of(pixels, plain((30, 40), 0.5, rotation=rotation), 1)
+        image, label, _ = crop_of(pixels, plain((30, 40), 0.5, rotation=rotation), 1)
         assert np.abs(image[label == 0].astype(int) - 100).max() <= 2
 
 
@@ -321,3 +339,106 @@ def test_a_view_and_its_crop_follow_from_the_generator() -> None:
     first, again, other = (crop_of(noise(), augmentation, seed, (70, 45)) for seed in (5, 5, 6))
     assert_equal(first, again)
     assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize(
+    ("settings", "checksum", "drawn_next"),
+    [
+        ({"colour": 0, "blur": False}, 2241695934, 6.3528288683560525),
+        ({"blur": False}, 4003750311, 6.3528288683560525),
+        ({"colour": 0}, 1583742945, 4.608565135424861),
+        ({"colour": 0.5, "rotation": 10.0}, 1085969063, 4.608565135424861),
+        ({"colour": 0, "blur": False, "rotation": 30.0}, 1616278078, 6.3528288683560525),
+    ],
+)
+def test_crops_are_what_they_were_before_there_were_neighbours(
+    settings: dict[str, object], checksum: int, drawn_next: float
+) -> None:
+    """Taken from the code as it was then, with OpenCV 5.0; what is drawn next counts the draws and their order."""
+    augmentation = Augmentation(crop=(40, 60), **settings)  # type: ignore[arg-type]
+    found, drawn = 0, []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        view = draw_view(SIZE, (70, 45) if seed % 2 else None, augmentation, generator)
+        crop = apply_view(part(noise(), view.window), view, augmentation, generator)
+        assert crop.neighbours == ()
+        found = zlib.crc32(crop.label.tobytes(), zlib.crc32(crop.image.tobytes(), found))
+        drawn.append(generator.random())
+    assert np.sum(drawn) == drawn_next
+    assert found == checksum
+
+
+def with_neighbours(pixels: Pixels) -> Pixels:
+    """The image once more, another one, and one that shares its left half."""
+    other = np.random.default_rng(9).integers(0, 256, pixels.image.shape, np.uint8)
+    half = pixels.image.copy()
+    half[:, SIZE[1] // 2 :] = 255
+    return pixels._replace(neighbours=(pixels.image.copy(), other, half))
+
+
+@pytest.mark.parametrize("rotation", [0.0, 20.0])
+@pytest.mark.parametrize("crop", [(40, 60), (250, 300)])
+def test_equal_frames_stay_equal_whatever_is_drawn(crop: tuple[int, int], rotation: float) -> None:
+    augmentation = Augmentation(crop=crop, colour=0.5, rotation=rotation)
+    for seed in range(12):
+        found = crop_of(with_neighbours(noise()), augmentation, seed, (70, 45))
+        np.testing.assert_array_equal(found.neighbours[0], found.image)
+        assert not np.array_equal(found.neighbours[1], found.image)
+        alone = crop_of(noise(), augmentation, seed, (70, 45))
+        assert_equal(found._replace(neighbours=()), alone)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 20.0])
+def test_neighbours_show_the_view_of_the_image(rotation: float) -> None:
+    """A frame that tells each pixel's place, mirrored along with the crop, tells which pixels a neighbour shows."""
+    y, x = np.indices(SIZE).astype(np.uint8)
+    places = np.stack((x, y, np.full_like(x, 200)), -1)
+    pixels = noise()._replace(neighbours=(places,))
+    for seed in range(12):
+        augmentation = Augmentation(crop=(60, 60), scale=(0.9, 2.0), colour=0, blur=False, rotation=rotation)
+        found = crop_of(pixels, augmentation, seed)
+        [neighbour] = found.neighbours
+        assert_equal(Pixels(neighbour, found.label), crop_of(Pixels(places, pixels.label), augmentation, seed))
+        shown = (found.label != 255) & (neighbour[..., 2] == 200)
+        inner = cv2.erode(shown.astype(np.uint8), np.ones((5, 5))) == 1
+        x_shown, y_shown = neighbour[inner].astype(int).T[:2]
+        near = [
+            pixels.label[np.clip(y_shown + dy, 0, SIZE[0] - 1), np.clip(x_shown + dx, 0, SIZE[1] - 1)]
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        ]
+        assert inner.sum() > 500
+        assert (found.label[inner] == near).any(0).all()
+
+
+def test_pixels_that_are_equal_in_two_frames_stay_equal() -> None:
+    """Though the frames differ in their mean grey, around which a contrast changes."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        pixels = with_neighbours(noise())
+        image, *_, half = draw_colours(0.5, generator).apply(pixels.frames)
+        left = slice(0, SIZE[1] // 2)
+        np.testing.assert_array_equal(half[:, left], image[:, left])
+        assert not np.array_equal(half, image)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 20.0])
+def test_colours_per_frame_leave_the_geometry_as_it_is(rotation: float) -> None:
+    """Each frame is what it would be alone, of the same view, with the draws that follow those of the one before."""
+    augmentation = Augmentation(crop=(40, 60), rotation=rotation, colour=0.5, colour_per_frame=True)
+    for seed in range(12):
+        pixels = with_neighbours(noise())
+        found = crop_of(pixels, augmentation, seed)
+        generator = np.random.default_rng(seed)
+        view = draw_view(SIZE, None, augmentation, generator)
+        for frame, shown in zip(pixels.frames, found.frames, strict=True):
+            alone = apply_view(part(Pixels(frame, pixels.label), view.window), view, augmentation, generator)
+            assert_equal(Pixels(shown, found.label), alone)
+        assert not np.array_equal(found.neighbours[0], found.image)
+
+
+def test_a_neighbour_of_another_size_is_refused() -> None:
+    pixels = noise()._replace(neighbours=(noise((90, 141)).image,))
+    view = draw_view(SIZE, None, plain(SIZE), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"frames \[90, 140, 3\], \[90, 141, 3\] and .* for a window of 90x140"):
+        apply_view(pixels, view, plain(SIZE), np.random.default_rng(0))
