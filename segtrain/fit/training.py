@@ -37,6 +37,7 @@ from segtrain.fit.recorder import Recorder
 from segtrain.fit.sources import described, open_sources
 from segtrain.fit.state import TrainState
 from segtrain.fit.validation import Scores
+from segtrain.losses.objective import StepOutput
 from segtrain.models import build_model
 from segtrain.models.deeplab import DeepLabV3Plus
 from segtrain.models.preprocessing import normalised
@@ -179,10 +180,10 @@ def _run(job: Job, member: Member, state: TrainState, runtime: Runtime, recorder
             for part, batch in enumerate(islice(batches, config.accumulate), start=1):
                 is_last = part == config.accumulate
                 with nullcontext() if is_last or member.num_members == 1 else network.no_sync():
+                    batch = Batch(*(tensor.to(runtime.device, non_blocking=True) for tensor in batch))
                     with runtime.autocast():
-                        logits = network(normalised(batch.image.to(runtime.device, non_blocking=True)))
-                    label = batch.label.to(runtime.device, non_blocking=True)
-                    loss = objective(logits, label, number) / config.accumulate
+                        logits = network(normalised(batch.image))
+                    loss = objective(StepOutput(logits=logits, batch=batch, epoch=number)).total / config.accumulate
                     state.backward(loss)
                 losses.append(loss.detach())
             total = torch.stack(losses).sum()
