@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from segtrain.losses import ClassWeighting, RelaxedLoss
+from segtrain.losses.relaxed import RelaxedLoss
+from segtrain.losses.weighting import ClassWeighting
 
 IGNORE = 255
 BORDER = 1

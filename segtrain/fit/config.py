@@ -3,21 +3,23 @@
 # ruff: noqa: RUF009 (`setting` makes a field)
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from jobs.registry import Registry
 from jobs.training.devices import DEVICES, DTYPES
 from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
+from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
+from segtrain.losses.settings import IMAGES_PER_GPU
 
 LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
 
 # The keys of segtrain.models.ARCHITECTURES, which needs torch.
 NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")
-LOSSES = ("relaxed", "cross-entropy", "image-weighted", "ohem")
 
 
 def setting(
@@ -26,7 +28,7 @@ def setting(
     *,
     least: float | None = None,
     most: float | None = None,
-    choices: tuple[Any, ...] = (),
+    choices: Collection[Any] = (),
     passing: bool = False,
 ) -> Any:
     """A field of FitConfig. `passing`: it may change between a training and its resumption."""
@@ -92,16 +94,20 @@ class FitConfig:
     strict_classes: tuple[str, ...] = setting((), "Classes that are never relaxed, as pole,rider.")
     relax_until: int | None = setting(None, "The last epoch with relaxed labels.  [default: all]", least=0)
     class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
+    as_published: bool = setting(
+        False, "relaxed, image-weighted: exactly the published loss of two images per GPU, with its defect."
+    )
+    auxiliary: float = setting(0.4, "Weight of the loss of auxiliary outputs, of networks that have some.", least=0)
 
     # how it learns
     epochs: int = setting(180, "", least=1)
     batch_size: int = setting(16, "Of all workers together, in one step.", least=1)
     accumulate: int = setting(1, "Parts of a step that are computed one after the other.", least=1)
-    optimiser: str = setting("sgd", "", choices=tuple(OPTIMISERS))
+    optimiser: str = setting("sgd", "", choices=OPTIMISERS)
     learning_rate: float = setting(0.004, "The first.", least=0)
     momentum: float = setting(0.9, "Of SGD.", least=0, most=1)
     weight_decay: float = setting(5e-5, "", least=0)
-    schedule: str = setting("poly", "", choices=tuple(SCHEDULES))
+    schedule: str = setting("poly", "", choices=SCHEDULES)
     power: float = setting(1.0, "Of poly.", least=0)
     restart: int | None = setting(
         None, "scaled-poly: the epoch of its restart.  [default: after --relax-until]", least=0
@@ -157,6 +163,21 @@ class FitConfig:
                 f"a batch of {self.batch_size} cannot be shared equally by {self.workers} workers in {self.accumulate} "
                 "parts each"
             )
+        if self.as_published:
+            self._require_published()
+
+    def _require_published(self) -> None:
+        if self.loss not in PUBLISHED_LOSSES:
+            raise ValueError(
+                f"as_published is for the losses {' and '.join(PUBLISHED_LOSSES)}, found {self.loss}; leave it out"
+            )
+        at_a_time = self.batch_size // (self.workers * self.accumulate)
+        if at_a_time % IMAGES_PER_GPU:
+            raise ValueError(
+                f"as_published takes images in pairs, found a batch of {self.batch_size} in "
+                f"{self.workers * self.accumulate} parts, {at_a_time} at a time; change --batch-size, --workers or "
+                "--accumulate, or leave it out"
+            )
 
     @property
     def restart_epoch(self) -> int:
@@ -185,7 +206,9 @@ def _check(name: str, value: Any, limits: Mapping[str, Any]) -> None:
     least, most, choices = limits["least"], limits["most"], limits["choices"]
     if value is None:
         return
-    if choices and value not in choices:
+    if isinstance(choices, Registry):
+        choices.require(value)
+    elif choices and value not in choices:
         raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, found {value!r}")
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         wanted = f"at least {least}" if most is None else f"within {least}…{most}"

@@ -1,47 +1,29 @@
-"""What a step is trained towards, and how fast: the loss and the learning rate of a configuration."""
+"""What a step is trained towards: the loss of a configuration."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
-from torch import Tensor
+from collections.abc import Sequence
 
 from jobs.errors import FitError
 from segtrain.fit.config import FitConfig
-from segtrain.losses import (
-    ClassWeighting,
-    RelaxedLoss,
-    cross_entropy,
-    image_weighted_cross_entropy,
-    ohem_cross_entropy,
-)
-
-Objective = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar
+from segtrain.losses.objective import Objective
+from segtrain.losses.registry import LOSSES
+from segtrain.losses.settings import LossSettings
 
 
 def open_objective(config: FitConfig, class_names: Sequence[str]) -> Objective:
-    """The loss of a configuration, a mean over the images of a batch where it is one per image.
+    """The loss of a configuration. Raises FitError for classes that do not exist.
 
-    So two halves of a batch together cost what the whole does, whoever computes them; `cross-entropy` and `ohem` are
-    means over the pixels, of each half. Raises FitError for classes that do not exist.
+    Where it is a mean over images or pairs of them, parts of a batch together cost what the whole does, whoever
+    computes them; `cross-entropy` and `ohem` are means over the pixels, of each part.
     """
-    weighting = ClassWeighting(upper_bound=config.class_weight) if config.class_weight else None
-    if config.loss == "relaxed":
-        return RelaxedLoss(
-            border=config.border,
-            strict_classes=train_ids(config.strict_classes, class_names, "strict_classes"),
-            relax_until=config.relax_until,
-            weighting=weighting,
-            mean_over_images=True,
-        )
-    if config.loss == "image-weighted":
-        return _any_epoch(
-            partial(image_weighted_cross_entropy, weighting=weighting or ClassWeighting(), mean_over_images=True)
-        )
-    return _any_epoch(cross_entropy if config.loss == "cross-entropy" else ohem_cross_entropy)
-
-
-def _any_epoch(loss: Callable[[Tensor, Tensor], Tensor]) -> Objective:
-    return lambda logits, labels, _: loss(logits, labels)
+    settings = LossSettings(
+        border=config.border,
+        strict_classes=train_ids(config.strict_classes, class_names, "strict_classes"),
+        relax_until=config.relax_until,
+        class_weight=config.class_weight,
+        as_published=config.as_published,
+        auxiliary=config.auxiliary,
+    )
+    return LOSSES[config.loss](settings)
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:

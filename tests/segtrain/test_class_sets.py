@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segtrain.class_sets import boundaries, class_sets, members_of, own_classes, relaxed_target
+from segtrain.losses.class_sets import boundaries, class_sets, members_of, own_classes, relaxed_target
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONFIGS = json.loads((GOLDEN / "segmentation_losses.json").read_text())["configs"]

@@ -30,6 +30,7 @@ from propagate.errors import DatasetError, StoreError
 from propagate.sample import Sample
 from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.cli import main
+from segtrain.data.batches import Batch
 from segtrain.data.sampling import ANYWHERE, Epoch
 from segtrain.errors import DataError
 from segtrain.fit.config import FitConfig
@@ -37,6 +38,7 @@ from segtrain.fit.objective import learning_rate, open_objective
 from segtrain.fit.state import TrainState
 from segtrain.fit.training import _positions, fit
 from segtrain.fit.validation import evaluating, spread
+from segtrain.losses.objective import StepOutput
 from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
 
@@ -184,8 +186,9 @@ def test_a_step_goes_down_the_published_gradient(published_step: dict[str, np.nd
     state = TrainState(network.double().train(), config, Runtime(device=torch.device("cpu")))
     objective = open_objective(config, CITYSCAPES.train_names)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    logits = network(normalised(torch.from_numpy(published_step["image"])).double())
-    loss = objective(logits, torch.from_numpy(published_step["label"]), 0)
+    batch = Batch(torch.from_numpy(published_step["image"]), torch.from_numpy(published_step["label"]))
+    logits = network(normalised(batch.image).double())
+    loss = objective(StepOutput(logits=logits, batch=batch, epoch=0)).total
     assert loss.item() == pytest.approx(float(published_step["resnet50_ce_loss"]), rel=1e-7)
     state.backward(loss)
     assert state.update(0.01, loss.detach())

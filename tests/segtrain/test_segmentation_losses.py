@@ -10,16 +10,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from segtrain.class_sets import relaxed_target
-from segtrain.losses import (
-    ClassWeighting,
-    RelaxedLoss,
-    class_pixels,
-    cross_entropy,
-    image_weighted_cross_entropy,
-    ohem_cross_entropy,
-    set_negative_log_likelihood,
-)
+from segtrain.losses.class_sets import relaxed_target
+from segtrain.losses.cross_entropy import cross_entropy, image_weighted_cross_entropy, ohem_cross_entropy
+from segtrain.losses.relaxed import RelaxedLoss
+from segtrain.losses.set_likelihood import set_negative_log_likelihood
+from segtrain.losses.weighting import ClassWeighting, class_pixels
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PUBLISHED = json.loads((GOLDEN / "segmentation_losses.json").read_text())
@@ -196,7 +191,7 @@ def test_logits_in_channels_last_and_bands_change_nothing(
     loss = RelaxedLoss(weighting=ClassWeighting())
     (expected,) = torch.autograd.grad(loss(logits, labels), logits)
     last = logits.detach().to(memory_format=torch.channels_last).requires_grad_()
-    monkeypatch.setattr("segtrain.losses.BAND_LOGITS", 19 * 32 * 2 * 5)
+    monkeypatch.setattr("segtrain.losses.set_likelihood.BAND_LOGITS", 19 * 32 * 2 * 5)
     (grad,) = torch.autograd.grad(loss(last, labels), last)
     torch.testing.assert_close(grad, expected, atol=1e-9, rtol=1e-5)
     assert grad.is_contiguous(memory_format=torch.channels_last)

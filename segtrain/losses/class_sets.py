@@ -147,3 +147,8 @@ def relaxed_target(
     if not relaxed:
         emphasis[boundaries(labels)] = OFF_WEIGHT
     return RelaxedTarget(classes, emphasis, image, y, x, near_ignored, num_members, row, member)
+
+
+def per_set(reduce: str, of_members: Tensor, target: RelaxedTarget) -> Tensor:
+    """The sum, mean or max over each set: [P] -> [M]."""
+    return torch.segment_reduce(of_members, reduce, lengths=target.num_members, unsafe=True)  # lengths do add up

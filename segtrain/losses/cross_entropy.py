@@ -1,0 +1,85 @@
+"""Cross entropy: plain, weighted by the classes of each image, and on hard pixels."""
+
+import math
+from functools import partial
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from segtrain.losses.class_sets import own_classes
+from segtrain.losses.logits import at_least_float32, require_pair
+from segtrain.losses.objective import LabelObjective, any_epoch, mean_over_pairs
+from segtrain.losses.settings import LossSettings
+from segtrain.losses.weighting import ClassWeighting, count_classes, per_pixel
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean of −log P(label) over all pixels of the batch that aren't ignored; a scalar."""
+    nll, classes = _pixel_cross_entropy(logits, labels)
+    return nll.sum() / (classes != logits.shape[1]).sum().clamp(min=1)
+
+
+def image_weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, *, weighting: ClassWeighting, mean_over_images: bool = False
+) -> Tensor:
+    """Per image the weighted mean of −log P(label), added up over the images, as published, or their mean; a scalar.
+
+    The shares behind the weights are those among the pixels that aren't ignored.
+    """
+    nll, classes = _pixel_cross_entropy(logits, labels)
+    num_classes = logits.shape[1]
+    of_class = weighting.weights(count_classes(classes, num_classes)[:, :num_classes])
+    weight = per_pixel(F.pad(of_class, (0, 1)), classes)
+    total = weight.sum(dim=(1, 2))
+    per_image = (weight * nll).sum(dim=(1, 2)) / total.where(total > 0, 1)
+    return per_image.mean() if mean_over_images else per_image.sum()
+
+
+def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, threshold: float = 0.7, min_kept: int = 100_000) -> Tensor:
+    """The mean of −log P(label) over the hard pixels of the batch: those with P(label) below the threshold.
+
+    Where these are fewer than `min_kept`, the hardest so many are taken (all, where there are no more).
+
+    Raises ValueError for a threshold that is no probability above 0, and for `min_kept` below 1.
+
+    Reference: Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016,
+    for pixels in place of regions.
+    """
+    if not 0 < threshold <= 1 or min_kept < 1:
+        raise ValueError(
+            f"threshold must be above 0 and at most 1, min_kept at least 1, found {threshold} and {min_kept}"
+        )
+    nll, classes = _pixel_cross_entropy(logits, labels)
+    pixels = nll[classes != logits.shape[1]]
+    if len(pixels) == 0:
+        return pixels.sum()
+    num_hard = int((pixels.detach() > -math.log(threshold)).sum())
+    return pixels.topk(min(max(num_hard, min_kept), len(pixels)), sorted=False).values.mean()
+
+
+def _pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """−log P(label) and the class of each pixel [B,H,W]; 0 and C where it is ignored."""
+    require_pair(logits, labels)
+    num_classes = logits.shape[1]
+    classes = own_classes(labels, num_classes)
+    precise = logits.to(at_least_float32(logits.dtype))
+    return F.cross_entropy(precise, classes, ignore_index=num_classes, reduction="none"), classes
+
+
+def plain(settings: LossSettings) -> LabelObjective:
+    """Cross entropy, a mean over the pixels of the batch."""
+    return LabelObjective(loss=any_epoch(cross_entropy), auxiliary=settings.auxiliary)
+
+
+def ohem(settings: LossSettings) -> LabelObjective:
+    """Cross entropy on hard pixels, a mean over those of the batch."""
+    return LabelObjective(loss=any_epoch(ohem_cross_entropy), auxiliary=settings.auxiliary)
+
+
+def image_weighted(settings: LossSettings) -> LabelObjective:
+    """Image-weighted cross entropy, a mean over the images of the batch; or as published."""
+    weighting = ClassWeighting(upper_bound=settings.class_weight) if settings.class_weight else ClassWeighting()
+    loss = any_epoch(
+        partial(image_weighted_cross_entropy, weighting=weighting, mean_over_images=not settings.as_published)
+    )
+    return LabelObjective(loss=mean_over_pairs(loss) if settings.as_published else loss, auxiliary=settings.auxiliary)

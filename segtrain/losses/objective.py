@@ -1,0 +1,108 @@
+"""What a step of a training gives, and what an objective makes of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from jobs.training.task import Losses
+from segtrain.data.batches import Batch
+from segtrain.losses.settings import IMAGES_PER_GPU
+
+LabelLoss = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameOutput:
+    """What the network made of one frame of each sample of a batch.
+
+    logits: [B,C,H,W], at full size. auxiliary: logits [B,C,h,w] of auxiliary heads, by their names, as large or
+    smaller. features: what stages of the network gave, by their names; only of those that the objective wants.
+    """
+
+    logits: Tensor
+    auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput(FrameOutput):
+    """What the network made of the annotated frames of a batch, and of those beside them.
+
+    batch: what it was given, on the device of the logits. epoch: its number, from 0. neighbours: in the order of the
+    objective's offsets.
+    """
+
+    batch: Batch
+    epoch: int
+    neighbours: tuple[FrameOutput, ...] = ()
+
+
+class Objective(Protocol):
+    """What a training goes down.
+
+    offsets: the frames beside the annotated one that it wants the network to see, relative to that. features: the
+    stages of the network whose output it wants.
+    """
+
+    @property
+    def offsets(self) -> tuple[int, ...]: ...
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
+
+    def __call__(self, output: StepOutput) -> Losses:
+        """What the step costs."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelObjective:
+    """A loss of the labels of the annotated frames, and of them again for each auxiliary output.
+
+    auxiliary: the weight of the sum of the latter, whose logits are enlarged to the size of the labels.
+    Reference: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.3, for auxiliary outputs.
+    """
+
+    loss: LabelLoss
+    auxiliary: float = 0.4
+    offsets: ClassVar[tuple[int, ...]] = ()
+    features: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, output: StepOutput) -> Losses:
+        """The loss as "loss", of which "loss/auxiliary" is the part of the auxiliary outputs, if there are any."""
+        label = output.batch.label
+        total = self.loss(output.logits, label, output.epoch)
+        if not output.auxiliary:
+            return Losses(total, {"loss": total.detach()})
+        enlarged = [
+            F.interpolate(logits, size=label.shape[1:], mode="bilinear", align_corners=True)
+            for logits in output.auxiliary.values()
+        ]
+        auxiliary = self.auxiliary * torch.stack([self.loss(logits, label, output.epoch) for logits in enlarged]).sum()
+        total = total + auxiliary
+        return Losses(total, {"loss": total.detach(), "loss/auxiliary": auxiliary.detach()})
+
+
+def any_epoch(loss: Callable[[Tensor, Tensor], Tensor]) -> LabelLoss:
+    """A loss that is the same in every epoch."""
+    return lambda logits, labels, _: loss(logits, labels)
+
+
+def mean_over_pairs(loss: LabelLoss) -> LabelLoss:
+    """The mean of a loss over consecutive pairs of images: what the published trainings go down, over their GPUs.
+
+    So a step depends neither on the number of workers nor on the parts that it is computed in, if each has whole pairs.
+    The loss that is returned raises ValueError for an odd number of images.
+    """
+
+    def mean_of_losses(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        if len(logits) % IMAGES_PER_GPU:
+            raise ValueError(f"a published loss takes images in pairs, found {len(logits)}; give an even number")
+        pairs = zip(logits.split(IMAGES_PER_GPU), labels.split(IMAGES_PER_GPU), strict=True)
+        return torch.stack([loss(*pair, epoch) for pair in pairs]).mean()
+
+    return mean_of_losses
