@@ -38,7 +38,9 @@ def open_trained(
     names = description.class_names if description else None
     table = classes if classes is not None else _builtin_table(weights, names)
     _require_classes(weights, table, network.num_classes, names)
-    return TrainedNetwork(network=runtime.prepare(network), classes=table, about=description.about if description else {})
+    return TrainedNetwork(
+        network=runtime.prepare(network), classes=table, about=description.about if description else {}
+    )
 
 
 def _builtin_table(weights: Path, names: Sequence[str] | None) -> ClassTable:

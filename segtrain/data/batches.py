@@ -5,22 +5,19 @@ what was read before, or from a restart.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
+from jobs.training import loader
 from propagate.errors import PropagateError
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.data.sampling import ANYWHERE, Epoch
 from segtrain.data.transforms import Augmentation, apply_view, draw_view
 from segtrain.errors import SegtrainError
-
-Failure = SegtrainError | PropagateError  # a sample that cannot be read
 
 
 class Batch(NamedTuple):
@@ -33,18 +30,9 @@ class Batch(NamedTuple):
     label: Tensor
     neighbours: Tensor | None = None
 
-
-class Crops(TorchDataset[Pixels | Failure]):
-    """The crops of an epoch by position, or why there is none: an error that another process raises loses its type."""
-
-    def __init__(self, dataset: SegmentationDataset, epoch: Epoch, augmentation: Augmentation) -> None:
-        self._dataset, self._epoch, self._augmentation = dataset, epoch, augmentation
-
-    def __getitem__(self, position: int) -> Pixels | Failure:
-        try:
-            return draw_crop(self._dataset, self._epoch, self._augmentation, position)
-        except (SegtrainError, PropagateError) as error:
-            return error
+    def to(self, device: torch.device) -> "Batch":
+        """The same there; from page-locked memory, without waiting."""
+        return Batch(*(None if each is None else each.to(device, non_blocking=True) for each in self))
 
 
 def draw_crop(dataset: SegmentationDataset, epoch: Epoch, augmentation: Augmentation, position: int) -> Pixels:
@@ -71,35 +59,20 @@ def load_batches(
     pinned: copied to page-locked memory, from where a GPU takes them without waiting.
     Raises, in place of the batch, what the data set raises for a sample that cannot be read.
     """
-    loader = DataLoader(
-        Crops(dataset, epoch, augmentation),
-        batch_sampler=[list(positions) for positions in batches],
+    return loader.load_batches(
+        partial(draw_crop, dataset, epoch, augmentation),
+        batches,
+        _collate,
+        caught=(SegtrainError, PropagateError),
         num_workers=num_workers,
-        collate_fn=_collate,
-        pin_memory=pinned,
-        worker_init_fn=_use_one_thread,
-        generator=torch.Generator(),  # its own, so that it draws nothing from the global one
+        pinned=pinned,
     )
-    for batch in loader:
-        if isinstance(batch, Failure):
-            raise batch
-        yield batch
 
 
-def _use_one_thread(_: int) -> None:
-    """The processes are what works side by side: threads of OpenCV in each would only get in each other's way."""
-    cv2.setNumThreads(0)
-
-
-def _collate(crops: Sequence[Pixels | Failure]) -> Batch | Failure:
-    """Crops of one size as a batch; the first error instead, if there is any."""
-    images, labels, neighbours = [], [], []
-    for crop in crops:
-        if isinstance(crop, Failure):
-            return crop
-        images.append(torch.from_numpy(crop.image).permute(2, 0, 1))
-        labels.append(torch.from_numpy(crop.label))
-        if crop.neighbours:
-            neighbours.append(torch.from_numpy(np.stack(crop.neighbours)).permute(0, 3, 1, 2))
+def _collate(crops: Sequence[Pixels]) -> Batch:
+    """Crops of one size as a batch."""
+    images = [torch.from_numpy(crop.image).permute(2, 0, 1) for crop in crops]
+    labels = [torch.from_numpy(crop.label) for crop in crops]
+    neighbours = [torch.from_numpy(np.stack(crop.neighbours)).permute(0, 3, 1, 2) for crop in crops if crop.neighbours]
     around = torch.stack(neighbours).contiguous() if neighbours else None
     return Batch(torch.stack(images).contiguous(), torch.stack(labels), around)

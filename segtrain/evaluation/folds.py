@@ -31,8 +31,8 @@ def require_same_fold(
     now, then = groups(samples), settings.get("validation_groups")
     is_same = set(now) <= set(then) if then else identity(samples) == settings.get("validation")
     if not is_same:
-        held_out = f"{', '.join(then)} were held out" if then else "other cities were held out"
+        held_out = ", ".join(then) if then else "other cities"
         raise DataError(
-            f"{options.root}: '{options.split}' holds {', '.join(now)}, but {held_out} when this network was trained on "
-            "the rest; a score would be of frames that it has seen: train it again, or score it on another split"
+            f"{options.root}: '{options.split}' holds {', '.join(now)}, but {held_out} were held out when this network "
+            "was trained; a score would be of frames that it has seen: train it again, or score it on another split"
         )

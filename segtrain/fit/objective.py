@@ -1,6 +1,7 @@
 """What a step is trained towards: the loss of a configuration."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs.errors import FitError
 from segtrain.fit.config import FitConfig
@@ -24,6 +25,11 @@ def open_objective(config: FitConfig, class_names: Sequence[str]) -> Objective:
         auxiliary=config.auxiliary,
     )
     return LOSSES[config.loss](settings)
+
+
+def offsets_of(config: FitConfig) -> tuple[int, ...]:
+    """The neighbours that the loss of a configuration wants to see, whatever the classes are."""
+    return open_objective(replace(config, strict_classes=()), ()).offsets
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from jobs.errors import FitError
 from jobs.training.weights import digest
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
-from segtrain.data.identity import groups, identity
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
+from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
@@ -17,16 +17,21 @@ from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import train_ids
 
 
-def open_sources(config: FitConfig) -> tuple[SegmentationDataset, SegmentationDataset | None]:
-    """The samples to train on, and those to validate on, if any.
+def open_sources(
+    config: FitConfig, offsets: tuple[int, ...] = ()
+) -> tuple[SegmentationDataset, SegmentationDataset | None]:
+    """The samples to train on, and those to validate on, if any. offsets: of the neighbours that the former come with.
 
     Raises: DatasetError, StoreError, where they cannot be opened; DataError, where their classes differ, or a frame to
     validate on is, or was propagated from, one that is trained on.
     """
     classes = load_classes(config.classes) if config.classes else None
-    parts = [open_store_samples(path, min_confidence=config.min_confidence, classes=classes) for path in config.shards]
+    parts = [
+        open_store_samples(path, min_confidence=config.min_confidence, classes=classes, offsets=offsets)
+        for path in config.shards
+    ]
     if config.trains_on_split is not None:
-        parts.append(_frames(config, config.trains_on_split, classes))
+        parts.append(_frames(config, config.trains_on_split, classes, offsets))
     training = parts[0] if len(parts) == 1 else join(parts)
     if config.root is None or config.val_split is None:
         return training, None
@@ -41,10 +46,12 @@ def open_sources(config: FitConfig) -> tuple[SegmentationDataset, SegmentationDa
     return training, held_out
 
 
-def _frames(config: FitConfig, split: str, classes: ClassTable | None) -> SegmentationDataset:
+def _frames(
+    config: FitConfig, split: str, classes: ClassTable | None, offsets: tuple[int, ...] = ()
+) -> SegmentationDataset:
     assert config.root is not None
     options = DatasetOptions(root=config.root, split=split, layout=config.layout)
-    return open_labelled_frames(config.dataset, options, classes=classes)
+    return open_labelled_frames(config.dataset, options, classes=classes, offsets=offsets)
 
 
 def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:

@@ -1,6 +1,5 @@
 """The summary of a training as one HTML page, which needs nothing but itself: no script, no network."""
 
-import json
 import math
 import shlex
 from base64 import b64encode
@@ -209,7 +208,11 @@ def _next(record: RunRecord) -> str:
 def _settings(record: RunRecord) -> str:
     """What differs from the defaults; then, folded, everything."""
     defaults = default_settings()
-    settings = {name: value for name, value in record.settings.items() if name not in ("training", "validation", "validation_groups")}
+    settings = {
+        name: value
+        for name, value in record.settings.items()
+        if name not in ("training", "validation", "validation_groups")
+    }
     changed = [name for name, value in settings.items() if value != defaults.get(name)]
     rows = [(name, _told(settings[name]), _told(defaults.get(name))) for name in changed]
     differing = _table(("Setting", "Here", "Default"), rows) if rows else "<p>All are the defaults.</p>"
