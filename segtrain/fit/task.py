@@ -215,9 +215,9 @@ class SegmentationTask:
         parts = positions_of(epoch, [within], config, self._member)
         keys = ", ".join(training.records[epoch.sample[position]].key for part in parts for position in part)
         return FitError(
-            f"loss or gradient of step {step} is not finite (epoch {number + 1}, loss {loss}, learning rate {rate:.3g}, "
-            f"{config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is kept; train anew with a "
-            "lower --learning-rate, --clip-gradient, or another --dtype"
+            f"loss or gradient of step {step} is not finite (epoch {number + 1}, loss {loss}, "
+            f"learning rate {rate:.3g}, {config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is "
+            "kept; train anew with a lower --learning-rate, --clip-gradient, or another --dtype"
         )
 
     def _draw(self, log: RunLog, numbers: Sequence[int], held_out: SegmentationDataset, inference: Inference) -> None:
