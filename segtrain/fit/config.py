@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.training.devices import DEVICES, DTYPES
+from segtrain.models.registry import NETWORKS
 
-# The keys of segtrain.models.ARCHITECTURES, which needs torch.
-NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")
 LOSSES = ("relaxed", "cross-entropy", "image-weighted", "ohem")
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("poly", "scaled-poly", "cosine")
@@ -54,7 +53,9 @@ class FitConfig:
     classes: Path | None = setting(None, "A class table (YAML) in place of the data's own.")
 
     # the network
-    network: str = setting("deepwv3plus", "The trunk under DeepLabV3+.", choices=NETWORKS)
+    network: str = setting(
+        "deepwv3plus", "DeepLabV3+ on the trunk of that name, or another network.", choices=tuple(NETWORKS)
+    )
     output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16))
     weights: Path | None = setting(None, "A whole network to begin with, published or ours.")
     trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jobs.training.runtime import Runtime
 from segtrain.fit.config import FitConfig
-from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.network import SegmentationNetwork
 
 
 class TrainState:
@@ -17,7 +17,7 @@ class TrainState:
     average of its weights, which early on covers a tenth of the steps done.
     """
 
-    def __init__(self, network: DeepLabV3Plus, config: FitConfig, runtime: Runtime) -> None:
+    def __init__(self, network: SegmentationNetwork, config: FitConfig, runtime: Runtime) -> None:
         self.step = 0
         self.network = network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(network).requires_grad_(False) if config.average else network

@@ -37,9 +37,9 @@ from segtrain.fit.recorder import Recorder
 from segtrain.fit.sources import described, open_sources
 from segtrain.fit.state import TrainState
 from segtrain.fit.validation import Scores
-from segtrain.models import build_model
-from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.network import SegmentationNetwork
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 from segtrain.page.page import write_page
 
 
@@ -106,11 +106,11 @@ def _require_several_images(config: FitConfig, *, is_synchronised: bool) -> None
         )
 
 
-def new_network(config: FitConfig, num_classes: int) -> DeepLabV3Plus:
+def new_network(config: FitConfig, num_classes: int) -> SegmentationNetwork:
     """The network to begin with. Raises CheckpointError, ParameterError for weights that do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_model(
+        network = build_network(
             config.network,
             num_classes=num_classes,
             output_stride=config.output_stride,

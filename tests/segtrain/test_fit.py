@@ -37,8 +37,8 @@ from segtrain.fit.objective import learning_rate, open_objective
 from segtrain.fit.state import TrainState
 from segtrain.fit.training import _positions, fit
 from segtrain.fit.validation import evaluating, spread
-from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RATES = json.loads((GOLDEN / "segmentation_misc.json").read_text())["lr"]
@@ -175,7 +175,7 @@ def published_step() -> dict[str, np.ndarray]:
 def test_a_step_goes_down_the_published_gradient(published_step: dict[str, np.ndarray]) -> None:
     """In float64, as the published numbers; the network's statistics too, of which the moving average has a copy."""
     with torch.device("meta"):
-        network = build_model("resnet50")
+        network = build_network("resnet50")
     network = network.to_empty(device="cpu")
     fill(network)
     config = FitConfig(
@@ -463,9 +463,11 @@ def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest
 
 def test_weights_must_fit_and_may_be_given_then(config: FitConfig, tmp_path: Path) -> None:
     """What stopped a training that has saved nothing does not bind the next one in its folder."""
-    few = build_model("mobilenetv2", num_classes=5, output_stride=16)
+    few = build_network("mobilenetv2", num_classes=5, output_stride=16)
     save_network(tmp_path / "few.safetensors", few, class_names="abcde", about={})
-    save_network(tmp_path / "other.safetensors", build_model("resnet18"), class_names=CITYSCAPES.train_names, about={})
+    save_network(
+        tmp_path / "other.safetensors", build_network("resnet18"), class_names=CITYSCAPES.train_names, about={}
+    )
     with pytest.raises(CheckpointError, match=r"says that it holds resnet18, asked for was mobilenetv2\. Ask for"):
         fit(replace(config, weights=tmp_path / "other.safetensors"))
     config = replace(config, weights=tmp_path / "few.safetensors", learning_rate=1e-12, epochs=1)
