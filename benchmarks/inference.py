@@ -18,7 +18,7 @@ from torch import nn
 
 from jobs.training.runtime import open_runtime
 from segtrain.inference import Inference, make_grid, segment
-from segtrain.models import ARCHITECTURES, build_model
+from segtrain.models.registry import NETWORKS, build_network
 
 MIB = 2**20
 
@@ -37,7 +37,7 @@ def measure(image_size: tuple[int, int], inference: Inference, num_classes: int,
     """Print a row: the growth of this process's peak while it segments an image."""
     runtime = open_runtime()
     torch.manual_seed(0)
-    chosen = nn.Conv2d(3, num_classes, 1) if network is None else build_model(network, num_classes=num_classes)
+    chosen = nn.Conv2d(3, num_classes, 1) if network is None else build_network(network, num_classes=num_classes)
     prepared = runtime.prepare(chosen)
     image = np.random.default_rng(0).integers(0, 256, (*image_size, 3), np.uint8)
     before, begin = resident_peak(), time.perf_counter()
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000x1500,4000x6000")
     parser.add_argument("--window", default="512x512")
     parser.add_argument("--classes", type=int, default=65)
-    parser.add_argument("--network", choices=list(ARCHITECTURES))
+    parser.add_argument("--network", choices=list(NETWORKS))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:

@@ -1,16 +1,19 @@
 """Files of segmentation networks' weights: the published ones, ours, and trunks trained on ImageNet.
 
-The only place that knows names which other programs gave. Files of ``torch.save`` are read without running any code in
-them; their parameters lie in the file itself or under "state_dict", and their names may begin with "module.". Ours are
-safetensors files, which describe the network as JSON under the metadata's key "segtrain".
+The only place that knows what other programs put around a network. Files of ``torch.save`` are read without running any
+code in them; their parameters lie in the file itself or under "state_dict", and their names may begin with "module.".
+Files of trainings with a teacher hold the network under "student.", beside what helped to train it: that is left out.
+Ours are safetensors files, which describe the network as JSON under the metadata's key "segtrain".
 
 Files from before PyTorch 0.4.1 lack ``num_batches_tracked``, which no computation here depends on: it begins at 0.
 """
 
 import json
+import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,17 +30,18 @@ from jobs.training.weights import (
     require_parameters,
     write_weights,
 )
-from segtrain.models import ARCHITECTURES, build_model
-from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.network import SegmentationNetwork
 from segtrain.models.preprocessing import PREPROCESSING
+from segtrain.models.registry import NETWORKS, build_network
 
 VERSION = 1  # of the description in our files
 KEY = "segtrain"
-HEAD = "final.6.weight"  # the only parameter whose shape depends on the number of classes
 ADVICE = "Is it the right file, whole, and of this architecture?"
 
+_log = logging.getLogger(__name__)
 _PREFIXES = re.compile(r"^(module\.)+")
-_TORCHVISION = re.compile(r"(features\.\d+|conv1|bn1)(?=\.)")
+_STUDENT = re.compile(r"^student\.(module\.)*")
+_HELPERS = ("flow", "teacher", "criterion")  # what the names of all else in a student's file contain
 _COUNTER = "num_batches_tracked"
 
 
@@ -45,7 +49,7 @@ _COUNTER = "num_batches_tracked"
 class Description:
     """What one of our files says of its network.
 
-    settings: `build_model` makes the network from them. class_names: in the order of train ids, one a score.
+    settings: `build_network` makes the network from them. class_names: in the order of train ids, one a score.
     about: JSON values for people: data, recipe, scores.
     """
 
@@ -61,64 +65,73 @@ class Checkpoint:
     """A file of weights as it was read.
 
     `tensors` have the published names, or their own in a foreign file. `fields` are the numbers and strings that a
-    published file holds beside them, such as its epoch. Only our files have a `description`.
+    published file holds beside them, such as its epoch. Only our files have a `description`. `left_out` says how many
+    tensors there are of each part that only helped to train the network, such as "flownet".
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     fields: Mapping[str, str | int | float]
     description: Description | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file of weights, whoever wrote it. Raises CheckpointError where it is not one, or not whole."""
+    """Read a file of weights, whoever wrote it, and log a warning that says what is left out.
+
+    Raises: CheckpointError, where it is not one, or not whole.
+    """
     file = read_weights(path, _PREFIXES)
     description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
-    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description)
+    tensors, left_out = _without_helpers(path, file.tensors)
+    if left_out:
+        parts = ", ".join(f"{count} tensors of {part}" for part, count in left_out.items())
+        _log.warning("%s: left out what only helped to train the network: %s", path, parts)
+    return Checkpoint(path=path, tensors=tensors, fields=file.fields, description=description, left_out=left_out)
 
 
 def load_network(
     checkpoint: Checkpoint, architecture: str | None = None, *, output_stride: int | None = None
-) -> DeepLabV3Plus:
+) -> SegmentationNetwork:
     """The network in a file, with as many classes as that has, in evaluation mode.
 
-    Our files say which architecture they hold, published ones don't: `architecture` (a key of ARCHITECTURES) is for
-    those. output_stride: 8 or 16; by default what our file says, and 8 for others.
-    Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
+    Our files say which architecture they hold, published ones don't: `architecture` (a name of NETWORKS) is for those.
+    output_stride: 8 or 16; by default what our file says, and 8 for others.
+    Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape; ValueError,
+    where there is no such architecture.
     """
     path, description = checkpoint.path, checkpoint.description
-    if architecture not in (None, *ARCHITECTURES):
-        raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {architecture!r}")
     if architecture:
+        NETWORKS.require(architecture)
         _require_architecture(checkpoint, architecture)
     name = architecture or (description.architecture if description else None)
     if name is None:
-        choice = ", ".join(ARCHITECTURES)
+        choice = ", ".join(NETWORKS)
         raise CheckpointError(str(path), f"does not say which architecture it holds. Say it, one of: {choice}")
-    settings = dict(description.settings) if description else {"num_classes": _num_classes(checkpoint) or 1}
+    settings = dict(description.settings) if description else {"num_classes": _num_classes(checkpoint, name) or 1}
     if output_stride is not None:
         settings["output_stride"] = output_stride
-    network = build_without_values(path, partial(build_model, name), settings)
+    network = build_without_values(path, partial(build_network, name), settings)
     return fill_network(path, network, _with_counters(checkpoint.tensors, network.state_dict()), ADVICE)
 
 
-def load_weights(network: DeepLabV3Plus, checkpoint: Checkpoint, *, new_head: bool = False) -> None:
+def load_weights(network: SegmentationNetwork, checkpoint: Checkpoint, *, new_head: bool = False) -> None:
     """Set all of a network's parameters and buffers to those of a file, published or ours.
 
-    new_head: what scores the classes, the last convolution, stays as it is in the network, whatever the file has.
+    new_head: what scores the classes, the network's `head`, stays as it is in the network, whatever the file has.
     Raises: CheckpointError, where the file is of another architecture, or has another number of classes and the head
     is not to be new; ParameterError, where parameters are missing, unexpected or of another shape. The network is
     then unchanged.
     """
     _require_architecture(checkpoint, network.architecture)
-    found = _num_classes(checkpoint)
+    found = _num_classes(checkpoint, network.architecture)
     if not new_head and found not in (None, network.num_classes):
         raise CheckpointError(
             str(checkpoint.path),
             f"scores {found} classes, the network {network.num_classes}. Ask for a new head (--new-head) to take all "
             "but that from the file",
         )
-    kept = {HEAD} if new_head else set()
+    kept = network.head if new_head else frozenset()
     own = network.state_dict()
     expected = {name: tensor for name, tensor in own.items() if name not in kept}
     tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in kept}
@@ -127,23 +140,23 @@ def load_weights(network: DeepLabV3Plus, checkpoint: Checkpoint, *, new_head: bo
     network.load_state_dict({**own, **tensors})
 
 
-def load_trunk_weights(network: DeepLabV3Plus, checkpoint: Checkpoint) -> list[str]:
+def load_trunk_weights(network: SegmentationNetwork, checkpoint: Checkpoint) -> list[str]:
     """Set a network's trunk to that of a file, and return the names of all else in the file, which is left alone.
 
     The file holds the same trunk's ImageNet classifier, by the names of the published segmentation networks (``mod1``
-    …, ``layer0`` …) or by torchvision's, or a whole segmentation network. It must hold all of the trunk's stages, and
-    they nothing else. Left alone is what lies beside them: of WideResNet38 ``bn_out`` and ``classifier``, of ResNets
-    ``fc``, of SE-ResNeXt ``last_linear``, of MobileNetV2 ``features.18`` and ``classifier``, of a network its head.
+    …, ``layer0`` …) or by the trunk's foreign ones, or a whole segmentation network. It must hold all of the trunk's
+    stages, and they nothing else. Left alone is what lies beside them: of WideResNet38 ``bn_out`` and ``classifier``,
+    of ResNets ``fc``, of SE-ResNeXt ``last_linear``, of MobileNetV2 ``features.18`` and ``classifier``, of a network
+    its head.
 
     Raises: ParameterError, where parameters of the trunk are missing, unexpected or of another shape. The network is
     then unchanged.
     """
     own = network.state_dict()
     expected = {name: tensor for name, tensor in own.items() if _stage(name) in network.stage_names}
-    names = _torchvision_names(network)
     tensors, left_alone = {}, []
     for foreign, tensor in checkpoint.tensors.items():
-        name = _renamed(foreign, names)
+        name = _renamed(foreign, network.foreign_names)
         if _stage(name) in network.stage_names:
             tensors[name] = tensor
         else:
@@ -157,7 +170,7 @@ def load_trunk_weights(network: DeepLabV3Plus, checkpoint: Checkpoint) -> list[s
 
 def save_network(
     path: Path,
-    network: DeepLabV3Plus,
+    network: SegmentationNetwork,
     *,
     class_names: Sequence[str],
     about: Mapping[str, Any],
@@ -174,7 +187,7 @@ def save_network(
     description = {
         "version": VERSION,
         "architecture": network.architecture,
-        "settings": {"num_classes": network.num_classes, "output_stride": network.output_stride},
+        "settings": network.settings,
         "class_names": list(class_names),
         "preprocessing": PREPROCESSING,
         "about": about,
@@ -184,7 +197,7 @@ def save_network(
 
 def _description(path: Path, text: str) -> Description:
     description = parse_description(path, text, Description, VERSION)
-    if description.architecture not in ARCHITECTURES or description.preprocessing != PREPROCESSING:
+    if description.architecture not in NETWORKS or description.preprocessing != PREPROCESSING:
         reason = f"{description.architecture} with {description.preprocessing}"
         raise CheckpointError(str(path), f"{reason}, which this program does not know how to do. Update the program")
     return description
@@ -197,10 +210,28 @@ def _require_architecture(checkpoint: Checkpoint, architecture: str) -> None:
         raise CheckpointError(str(checkpoint.path), reason)
 
 
-def _num_classes(checkpoint: Checkpoint) -> int | None:
+def _without_helpers(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Mapping[str, int]]:
+    """The tensors of a student, and how many there are of each part beside it; of other files all tensors."""
+    if not any(map(_STUDENT.match, tensors)):
+        return tensors, {}
+    kept: dict[str, Tensor] = {}
+    left_out: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        helpers = [part for part in name.split(".") if any(word in part for word in _HELPERS)]
+        own = _STUDENT.sub("", name)
+        if helpers:
+            left_out[helpers[0]] += 1
+        elif own in kept:
+            raise CheckpointError(str(path), f"holds {own} twice, with and without 'student'. Keep one of each")
+        else:
+            kept[own] = tensor
+    return kept, left_out
+
+
+def _num_classes(checkpoint: Checkpoint, architecture: str) -> int | None:
     """How many classes a file's network scores; None where it holds no such network."""
-    head = checkpoint.tensors.get(HEAD)
-    return head.shape[0] if head is not None and head.ndim == 4 else None
+    heads = [checkpoint.tensors[name] for name in sorted(NETWORKS[architecture].head) if name in checkpoint.tensors]
+    return next((head.shape[0] for head in heads if head.ndim == 4), None)
 
 
 def _with_counters(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,17 +245,6 @@ def _stage(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _torchvision_names(network: DeepLabV3Plus) -> dict[str, str]:
-    """What torchvision calls parts of trunks otherwise, and how they are called here."""
-    blocks = [
-        f"{stage}.{block}"
-        for stage in network.stage_names
-        for block, _ in network.get_submodule(stage).named_children()
-    ]
-    chain = {f"features.{number}": block for number, block in enumerate(blocks)}  # MobileNetV2's
-    return {"conv1": "layer0.0", "bn1": "layer0.1", **chain}  # a ResNet's stem
-
-
-def _renamed(name: str, names: Mapping[str, str]) -> str:
-    part = _TORCHVISION.match(name)
-    return names[part[0]] + name[part.end() :] if part and part[0] in names else name
+def _renamed(name: str, foreign_names: Mapping[str, str]) -> str:
+    part = next((part for part in foreign_names if name.startswith(f"{part}.")), None)
+    return name if part is None else foreign_names[part] + name.removeprefix(part)

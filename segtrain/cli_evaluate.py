@@ -12,7 +12,7 @@ from jobs.training.devices import DEVICES, DTYPES
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DATASETS, DatasetOptions
 from sdcnet.fit.cli import Size
-from segtrain.fit.config import NETWORKS
+from segtrain.models.registry import NETWORKS
 from segtrain.prediction.views import KINDS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
 
 _network_options = _options(
     click.option(
-        "--architecture", type=click.Choice(NETWORKS), help="Which network a published file holds; ours say it."
+        "--architecture", type=click.Choice(list(NETWORKS)), help="Which network a published file holds; ours say it."
     ),
     click.option("--scales", type=Scales(), default="1", show_default=True, help="Average over these sizes."),
     click.option("--flip", is_flag=True, help="Average over mirror images too."),

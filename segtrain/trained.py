@@ -9,7 +9,7 @@ from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime
 from propagate.classes import ClassTable, builtin_tables, load_classes
 from segtrain.checkpoints import load_network, read_checkpoint
-from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.network import SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class TrainedNetwork:
     """A network ready for inference on its runtime; `classes` says what its train ids mean, `about` what its file says
     of its training."""
 
-    network: DeepLabV3Plus
+    network: SegmentationNetwork
     classes: ClassTable
     about: Mapping[str, Any] = field(default_factory=dict)
 

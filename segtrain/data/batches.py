@@ -32,7 +32,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same there; from page-locked memory, without waiting."""
-        return Batch(*(None if each is None else each.to(device, non_blocking=True) for each in self))
+        image, label = (each.to(device, non_blocking=True) for each in (self.image, self.label))
+        neighbours = None if self.neighbours is None else self.neighbours.to(device, non_blocking=True)
+        return Batch(image, label, neighbours)
 
 
 def draw_crop(dataset: SegmentationDataset, epoch: Epoch, augmentation: Augmentation, position: int) -> Pixels:

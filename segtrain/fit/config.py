@@ -15,11 +15,9 @@ from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.settings import IMAGES_PER_GPU
+from segtrain.models.registry import NETWORKS
 
 LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
-
-# The keys of segtrain.models.ARCHITECTURES, which needs torch.
-NETWORKS = ("deepwv3plus", "srnx50", "srnx101", "resnet50", "resnet101", "resnet18", "mobilenetv2")
 
 
 def setting(
@@ -59,7 +57,9 @@ class FitConfig:
     classes: Path | None = setting(None, "A class table (YAML) in place of the data's own.")
 
     # the network
-    network: str = setting("deepwv3plus", "The trunk under DeepLabV3+.", choices=NETWORKS)
+    network: str = setting(
+        "deepwv3plus", "DeepLabV3+ on the trunk of that name, or another network.", choices=tuple(NETWORKS)
+    )
     output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16))
     weights: Path | None = setting(None, "A whole network to begin with, published or ours.")
     trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")

@@ -5,7 +5,7 @@ Reference: Zhu et al., CVPR 2019.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -161,7 +161,7 @@ class SegmentationTask:
                 pinned=self._runtime.device.type == "cuda",
             )
 
-    def forward(self, network: nn.Module, batch: Batch) -> StepOutput:
+    def forward(self, network: Callable[..., list[NetworkOutput]], batch: Batch) -> StepOutput:
         batch = batch.to(self._runtime.device)
         frames = [batch.image, *(() if batch.neighbours is None else batch.neighbours.unbind(1))]
         annotated, *neighbours = network(*frames)

@@ -16,7 +16,7 @@ from propagate.metrics import accuracy, class_iou, confusion, mean_iou
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import InferenceError
 from segtrain.inference import Inference, segment
-from segtrain.models.deeplab import DeepLabV3Plus
+from segtrain.models.network import SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             layer.training = True
 
 
-def predict(network: DeepLabV3Plus, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
+def predict(network: SegmentationNetwork, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
     """What a network makes of an image in the middle of its training: [H,W,3] uint8 RGB -> [H,W] uint8 train ids.
 
     Raises FitError where its scores are not finite, or the memory does not hold the image.
@@ -66,7 +66,7 @@ def predict(network: DeepLabV3Plus, image: np.ndarray, inference: Inference, run
 
 
 def validate(
-    network: DeepLabV3Plus,
+    network: SegmentationNetwork,
     dataset: SegmentationDataset,
     numbers: Sequence[int],
     inference: Inference,

@@ -11,34 +11,26 @@ from torch import Tensor
 from jobs.training.task import Losses
 from segtrain.data.batches import Batch
 from segtrain.losses.settings import IMAGES_PER_GPU
+from segtrain.models.network import NetworkOutput
 
 LabelLoss = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameOutput:
-    """What the network made of one frame of each sample of a batch.
+class StepOutput:
+    """What the network made of the annotated frames of a batch, and of those beside them.
 
-    logits: [B,C,H,W], at full size. auxiliary: logits [B,C,h,w] of auxiliary heads, by their names, as large or
-    smaller. features: what stages of the network gave, by their names; only of those that the objective wants.
+    logits, auxiliary, features: of the annotated frames, as of `NetworkOutput`; features only of the stages that the
+    objective wants. neighbours: the same of the frames beside them, in the order of the objective's offsets. batch:
+    what the network was given, on the device of the logits. epoch: its number, from 0.
     """
 
     logits: Tensor
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOutput(FrameOutput):
-    """What the network made of the annotated frames of a batch, and of those beside them.
-
-    batch: what it was given, on the device of the logits. epoch: its number, from 0. neighbours: in the order of the
-    objective's offsets.
-    """
-
+    neighbours: tuple[NetworkOutput, ...] = ()
     batch: Batch
     epoch: int
-    neighbours: tuple[FrameOutput, ...] = ()
 
 
 class Objective(Protocol):

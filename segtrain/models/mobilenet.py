@@ -1,13 +1,14 @@
 """MobileNetV2: inverted residuals of depthwise convolutions, for small machines and for real time.
 
-Stages are called as in `resnet`; within a block, parameters are called as in the usual ImageNet weights.
+Stages are called as in `resnet`; within a block, parameters are called as in the usual ImageNet weights, whose files
+have all blocks in one chain, `features`.
 
 Reference: Sandler et al., MobileNetV2, CVPR 2018, table 2.
 """
 
 from torch import Tensor, nn
 
-from segtrain.models.trunk import Trunk, convolution, strides_and_dilations
+from segtrain.models.trunk import HEAD_CHANNELS, Trunk, convolution, strides_and_dilations
 
 STEM_CHANNELS = 32
 # The table's rows by stage: the stride that begins the stage; each row's expansion, channels and number of blocks.
@@ -60,4 +61,12 @@ def mobilenet_v2(output_stride: int) -> Trunk:
                 stage.append(block)
                 in_channels, stride = out_channels, 1
         stages[name] = stage
-    return Trunk(stages=stages, out_channels=in_channels, skip_stage="layer1", skip_channels=SKIP_CHANNELS)
+    blocks = [f"{name}.{number}" for name, stage in stages.items() for number in range(len(stage))]
+    return Trunk(
+        stages=stages,
+        out_channels=in_channels,
+        skip_stage="layer1",
+        skip_channels=SKIP_CHANNELS,
+        head_channels=HEAD_CHANNELS // 2,
+        foreign_names={f"features.{number}": block for number, block in enumerate(blocks)},
+    )

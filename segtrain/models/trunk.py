@@ -1,23 +1,29 @@
 """What every trunk is: a chain of stages, each a chain of blocks, that can trade strides for dilations."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
+
+HEAD_CHANNELS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trunk:
-    """A classification network without its classifier, for DeepLabV3+ to stand on.
+    """A classification network without its classifier, for segmentation networks to stand on.
 
     `stages` are applied one after the other, in their order and under their names; each is a chain of blocks. The
-    last one gives `out_channels`; `skip_stage` is the one whose output, of `skip_channels`, the decoder sees.
+    last one gives `out_channels`; `skip_stage` is the one whose output, of `skip_channels`, a decoder sees that makes
+    edges sharp. `head_channels` are as many as suit a head on it. `foreign_names` is how files of its ImageNet
+    classifier call parts of it otherwise, each with what it is called here.
     """
 
     stages: Mapping[str, nn.Sequential]
     out_channels: int
     skip_stage: str
     skip_channels: int
+    head_channels: int = HEAD_CHANNELS
+    foreign_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def strides_and_dilations(stem_stride: int, strides: Iterable[int], output_stride: int) -> list[tuple[int, int]]:

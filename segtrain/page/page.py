@@ -73,7 +73,7 @@ def _header(record: RunRecord, title: str) -> str:
     return (
         f'<header>\n<p class="quiet">The training in <code>{escape(_name(record))}</code></p>\n'
         f"<h1>{escape(title)}</h1>\n"
-        f"<p>DeepLabV3+ with the trunk {escape(str(record.settings['network']))}; {data}.</p>\n"
+        f"<p>The network {escape(str(record.settings['network']))}; {data}.</p>\n"
         f'<dl class="facts">\n{shown}\n</dl>\n</header>'
     )
 

@@ -34,13 +34,13 @@ from segtrain.data.batches import Batch
 from segtrain.data.sampling import ANYWHERE, Epoch
 from segtrain.errors import DataError
 from segtrain.fit.config import FitConfig
-from segtrain.fit.objective import learning_rate, open_objective
-from segtrain.fit.state import TrainState
-from segtrain.fit.training import _positions, fit
+from segtrain.fit.objective import open_objective
+from segtrain.fit.task import learning_rate, open_state, positions_of
+from segtrain.fit.training import fit
 from segtrain.fit.validation import evaluating, spread
 from segtrain.losses.objective import StepOutput
-from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RATES = json.loads((GOLDEN / "segmentation_misc.json").read_text())["lr"]
@@ -177,13 +177,13 @@ def published_step() -> dict[str, np.ndarray]:
 def test_a_step_goes_down_the_published_gradient(published_step: dict[str, np.ndarray]) -> None:
     """In float64, as the published numbers; the network's statistics too, of which the moving average has a copy."""
     with torch.device("meta"):
-        network = build_model("resnet50")
+        network = build_network("resnet50")
     network = network.to_empty(device="cpu")
     fill(network)
     config = FitConfig(
         root=Path("data"), out=Path("run"), loss="cross-entropy", momentum=0.9, weight_decay=1e-4, average=0.5
     )
-    state = TrainState(network.double().train(), config, Runtime(device=torch.device("cpu")))
+    state = open_state(network.double().train(), config, Runtime(device=torch.device("cpu")))
     objective = open_objective(config, CITYSCAPES.train_names)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     batch = Batch(torch.from_numpy(published_step["image"]), torch.from_numpy(published_step["label"]))
@@ -236,7 +236,7 @@ def test_members_share_the_steps_of_one() -> None:
 
     def steps(num_members: int, accumulate: int) -> list[set[int]]:
         shares = [
-            _positions(epoch, range(1, 2), replace(config, accumulate=accumulate), member)
+            positions_of(epoch, range(1, 2), replace(config, accumulate=accumulate), member)
             for member in members(num_members)
         ]
         assert all(len(part) == 8 // num_members // accumulate for share in shares for part in share)
@@ -374,7 +374,7 @@ def test_a_step_that_is_left_out_leaves_nothing_behind() -> None:
     """In float16 the first one often is; memory that was not zero must not become a moment."""
     config = FitConfig(root=Path("data"), out=Path("run"), momentum=0.9, weight_decay=0, learning_rate=0.5)
     network = nn.Linear(64, 64, bias=False)
-    state = TrainState(network, config, Runtime(device=torch.device("cpu"), dtype=torch.float16))  # type: ignore[arg-type]
+    state = open_state(network, config, Runtime(device=torch.device("cpu"), dtype=torch.float16))  # type: ignore[arg-type]
     before = network.weight.detach().clone()
     used = [torch.full((64, 64), 1e30) for _ in range(50)]
     del used
@@ -466,9 +466,11 @@ def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest
 
 def test_weights_must_fit_and_may_be_given_then(config: FitConfig, tmp_path: Path) -> None:
     """What stopped a training that has saved nothing does not bind the next one in its folder."""
-    few = build_model("mobilenetv2", num_classes=5, output_stride=16)
+    few = build_network("mobilenetv2", num_classes=5, output_stride=16)
     save_network(tmp_path / "few.safetensors", few, class_names="abcde", about={})
-    save_network(tmp_path / "other.safetensors", build_model("resnet18"), class_names=CITYSCAPES.train_names, about={})
+    save_network(
+        tmp_path / "other.safetensors", build_network("resnet18"), class_names=CITYSCAPES.train_names, about={}
+    )
     with pytest.raises(CheckpointError, match=r"says that it holds resnet18, asked for was mobilenetv2\. Ask for"):
         fit(replace(config, weights=tmp_path / "other.safetensors"))
     config = replace(config, weights=tmp_path / "few.safetensors", learning_rate=1e-12, epochs=1)

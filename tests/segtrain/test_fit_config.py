@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from jobs.errors import FitError
 from segtrain.cli import main
 from segtrain.fit import training
-from segtrain.fit.config import NETWORKS, FitConfig
+from segtrain.fit.config import FitConfig
 from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
-from segtrain.models import ARCHITECTURES
+from segtrain.models.registry import NETWORKS, TRUNKS
 
 SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
 SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
@@ -105,7 +105,8 @@ def test_recipes_are_trainings(name: str) -> None:
 
 
 def test_networks_are_those_that_can_be_built() -> None:
-    assert tuple(ARCHITECTURES) == NETWORKS
+    choices = next(each.metadata["choices"] for each in SETTINGS if each.name == "network")
+    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101")
 
 
 @pytest.mark.parametrize(

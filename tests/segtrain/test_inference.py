@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jobs.training.runtime import Runtime
 from segtrain.errors import InferenceError, SegtrainError
 from segtrain.inference import Grid, Inference, class_probabilities, make_grid, merge, segment, window_starts
-from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SLIDING = json.loads((GOLDEN / "segmentation_misc.json").read_text())["sliding"]
@@ -114,7 +114,7 @@ def test_windows_and_mirrors_change_nothing_where_pixels_stand_alone(inference: 
 
 def test_a_network_sees_the_normalised_image_and_nothing_else() -> None:
     torch.manual_seed(0)
-    network = CPU.prepare(build_model("resnet18", num_classes=5))
+    network = CPU.prepare(build_network("resnet18", num_classes=5))
     image = noise(45, 70)
     with torch.no_grad():
         expected = network(normalised(torch.from_numpy(image).permute(2, 0, 1)[None]))[0].argmax(0)

@@ -1,4 +1,4 @@
-"""DeepLabV3+ on any trunk: images of any size, output strides, memory layouts, recomputation, compilation."""
+"""All networks: images of any size, cut points, output strides, memory layouts, recomputation, compilation."""
 
 import copy
 
@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segtrain.models import ARCHITECTURES, build_model
-from segtrain.models.deeplab import ASPP, DeepLabV3Plus, upsample
+from segtrain.models.deeplab import ASPP
+from segtrain.models.network import SegmentationNetwork, run_stages, upsample
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import NETWORKS, build_network
 from segtrain.models.trunk import strides_and_dilations
 
-LIGHT = ("resnet18", "mobilenetv2")
+LIGHT = ("resnet18", "mobilenetv2", "pspnet18")
 
 
-def seeded(name: str, **settings: int | bool) -> DeepLabV3Plus:
+def seeded(name: str, **settings: int | bool) -> SegmentationNetwork:
     torch.manual_seed(0)
-    return build_model(name, num_classes=5, **settings)
+    return build_network(name, num_classes=5, **settings)
 
 
 def random_images(*shape: int) -> Tensor:
@@ -34,17 +35,72 @@ def test_logits_have_the_size_of_the_images(name: str, output_stride: int, size:
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_features_have_the_output_stride(name: str, output_stride: int) -> None:
     with torch.device("meta"):
-        network = build_model(name, num_classes=2, output_stride=output_stride).eval()
+        network = build_network(name, num_classes=2, output_stride=output_stride).eval()
         images = torch.empty(1, 3, 128, 64)
-        skip, features = network.encode(images)
+        found = run_stages(network.stages, images)
         assert network(images).shape == (1, 2, 128, 64)
-    skip_stride = 2 if name == "deepwv3plus" else 4
+    skip, features = found["head"], found["middle"]
+    skip_stride = {"deepwv3plus": 2, "pspnet18": output_stride, "pspnet101": output_stride}.get(name, 4)
     assert features.shape[-2:] == (128 // output_stride, 64 // output_stride)
     assert skip.shape[-2:] == (128 // skip_stride, 64 // skip_stride)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_stages_on_their_own_compose_to_the_network_bit_for_bit(name: str) -> None:
+    network, images = seeded(name), random_images(2, 3, 41, 50)
+    for train in (True, False):
+        network.train(train)
+        with torch.no_grad():
+            torch.manual_seed(2)  # what is dropped
+            expected = network(images)
+            torch.manual_seed(2)
+            kept = {"image": images}
+            for stage in network.stages:  # from copies: nothing passes from one to another but what they say
+                kept[stage.name] = stage.run(*(kept[each].clone() for each in stage.reads)).clone()
+        assert torch.equal(kept["logits"], expected)
+        assert list(kept) == ["image", "head", "middle", "context", "decoder", "logits"]
+        size_alone = torch.full_like(images, torch.nan)
+        assert torch.equal(network.stages[-1].run(kept["decoder"], size_alone), expected)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_outputs_are_the_networks_with_its_features_and_auxiliary_logits(name: str) -> None:
+    network, images = seeded(name).eval(), random_images(1, 3, 41, 50)
+    with torch.inference_mode():
+        logits, auxiliary, features = network.outputs(images, features=("decoder", "middle"))
+        found = run_stages(network.stages, images)
+        assert torch.equal(logits, network(images))
+    assert list(features) == ["decoder", "middle"]
+    assert all(torch.equal(tensor, found[stage]) for stage, tensor in features.items())
+    shapes = {head: tuple(tensor.shape) for head, tensor in auxiliary.items()}
+    assert shapes == ({"aux": (1, 5, 6, 7)} if name == "pspnet18" else {})
+    with pytest.raises(ValueError, match=r"no stage 'contexts'; known are head, middle, .*; did you mean 'context'"):
+        network.outputs(images, features=("middle", "contexts"))
+
+
+def test_auxiliary_heads_do_not_run_where_only_the_logits_are_wanted() -> None:
+    network = seeded("pspnet18").train()
+    network(random_images(2, 3, 33, 33))
+    assert (int(network.aux[1].num_batches_tracked), int(network.cls[1].num_batches_tracked)) == (0, 1)
+    network.outputs(random_images(2, 3, 33, 33))
+    assert (int(network.aux[1].num_batches_tracked), int(network.cls[1].num_batches_tracked)) == (1, 2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_says_which_parameters_depend_on_the_classes_and_how_to_make_another(name: str) -> None:
+    with torch.device("meta"):
+        few, many = (build_network(name, num_classes=number, output_stride=16) for number in (2, 3))
+        again = build_network(few.architecture, **few.settings)
+    shapes, others, same = (
+        {entry: tensor.shape for entry, tensor in each.state_dict().items()} for each in (few, many, again)
+    )
+    assert few.head == {entry for entry, shape in shapes.items() if others[entry] != shape}
+    assert same == shapes
+    assert (again.architecture, again.num_classes, again.output_stride) == (name, 2, 16)
 
 
 def test_rates_of_the_pyramid_follow_the_output_stride() -> None:
@@ -88,11 +144,13 @@ def test_recomputed_activations_change_nothing(name: str, trained: bool) -> None
     saved: list[int] = []
     for network in (kept, recomputed):
         sizes: dict[int, int] = {}
+        torch.manual_seed(2)  # what is dropped
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: (sizes.update({tensor.data_ptr(): tensor.numel()}), tensor)[1],
             lambda saved: saved,
         ):
-            loss = network(images).square().mean()
+            output = network.outputs(images)
+            loss = sum(logits.square().mean() for logits in (output.logits, *output.auxiliary.values()))
         loss.backward()
         saved.append(sum(sizes.values()))
     assert saved[1] < 0.9 * saved[0]
@@ -146,14 +204,17 @@ def test_a_seed_decides_the_weights() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "deepwv4"}, "the network must be one of deepwv3plus, .*, mobilenetv2, found 'deepwv4'"),
+        (
+            {"name": "deepwv4"},
+            "no network 'deepwv4'; known are deepwv3plus, .*, mobilenetv2, .*; did you mean 'deepwv3plus'",
+        ),
         ({"name": "resnet18", "output_stride": 32}, "output_stride must be 8 or 16, found 32"),
         ({"name": "resnet18", "num_classes": 0}, "num_classes must be positive, found 0"),
     ],
 )
 def test_what_there_is_not_is_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_model(**settings)
+        build_network(**settings)
 
 
 def test_images_are_normalised_by_the_statistics_of_imagenet() -> None:

@@ -17,7 +17,7 @@ from segtrain.checkpoints import save_network
 from segtrain.cli_evaluate import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
-from segtrain.models import build_model
+from segtrain.models.registry import build_network
 from segtrain.prediction.predict import predict
 from segtrain.prediction.sources import Picture, pictures_of_files
 from segtrain.prediction.views import colours, difference, overlay
@@ -185,7 +185,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has learnt nothing, of the Cityscapes classes."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_model("mobilenetv2"), class_names=load_classes("cityscapes").train_names, about={})
+    save_network(path, build_network("mobilenetv2"), class_names=load_classes("cityscapes").train_names, about={})
     return path
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from golden.fill import fill, wrong_checksums
 from torch import Tensor, nn
 
-from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 from segtrain.models.wide_resnet import WideResNet38
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 def on_meta(name: str) -> nn.Module:
     with torch.device("meta"):
-        return build_model(name)
+        return build_network(name)
 
 
 def filled(network: nn.Module) -> nn.Module:
@@ -70,7 +70,7 @@ def described(network: nn.Module) -> dict[str, list[object]]:
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_parameters_have_the_published_names_shapes_and_order(name: str, output_stride: int) -> None:
     with torch.device("meta"):
-        network = build_model(name, output_stride=output_stride)
+        network = build_network(name, output_stride=output_stride)
     published = json.loads((GOLDEN / f"{PUBLISHED[name]}.json").read_text())
     assert described(network) == published
     assert list(described(network)) == list(published)  # optimizers know parameters by their order

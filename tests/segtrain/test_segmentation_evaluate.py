@@ -28,8 +28,8 @@ from segtrain.errors import DataError
 from segtrain.evaluation.evaluate import evaluate
 from segtrain.evaluation.instances import MEAN_SIZES, class_iiou, count_instances, find_instance_maps
 from segtrain.inference import Inference
-from segtrain.models import build_model
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 from segtrain.trained import open_trained
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -210,7 +210,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has learnt nothing, of the Cityscapes classes."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_model("mobilenetv2"), class_names=CITYSCAPES.train_names, about={})
+    save_network(path, build_network("mobilenetv2"), class_names=CITYSCAPES.train_names, about={})
     return path
 
 
@@ -253,13 +253,13 @@ def test_classes_are_found_by_their_names(weights: Path, tmp_path: Path) -> None
         open_trained(weights, CPU, classes=load_classes("camvid"))
     other = tmp_path / "other.safetensors"
     names = ("sky", "tree", *CITYSCAPES.train_names[2:])
-    save_network(other, build_model("mobilenetv2"), class_names=names, about={})
+    save_network(other, build_network("mobilenetv2"), class_names=names, about={})
     with pytest.raises(CheckpointError, match=r"19 classes \(sky, tree, .*no class table .*; say it by --classes"):
         open_trained(other, CPU)
     with pytest.raises(CheckpointError, match="train id 0 is 'sky', there 'road'"):
         open_trained(other, CPU, classes=CITYSCAPES)
     published = tmp_path / "published.pth"
-    torch.save({"state_dict": build_model("mobilenetv2").state_dict()}, published)
+    torch.save({"state_dict": build_network("mobilenetv2").state_dict()}, published)
     with pytest.raises(CheckpointError, match="does not say which classes it scores; say it by --classes"):
         open_trained(published, CPU, architecture="mobilenetv2")
     assert open_trained(published, CPU, architecture="mobilenetv2", classes=CITYSCAPES).network.num_classes == 19

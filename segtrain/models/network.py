@@ -1,0 +1,143 @@
+"""What every segmentation network is: stages from an image to the scores of its pixels, on a trunk of known names.
+
+Trainings, files of weights and inference know networks by this alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from jobs.registry import meant
+from segtrain.models.recomputation import recomputed
+from segtrain.models.trunk import Trunk
+
+IMAGE = "image"  # what stages read beside other stages: the images [B,3,H,W] as of `preprocessing.normalised`
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a network between two of its cut points.
+
+    `run` is given what `reads` names, in that order: what earlier stages have given, or IMAGE.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    run: Callable[..., Tensor]
+
+
+def run_stages(stages: Iterable[Stage], image: Tensor) -> dict[str, Tensor]:
+    """What each stage gives, by its name, and the image itself as IMAGE."""
+    found = {IMAGE: image}
+    for stage in stages:
+        found[stage.name] = stage.run(*[found[name] for name in stage.reads])
+    return found
+
+
+class NetworkOutput(NamedTuple):
+    """What a network makes of images [B,3,H,W].
+
+    logits: [B,C,H,W]. auxiliary: by name, further logits [B,C,h,w], at the size of the features that they are of, from
+    heads that only help to train. features: what the stages that were asked for gave.
+    """
+
+    logits: Tensor
+    auxiliary: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
+
+
+class SegmentationNetwork(nn.Module, ABC):
+    """Class scores for every pixel of images of any size.
+
+    ``network.to(memory_format=torch.channels_last)`` and ``nn.SyncBatchNorm.convert_sync_batchnorm(network)`` work as
+    for any network. While it trains, batch norms of what is pooled to one pixel need more than one image per step (over
+    all workers, where they are synchronised).
+
+    `checkpoint_activations`, which may be changed at any time, makes training keep only what lies between the trunk's
+    residual blocks, and compute the rest again on the way back: less memory for a third more time, the same numbers.
+
+    `architecture` is the network's name in the registry. `stage_names` are the trunk's stages, each a submodule of that
+    name; `foreign_names` is how other programs call parts of them, as of `Trunk`. A family sets `head`: the names in
+    the state dict whose shapes depend on the number of classes.
+    """
+
+    head: ClassVar[frozenset[str]]
+    stage_names: tuple[str, ...]
+    foreign_names: Mapping[str, str]
+
+    def __init__(
+        self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
+    ) -> None:
+        """Raises ValueError where num_classes is not positive, or output_stride is neither 8 nor 16."""
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be positive, found {num_classes}")
+        if output_stride not in (8, 16):
+            raise ValueError(f"output_stride must be 8 or 16, found {output_stride}")
+        self.architecture = architecture
+        self.num_classes, self.output_stride = num_classes, output_stride
+        self.checkpoint_activations = checkpoint_activations
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """``build_network(network.architecture, **network.settings)`` makes another one with the same parameters."""
+        return {"num_classes": self.num_classes, "output_stride": self.output_stride}
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The network as a chain of stages, in which others may stop, go on, and change what goes from one to the next.
+
+        In this order: head, early features; middle, the trunk's last ones; context, what surrounds each of them;
+        decoder, logits of any size; logits, the same at the image's size, which is all that it reads of the image.
+        """
+
+    @property
+    def auxiliary_stages(self) -> tuple[Stage, ...]:
+        """Heads that only help to train, of logits [B,C,h,w]: they read what the others give, and are read by none."""
+        return ()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B,3,H,W] as of `preprocessing.normalised` -> logits [B,num_classes,H,W]."""
+        return run_stages(self.stages, images)["logits"]
+
+    def outputs(self, images: Tensor, features: Sequence[str] = ()) -> NetworkOutput:
+        """As `forward`, with the logits of auxiliary heads, and with the features that the stages of these names give.
+
+        Raises ValueError for names of no stage.
+        """
+        known = [stage.name for stage in self.stages]
+        for name in features:
+            if name not in known:
+                raise ValueError(f"no stage '{name}'; known are {', '.join(known)}{meant(name, known)}")
+        found = run_stages(self.stages, images)
+        auxiliary = {stage.name: stage.run(*[found[name] for name in stage.reads]) for stage in self.auxiliary_stages}
+        return NetworkOutput(found["logits"], auxiliary, {name: found[name] for name in features})
+
+    def add_trunk(self, trunk: Trunk) -> None:
+        """Make the trunk's stages submodules under their own names, as in the published networks."""
+        self.stage_names, self.foreign_names = tuple(trunk.stages), trunk.foreign_names
+        for name, stage in trunk.stages.items():
+            self.add_module(name, stage)
+
+    def run_trunk(self, features: Tensor, stage_names: Iterable[str]) -> Tensor:
+        """What these stages of the trunk, one after the other, make of what came before them."""
+        for name in stage_names:
+            for block in self.get_submodule(name).children():
+                recompute = self.checkpoint_activations and self.training and any(block.children())
+                features = recomputed(block, features) if recompute else block(features)
+        return features
+
+
+def upsample(features: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, with the outermost pixels' centres on each other, as in the published networks."""
+    return F.interpolate(features, tuple(size), mode="bilinear", align_corners=True)
+
+
+def at_image_size(logits: Tensor, image: Tensor) -> Tensor:
+    """logits [B,C,h,w] -> [B,C,H,W], the size of the image."""
+    return upsample(logits, image.shape[-2:])

@@ -1,0 +1,129 @@
+"""PSPNet: what a ResNet sees, beside means of it over regions of four sizes.
+
+The parameters have the names and shapes of the published networks.
+
+Reference: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in Liu et al., ECCV 2020, whose student is
+`pspnet18`, and whose teacher is `pspnet101`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size, upsample
+from segtrain.models.resnet import BasicBlock, resnet, resnet101_deep_stem
+from segtrain.models.trunk import Trunk, convolution
+
+REGIONS = (1, 2, 3, 6)  # along each side
+AUXILIARY_CHANNELS = 256
+DROPOUT = 0.1
+
+
+class LateDilatedBlock(BasicBlock):
+    """Only the second convolution dilates, as in the published PSPNet-18."""
+
+    dilates_first = False
+
+
+def resnet18_late_dilated(output_stride: int) -> Trunk:
+    return resnet(LateDilatedBlock, (2, 2, 2, 2), output_stride)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What tells one PSPNet from another: its trunk, and the channels of which it scores classes."""
+
+    trunk: Callable[[int], Trunk]
+    channels: int
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "pspnet18": Variant(trunk=resnet18_late_dilated, channels=256),
+    "pspnet101": Variant(trunk=resnet101_deep_stem, channels=512),
+}
+
+
+class PyramidPooling(nn.Module):
+    """The features, and beside them their means over regions of an ever finer grid, each of a quarter as many channels.
+
+    Reference: Zhao et al., CVPR 2017, figure 3.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        channels = in_channels // len(REGIONS)
+        self.features = nn.ModuleList(
+            nn.Sequential(
+                nn.AdaptiveAvgPool2d(regions),
+                convolution(in_channels, channels, 1),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+            )
+            for regions in REGIONS
+        )
+        self.out_channels = in_channels + channels * len(REGIONS)
+
+    def forward(self, features: Tensor) -> Tensor:
+        size = features.shape[-2:]
+        return torch.cat((features, *(upsample(branch(features), size) for branch in self.features)), dim=1)
+
+
+def classifier(in_channels: int, channels: int, num_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        convolution(in_channels, channels, 3),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Dropout2d(DROPOUT),
+        nn.Conv2d(channels, num_classes, 1),
+    )
+
+
+class PSPNet(SegmentationNetwork):
+    """Its stage `head` ends after layer3, whose features the auxiliary head scores too; `context` is the pyramid.
+
+    The trunk's convolutions begin as of He et al., ICCV 2015, by what they give; the other layers as torch has them.
+    """
+
+    head = frozenset({"cls.4.weight", "cls.4.bias", "aux.4.weight", "aux.4.bias"})
+
+    def __init__(
+        self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
+    ) -> None:
+        super().__init__(
+            architecture,
+            num_classes=num_classes,
+            output_stride=output_stride,
+            checkpoint_activations=checkpoint_activations,
+        )
+        variant = VARIANTS[architecture]
+        trunk = variant.trunk(output_stride)
+        self.add_trunk(trunk)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.ppm = PyramidPooling(trunk.out_channels)
+        self.cls = classifier(self.ppm.out_channels, variant.channels, num_classes)
+        self.aux = classifier(trunk.out_channels // 2, AUXILIARY_CHANNELS, num_classes)  # layer4 doubles the channels
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage("head", (IMAGE,), self._run_early),
+            Stage("middle", ("head",), self._run_late),
+            Stage("context", ("middle",), self.ppm),
+            Stage("decoder", ("context",), self.cls),
+            Stage("logits", ("decoder", IMAGE), at_image_size),
+        )
+
+    @property
+    def auxiliary_stages(self) -> tuple[Stage, ...]:
+        return (Stage("aux", ("head",), self.aux),)
+
+    def _run_early(self, images: Tensor) -> Tensor:
+        """images [B,3,H,W] -> the features of layer3, 1/output_stride the size."""
+        return self.run_trunk(images, self.stage_names[:-1])
+
+    def _run_late(self, early: Tensor) -> Tensor:
+        return self.run_trunk(early, self.stage_names[-1:])
