@@ -66,6 +66,7 @@ def begin(
     Raises RunFolderError where they differ, or the folder holds something else.
     """
     settings, defaults = json.loads(json.dumps(settings)), json.loads(json.dumps(defaults or {}))
+    defaults = {name: value for name, value in defaults.items() if name in settings}
     text = json.dumps({"settings": settings, "versions": versions}, indent=2) + "\n"
     try:
         begun = {**defaults, **json.loads((out / CONFIG).read_text(encoding="utf-8"))["settings"]}
