@@ -166,6 +166,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
         (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
         (["--root", "r", "--network", "vgg"], "'vgg' is not one of 'deepwv3plus'"),
+        (["--root", "r", "--network", "resnet-50"], "; did you mean 'resnet50'?"),
     ],
 )
 def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:
