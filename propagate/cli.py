@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.console.commands import Commands
+from jobs.console.names import Name
 from jobs.console.progress import Progress
 from jobs.errors import JobError
 from jobs.pool.run import ENGINES
@@ -55,7 +56,7 @@ def _dataset_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--root", required=True, type=PATH, help="Where the data set lies, extracted or as zip files."
             ),
-            click.option("--dataset", type=click.Choice(list(DATASETS)), default="cityscapes", show_default=True),
+            click.option("--dataset", type=Name(DATASETS), default="cityscapes", show_default=True),
             click.option(
                 "--layout", type=PATH, help="The YAML file that describes a `folder` data set, from where you stand."
             ),
@@ -134,34 +135,34 @@ def synth(
 @_dataset_options
 @click.option("--out", required=True, type=PATH, help="The shard store: a new folder, or one to go on with.")
 @click.option("--frames", type=click.IntRange(min=0), default=5, show_default=True, help="Neighbours on each side.")
-@click.option("--motion", type=click.Choice(list(ESTIMATORS)), default="dis", show_default=True)
+@click.option("--motion", type=Name(ESTIMATORS), default="dis", show_default=True)
 @click.option("--sdcnet-weights", type=PATH, help="sdcnet, sdcnet-predict: the published file, or one of `sdcnet fit`.")
 @click.option("--flownet2-weights", type=PATH, help="flownet2, and where it is the input flow: the published file.")
 @click.option(
     "--input-flow",
-    type=click.Choice(INPUT_FLOWS),
+    type=Name(INPUT_FLOWS),
     help="What the video predictor refines.  [default: what it was trained with; flownet2 for published weights]",
 )
 @click.option(
     "--history",
-    type=click.Choice(HISTORIES),
+    type=Name(HISTORIES),
     default="adjacent",
     show_default=True,
     help="What the video predictor looks back on; annotated: the annotated frame too, as in the published script.",
 )
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where networks compute.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="In what they compute.")
+@click.option("--device", type=Name(DEVICES), default="auto", show_default=True, help="Where networks compute.")
+@click.option("--dtype", type=Name(DTYPES), default="float32", show_default=True, help="In what they compute.")
 @click.option("--compile", is_flag=True, help="Compile them first: minutes, which pay off on many frames.")
 @click.option(
     "--pairing",
-    type=click.Choice(PAIRINGS),
+    type=Name(PAIRINGS),
     default="label",
     show_default=True,
     help="label: real frames with propagated labels; joint: frames predicted by the same motion.",
 )
 @click.option(
     "--resample",
-    type=click.Choice(RESAMPLINGS),
+    type=Name(RESAMPLINGS),
     default="composed",
     show_default=True,
     help="composed: once, from the annotated frame; recursive: at every step, as the published script does.",
@@ -171,8 +172,8 @@ def synth(
     type=click.FloatRange(0, 1),
     help="Ignore pixels that are less sure than this.  [default: off]",
 )
-@click.option("--images", type=click.Choice(IMAGE_FORMS), default="encoded", show_default=True)
-@click.option("--engine", type=click.Choice(ENGINES), default="ray", show_default=True)
+@click.option("--images", type=Name(IMAGE_FORMS), default="encoded", show_default=True)
+@click.option("--engine", type=Name(ENGINES), default="ray", show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), help="[default: one per GPU, else one per core]")
 @click.option("--address", help="A running Ray cluster, as host:port.  [default: one on this machine alone]")
 @click.option("--clips-per-shard", type=click.IntRange(min=1), default=16, show_default=True)
@@ -397,7 +398,7 @@ def evaluate(
 @main.command()
 @click.argument("out", type=PATH)
 @click.argument("dest", type=PATH)
-@click.option("--format", "form", type=click.Choice(FORMATS), help="[default: that of the store's data set]")
+@click.option("--format", "form", type=Name(FORMATS), help="[default: that of the store's data set]")
 @_json_option
 def export(out: Path, dest: Path, form: str | None, as_json: bool) -> None:
     """Write a store as a tree of images that other trainers read.

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jobs.registry import Registry
 from propagate.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.images import decode_frame, encode_png
@@ -33,16 +34,16 @@ def export_store(
 ) -> ExportSummary:
     """Write every frame of a store with its label map below `dest`, one sample in memory at a time.
 
-    format: "cityscapes" or "camvid"; None takes that of the store's data set, and Cityscapes for any other. A
+    format: a name in FORMATS; None takes that of the store's data set, and Cityscapes for any other. A
     frame that several samples show is written once: from the sample of smallest |offset|, then of highest
     mean confidence, then of the first source key. PNG frames are written byte for byte. `report` is called
     with the number of samples dealt with since its last call.
 
-    Raises StoreError: the store cannot be read or is empty, `dest` cannot be written or already holds such a
-    tree.
+    Raises: UnknownNameError, where no format has that name. StoreError, where the store cannot be read or is empty,
+    `dest` cannot be written or already holds such a tree.
     """
-    name = format or (store.manifest.dataset if store.manifest.dataset in _TREES else "cityscapes")
-    tree = _tree(name)
+    name = format or (store.manifest.dataset if store.manifest.dataset in FORMATS else "cityscapes")
+    tree = FORMATS[name]
     records = list(store.records())
     if not records:
         raise StoreError(f"{store.path}: holds no samples to export; `propagate info` tells why")
@@ -106,17 +107,13 @@ class _Tree:
     files: Callable[[Sample, str, ClassTable], Iterator[File]]
 
 
-_TREES = {
-    "cityscapes": _Tree(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
-    "camvid": _Tree(("{split}", "{split}annot"), _camvid_files),
-}
-FORMATS = tuple(_TREES)
-
-
-def _tree(name: str) -> _Tree:
-    if name not in _TREES:
-        raise ValueError(f"no export format '{name}'; known are {', '.join(FORMATS)}")
-    return _TREES[name]
+FORMATS: Registry[_Tree] = Registry(
+    "export format",
+    {
+        "cityscapes": _Tree(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
+        "camvid": _Tree(("{split}", "{split}annot"), _camvid_files),
+    },
+)
 
 
 def _png_of(sample: Sample) -> bytes:

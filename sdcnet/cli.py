@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.console.commands import Commands
+from jobs.console.names import Name
 from jobs.console.progress import Progress
 from jobs.errors import JobError
 from jobs.training.devices import DEVICES, DTYPES
@@ -56,7 +57,7 @@ main.add_command(fit)
 @click.argument("destination", metavar="OUT", type=PATH)
 @click.option(
     "--architecture",
-    type=click.Choice(ARCHITECTURES),
+    type=Name(ARCHITECTURES),
     help="Which network IN holds, where it does not say so, or which one is wanted, where it holds two.",
 )
 def convert(source: Path, destination: Path, architecture: str | None) -> None:
@@ -118,16 +119,16 @@ def _finite(value: Any) -> Any:
 
 @main.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=PATH)
-@click.option("--motion", type=click.Choice(list(ESTIMATORS)), default="dis", show_default=True)
+@click.option("--motion", type=Name(ESTIMATORS), default="dis", show_default=True)
 @click.option("--sdcnet-weights", type=PATH, help="sdcnet, sdcnet-predict: the published file, or one of `sdcnet fit`.")
 @click.option("--flownet2-weights", type=PATH, help="flownet2, and where it is the input flow: the published file.")
 @click.option(
     "--input-flow",
-    type=click.Choice(INPUT_FLOWS),
+    type=Name(INPUT_FLOWS),
     help="What the video predictor refines.  [default: what it was trained with; flownet2 for published weights]",
 )
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where networks compute.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="In what they compute.")
+@click.option("--device", type=Name(DEVICES), default="auto", show_default=True, help="Where networks compute.")
+@click.option("--dtype", type=Name(DTYPES), default="float32", show_default=True, help="In what they compute.")
 @click.option("--compile", is_flag=True, help="Compile them first: minutes, which pay off on many frames.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N frames of each source.")
 @_json_option

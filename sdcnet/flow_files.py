@@ -15,14 +15,15 @@ from sdcnet.errors import FlowFileError
 
 FLO, PNG = ".flo", ".png"
 AGAIN = "Copy or download it again"
-PNG_LIMIT = ((1 << 15) - 1) / 64  # pixels along an axis, the largest that a PNG holds
+PNG_ZERO, PNG_UNITS = 1 << 15, 64  # what a PNG stores for no motion, and for each pixel of it
+PNG_LIMIT = (PNG_ZERO - 1) / PNG_UNITS  # pixels along an axis, the largest that a PNG holds
 
 _FLO_HEADER = struct.Struct("<4sii")  # magic, width, height; rows of (dx, dy) as little-endian float32 follow
 _FLO_MAGIC = b"PIEH"  # 202021.25 as float32, by which a reader with the wrong byte order is caught
 _FLO_UNKNOWN = np.float32(1e10)  # written where flow is unknown; all above 1e9 is read so
 _FLO_LIMIT = 1e9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_ZERO, _PNG_UNITS = 1 << 15, 64  # the stored value of no motion, and of each pixel of it
+_PNG_COMPRESSION = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # half the bytes of OpenCV's own choice; higher levels take longer
 
 
 def read_flow(path: Path) -> tuple[Tensor, Tensor]:
@@ -92,16 +93,17 @@ def _decode_png(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
         found = f"{8 * stored.itemsize} bits in {1 if stored.ndim == 2 else stored.shape[2]} channels"
         raise FlowFileError(where, f"PNG of {found}, expected flow as KITTI stores it: 16 bits in 3 channels")
     blue, green, red = cv2.split(stored)
-    pixels = (np.stack((red, green), axis=2).astype(np.float32) - _PNG_ZERO) / _PNG_UNITS
+    pixels = (np.stack((red, green), axis=2).astype(np.float32) - PNG_ZERO) / PNG_UNITS
     return pixels, blue > 0
 
 
 def _encode_png(pixels: np.ndarray, known: np.ndarray, where: str) -> bytes:
     _refuse_beyond(pixels, known, where, PNG_LIMIT, "Write a .flo file, which holds any flow")
-    units = np.round(np.where(known[..., None], pixels, 0) * _PNG_UNITS)  # before the sum, which would round already
-    stored = (units + _PNG_ZERO).astype(np.uint16)
+    units = np.round(np.where(known[..., None], pixels, 0) * PNG_UNITS)  # before the sum, which would round already
+    stored = (units + PNG_ZERO).astype(np.uint16)
     stored[~known] = 0  # as KITTI does
-    encoded, content = cv2.imencode(".png", np.dstack((known.astype(np.uint16), stored[..., 1], stored[..., 0])))
+    image = np.dstack((known.astype(np.uint16), stored[..., 1], stored[..., 0]))
+    encoded, content = cv2.imencode(".png", image, _PNG_COMPRESSION)
     assert encoded
     return content.tobytes()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.console.names import Name
 from jobs.console.progress import Progress
 from jobs.training.devices import DEVICES, DTYPES
 from propagate.classes import ClassTable, load_classes
@@ -55,17 +56,15 @@ def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., None]], Ca
 
 
 _network_options = _options(
-    click.option(
-        "--architecture", type=click.Choice(list(NETWORKS)), help="Which network a published file holds; ours say it."
-    ),
+    click.option("--architecture", type=Name(NETWORKS), help="Which network a published file holds; ours say it."),
     click.option("--scales", type=Scales(), default="1", show_default=True, help="Average over these sizes."),
     click.option("--flip", is_flag=True, help="Average over mirror images too."),
     click.option("--window", type=Size(), help="See so much of an image at a time.  [default: all of it]"),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
-    click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
+    click.option("--device", type=Name(DEVICES), default="auto", show_default=True),
+    click.option("--dtype", type=Name(DTYPES), default="float32", show_default=True),
 )
 _dataset_options = _options(
-    click.option("--dataset", type=click.Choice(list(DATASETS)), default="cityscapes", show_default=True),
+    click.option("--dataset", type=Name(DATASETS), default="cityscapes", show_default=True),
     click.option("--split", default="val", show_default=True),
     click.option("--layout", type=PATH, help="The YAML file that describes a `folder` data set."),
     click.option(

@@ -2,26 +2,28 @@
 
 from collections.abc import Callable
 
+from jobs.errors import UnknownNameError
+from jobs.registry import Registry
 from propagate.datasets.base import Dataset, DatasetOptions
-from propagate.datasets.camvid import CamVid
-from propagate.datasets.cityscapes import Cityscapes, CityscapesCoarse
-from propagate.datasets.folder import Folder
-from propagate.datasets.kitti import Kitti
-from propagate.datasets.mapillary import Mapillary
 from propagate.errors import DatasetError
 
-DATASETS: dict[str, Callable[[DatasetOptions], Dataset]] = {
-    "cityscapes": Cityscapes,
-    "cityscapes-coarse": CityscapesCoarse,
-    "camvid": CamVid,
-    "kitti": Kitti,
-    "mapillary": Mapillary,
-    "folder": Folder,
-}
+DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
+    "data set layout",
+    {
+        "cityscapes": "propagate.datasets.cityscapes:Cityscapes",
+        "cityscapes-coarse": "propagate.datasets.cityscapes:CityscapesCoarse",
+        "camvid": "propagate.datasets.camvid:CamVid",
+        "kitti": "propagate.datasets.kitti:Kitti",
+        "mapillary": "propagate.datasets.mapillary:Mapillary",
+        "folder": "propagate.datasets.folder:Folder",
+    },
+)
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:
     """The data set of that layout. Raises DatasetError."""
-    if name not in DATASETS:
-        raise DatasetError(f"no data set layout '{name}'; known are {', '.join(DATASETS)}")
-    return DATASETS[name](options)
+    try:
+        layout = DATASETS[name]
+    except UnknownNameError as error:
+        raise DatasetError(str(error)) from None
+    return layout(options)

@@ -27,23 +27,25 @@ _FRAME_ENDING = "_leftImg8bit.png"
 _KEY = re.compile(r".+_\d{6}_\d{6}")  # a city's name may hold underscores itself
 _NUM_BEFORE, _NUM_AFTER = 19, 10  # a snippet's frames on either side of the annotated one
 
-# The validation cities of each fold: about 500 frames each, none in two of them.
-_FOLDS = {
-    "cv0": ("frankfurt", "lindau", "munster"),
-    "cv1": ("bochum", "cologne", "hamburg"),
-    "cv2": ("darmstadt", "dusseldorf", "stuttgart"),
-}
 _FOLDED = ("train", "val")
+_CITIES = (
+    *("frankfurt", "lindau", "munster"),  # of val, and then those of train
+    *("aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover"),
+    *("jena", "krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich"),
+)
+_FOLDS = {f"cv{k}": _CITIES[7 * k : 7 * k + 3] for k in range(3)}  # the validation cities of each
 Place = tuple[str, str]  # the split and the city of a folder
 
 
 class Cityscapes:
     """30-frame snippets with the 20th annotated; an offset is a difference of frame numbers.
 
-    Beside the data set's own splits there are three folds of cross-validation over the 21 cities of train and val, as
-    Zhu et al. (CVPR 2019) use: cv0, cv1 and cv2 to train on, cv0-val, cv1-val and cv2-val to validate on. cv0 is the
-    standard split. Which cities the others hold out is a choice of ours: bochum, cologne and hamburg (498 frames) in
-    cv1; darmstadt, dusseldorf and stuttgart (502) in cv2. A fold is there where its validation cities are.
+    Beside the data set's own splits there are three folds of cross-validation over the 21 cities of train and val:
+    cv0, cv1 and cv2 to train on, cv0-val, cv1-val and cv2-val to validate on. cv0 is the standard split; cv1 holds out
+    darmstadt, dusseldorf and erfurt; cv2 monchengladbach, strasbourg and stuttgart. A fold is there where its
+    validation cities are.
+
+    Reference: Zhu et al., CVPR 2019, for the folds: the split in their published code.
 
     Raises DatasetError: a root without labels, an unknown split, an option that the layout does not take.
     """

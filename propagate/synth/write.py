@@ -4,13 +4,16 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 
 from propagate.errors import DatasetError
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
-from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path, write_flow, write_png
+from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path
+from sdcnet.flow_files import PNG_LIMIT, write_flow
 
 ANNOTATED_FRAME = 19  # of each snippet, as in Cityscapes: the twentieth
 SMALLEST_SIZE = (64, 128)
@@ -49,6 +52,15 @@ def city_name(number: int, split: str = "train") -> str:
     again, index = divmod(number, len(_CITIES))
     name = _CITIES[index] + (str(again + 1) if again else "")
     return name if split == "train" else f"{split}-{name}"
+
+
+def write_true_flow(path: Path, flow: np.ndarray) -> None:
+    """Store a flow [2,H,W] float32 pixels; NaN, and what is longer than PNG_LIMIT, is stored as invalid.
+
+    Raises FlowFileError.
+    """
+    valid = (np.abs(flow) <= PNG_LIMIT).all(0)
+    write_flow(path, torch.from_numpy(flow)[None], torch.from_numpy(valid)[None, None])
 
 
 def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
@@ -112,17 +124,24 @@ def _write_snippet(
         key = f"{name}_{number:06d}_{frame:06d}"
         rendered = renderer.render(frame)
         image = sensor.expose(rendered.image, frame, np.random.default_rng((*identity, frame)))
-        write_png(frames / f"{key}_leftImg8bit.png", image[..., ::-1])
+        _write_png(frames / f"{key}_leftImg8bit.png", image[..., ::-1])
         if frame == ANNOTATED_FRAME:
-            write_png(labels / f"{key}_gtFine_labelIds.png", rendered.labels)
+            _write_png(labels / f"{key}_gtFine_labelIds.png", rendered.labels)
         _write_truth(truth, key, rendered)
         report(1)
 
 
 def _write_truth(folder: Path, key: str, rendered: Rendered) -> None:
-    write_png(truth_path(folder, key, "gtFine_labelIds"), rendered.labels)
+    _write_png(truth_path(folder, key, "gtFine_labelIds"), rendered.labels)
     for offset, name in OTHER_FRAMES.items():
         if offset in rendered.flow_to:
-            write_flow(truth_path(folder, key, f"flow_to_{name}"), rendered.flow_to[offset])
+            write_true_flow(truth_path(folder, key, f"flow_to_{name}"), rendered.flow_to[offset])
             occluded = rendered.occluded_in[offset].astype(np.uint8) * 255
-            write_png(truth_path(folder, key, f"occluded_in_{name}"), occluded)
+            _write_png(truth_path(folder, key, f"occluded_in_{name}"), occluded)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    """Store an image [H,W] or [H,W,BGR] uint8. Raises OSError."""
+    encoded, data = cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    assert encoded
+    path.write_bytes(data.tobytes())

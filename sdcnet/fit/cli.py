@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jobs.console.names import Name
 from jobs.console.progress import Progress, ShownAdvance
 from jobs.training.devices import DEVICES, DTYPES
 from sdcnet.fit.schedules import SCHEDULES
@@ -32,21 +33,19 @@ class Size(click.ParamType):
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=PATH)
 @click.option("--out", required=True, type=PATH, help="The run's folder: a new one, or one to go on with.")
 @click.option("--val", "validation", multiple=True, type=PATH, help="Frames to score on, not to train on; repeatable.")
-@click.option(
-    "--architecture", type=click.Choice(list(PREDICTORS.values())), default="SDCNet2DRecon", show_default=True
-)
+@click.option("--architecture", type=Name(PREDICTORS.values()), default="SDCNet2DRecon", show_default=True)
 @click.option("--width", type=float, default=1.0, show_default=True, help="Scales the channels; 1 as published.")
 @click.option("--history", type=click.IntRange(min=1), default=2, show_default=True, help="Frames before the target.")
-@click.option("--input-flow", type=click.Choice(INPUT_FLOWS), default="dis", show_default=True)
+@click.option("--input-flow", type=Name(INPUT_FLOWS), default="dis", show_default=True)
 @click.option("--flownet2-weights", type=PATH, help="The published file, or one converted from it.")
 @click.option("--weights", type=PATH, help="A predictor to begin with.  [default: one that returns its input flow]")
 @click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Of all workers together.")
 @click.option("--crop", type=Size(), default="256x320", show_default=True, help="Height x width.")
 @click.option("--learning-rate", type=float, default=1e-4, show_default=True, help="The highest.")
-@click.option("--schedule", type=click.Choice(SCHEDULES), default="cosine", show_default=True)
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--schedule", type=Name(SCHEDULES), default="cosine", show_default=True)
+@click.option("--dtype", type=Name(DTYPES), default="float32", show_default=True)
+@click.option("--device", type=Name(DEVICES), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--loader-workers",

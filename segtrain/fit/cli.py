@@ -7,6 +7,7 @@ from typing import Any, get_origin
 
 import click
 
+from jobs.console.names import Name
 from jobs.console.progress import Progress, ShownAdvance
 from sdcnet.fit.cli import Size
 from segtrain.fit.config import BEST, LAST, FitConfig
@@ -87,7 +88,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
             help = f"{help}  [default: {_shown(each.default)}]".strip()
         flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
         of_values = Factors() if get_origin(kind) is Mapping else _TYPES[kind]
-        type_ = click.Choice([str(choice) for choice in choices]) if choices else of_values
+        type_ = Name([str(choice) for choice in choices]) if choices else of_values
         command = click.option(
             flag,
             each.name,

@@ -14,8 +14,9 @@ from propagate.confidence import confidence
 from propagate.displacement import Displacement, walk
 from propagate.images import decode_frame
 from propagate.shards.reader import open_store
-from propagate.synth.truth import read_flow, read_occlusion, truth_path
+from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.write import write_dataset
+from sdcnet.flow_files import read_flow
 from sdcnet.motion.classical import Dis
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,9 +45,8 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
             sure = confidence(displacement, frames[direction], frames[0])[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))
-            found.append(
-                (displacement, sure, flow, valid, read_occlusion(truth_path(folder, key, f"occluded_in_{back}")))
-            )
+            occluded = read_occlusion(truth_path(folder, key, f"occluded_in_{back}"))
+            found.append((displacement, sure, flow[0].numpy(), valid[0, 0].numpy(), occluded))
     return found
 
 

@@ -105,6 +105,8 @@ def test_a_format_that_is_asked_for_goes_before_the_stores_own(
     assert np.array_equal(color, load_classes("camvid").palette[make_sample(1).label])
     with pytest.raises(ValueError, match="no export format 'voc'; known are cityscapes, camvid"):
         export_store(store, tmp_path / "c", "voc")
+    with pytest.raises(ValueError, match=r"^no export format 'camvit'; .*; did you mean 'camvid'\?$"):
+        export_store(store, tmp_path / "c", "camvit")
 
 
 def test_raw_frames_become_png(tmp_path: Path, make_store: MakeStore, make_sample: MakeSample) -> None:

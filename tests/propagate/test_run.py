@@ -201,6 +201,21 @@ def test_json_output_is_one_object_and_errors_go_to_stderr(cli: Cli, tmp_path: P
     assert cli("run", "--out", tmp_path / "o").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "nearest"),
+    [
+        (("run", "--dataset", "kity"), "kitti"),
+        (("run", "--motion", "tvll"), "tvl1"),
+        (("run", "--pairing", "joined"), "joint"),
+        (("export", "shards", "tree", "--format", "camvit"), "camvid"),
+    ],
+)
+def test_an_unknown_name_says_the_nearest_one(cli: Cli, args: tuple[str, ...], nearest: str) -> None:
+    process = cli(*args)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.endswith(f"; did you mean '{nearest}'?\n")
+
+
 @pytest.mark.parametrize("command", ["synth", "run", "info", "verify", "evaluate", "export"])
 def test_every_help_has_an_example(cli: Cli, command: str) -> None:
     text = cli(command, "--help").stdout

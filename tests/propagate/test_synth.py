@@ -15,9 +15,11 @@ from propagate.synth import write_dataset
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.shapes import box, disc, ellipsoid
 from propagate.synth.street import build_scene
-from propagate.synth.truth import read_flow, read_occlusion, truth_path, write_flow
+from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.view import SKY, View
-from propagate.synth.write import city_name
+from propagate.synth.write import city_name, write_true_flow
+from sdcnet.errors import FlowFileError
+from sdcnet.flow_files import read_flow
 from sdcnet.geometry import inside, round_trip, warp_frames, warp_labels
 
 CITY = "synthburg"
@@ -29,6 +31,12 @@ def read(path: Path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert image is not None, path
     return image
+
+
+def read_true_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """[2,H,W] float32 pixels, and where it is valid: bool [H,W]."""
+    flow, valid = read_flow(path)
+    return flow[0].numpy(), valid[0, 0].numpy()
 
 
 def truth_folder(root: Path) -> Path:
@@ -114,7 +122,7 @@ def test_scenes_are_rich_and_move_as_driving_does(street: Path) -> None:
         labels = read(truth_path(truth_folder(street), key(snippet, 19), "gtFine_labelIds"))
         assert set(np.unique(labels)) <= {c.id for c in load_classes("cityscapes").classes}
         seen |= set(train_id_of[labels].ravel().tolist()) - {255}
-        flow, _ = read_flow(truth_path(truth_folder(street), key(snippet, 19), "flow_to_next"))
+        flow, _ = read_true_flow(truth_path(truth_folder(street), key(snippet, 19), "flow_to_next"))
         speeds.append(np.hypot(*flow[:, labels != 1]))
     assert len(seen) >= 12
     pixels = np.concatenate(speeds) * 2  # at 256x512
@@ -142,7 +150,7 @@ def test_flow_carries_the_neighbours_labels_to_where_they_are(
     truth = truth_folder(street)
     for frame in (4, 19):
         here, there = (read(truth_path(truth, key(snippet, n), "gtFine_labelIds")) for n in (frame, frame + offset))
-        flow, valid = read_flow(truth_path(truth, key(snippet, frame), f"flow_to_{name}"))
+        flow, valid = read_true_flow(truth_path(truth, key(snippet, frame), f"flow_to_{name}"))
         occluded = read_occlusion(truth_path(truth, key(snippet, frame), f"occluded_in_{name}"))
         same = warp_labels(batch(there[None]), batch(flow))[0, 0].numpy() == here
         clear = away_from_boundaries(here) & valid
@@ -242,38 +250,57 @@ def test_nothing_is_seen_from_inside() -> None:
 def test_flow_survives_its_file(tmp_path_factory: pytest.TempPathFactory, seed: int, reach: float) -> None:
     flow = np.random.default_rng(seed).uniform(-reach, reach, (2, 5, 7)).astype(np.float32)
     path = tmp_path_factory.mktemp("flow") / "flow.png"
-    write_flow(path, flow)
-    read_back, valid = read_flow(path)
+    write_true_flow(path, flow)
+    read_back, valid = read_true_flow(path)
     assert valid.all()
     assert read_back.dtype == np.float32
     assert np.abs(read_back - flow).max() <= 1 / 128 + 1e-4
 
 
 def test_flow_is_stored_as_kitti_stores_it(tmp_path: Path) -> None:
-    write_flow(tmp_path / "flow.png", np.array((((1.5,),), ((-2.0,),)), np.float32))
+    write_true_flow(tmp_path / "flow.png", np.array((((1.5,),), ((-2.0,),)), np.float32))
     blue, green, red = read(tmp_path / "flow.png")[0, 0]
     assert (red, green, blue) == (32768 + 96, 32768 - 128, 1)
+
+
+def test_flow_is_rounded_to_the_nearest_64th_of_a_pixel(tmp_path: Path) -> None:
+    """In float32, 1.499 added to 32768 is 1.5: the rounding must come before the sum."""
+    write_true_flow(tmp_path / "flow.png", np.array((((1.499 / 64,),), ((-1.499 / 64,),)), np.float32))
+    _, green, red = read(tmp_path / "flow.png")[0, 0]
+    assert (red, green) == (32769, 32767)
 
 
 def test_flow_that_cannot_be_stored_is_invalid(tmp_path: Path) -> None:
     flow = np.zeros((2, 1, 3), np.float32)
     flow[0, 0] = np.nan, 512, 511
-    write_flow(tmp_path / "flow.png", flow)
-    read_back, valid = read_flow(tmp_path / "flow.png")
+    write_true_flow(tmp_path / "flow.png", flow)
+    read_back, valid = read_true_flow(tmp_path / "flow.png")
     assert valid.tolist() == [[False, False, True]]
     assert read_back[0].tolist() == [[0, 0, 511]]
 
 
 def test_a_file_that_holds_no_flow_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.png"
-    with pytest.raises(InputError, match=r"flow\.png: cannot be read \(No such file"):
+    with pytest.raises(FlowFileError, match=r"flow\.png: cannot be read \(No such file"):
         read_flow(path)
     path.write_text("not a picture")
-    with pytest.raises(InputError, match=r"found no image, expected a PNG of uint16 \[H,W,3\]"):
+    with pytest.raises(FlowFileError, match=r"begins with b'not a pi', which no PNG does"):
         read_flow(path)
     cv2.imwrite(str(path), np.zeros((3, 4), np.uint8))
-    with pytest.raises(InputError, match=r"found uint8 of shape \(3, 4\), expected"):
+    with pytest.raises(FlowFileError, match="PNG of 8 bits in 1 channels, expected flow"):
         read_flow(path)
+
+
+def test_a_file_that_holds_no_occlusion_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "occluded.png"
+    with pytest.raises(InputError, match=r"occluded\.png: cannot be read \(No such file"):
+        read_occlusion(path)
+    path.write_text("not a picture")
+    with pytest.raises(InputError, match=r"found no image, expected a PNG of uint8 \[H,W\]"):
+        read_occlusion(path)
+    cv2.imwrite(str(path), np.zeros((3, 4, 3), np.uint16))
+    with pytest.raises(InputError, match=r"found uint16 of shape \(3, 4, 3\), expected"):
+        read_occlusion(path)
 
 
 # refusals

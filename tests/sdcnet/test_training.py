@@ -358,6 +358,7 @@ def test_two_members_learn_as_one_does(settings: FitConfig, tmp_path: Path) -> N
         (["--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
         (["--width", "0"], "width must be a number above 0"),
         (["--crop", "0x4"], "'0x4' is not HxW"),
+        (["--schedule", "cosin"], "'cosin' is not one of 'cosine', 'poly'; did you mean 'cosine'?"),
     ],
 )
 def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:

@@ -177,6 +177,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         ),
         (["--root", "r", "--auxiliary", "-1"], "auxiliary must be at least 0, found -1.0"),
         (["--root", "r", "--network", "vgg"], "'vgg' is not one of 'deepwv3plus'"),
+        (["--root", "r", "--network", "resnet-50"], "; did you mean 'resnet50'?"),
     ],
 )
 def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:

@@ -245,6 +245,8 @@ def test_the_command_line_is_checked_before_anything_is_read(weights: Path) -> N
     assert "'2,x' is no list of numbers" in run(weights, "--root", "nowhere", "--scales", "2,x").stderr
     assert run(weights, "--root", "nowhere", "--scales", "0").exit_code == 2
     assert "scales must be one or more positive" in run(weights, "--root", "nowhere", "--scales", "0").stderr
+    unknown = run(weights, "--root", "nowhere", "--architecture", "deepv3plus")
+    assert (unknown.exit_code, unknown.stderr.endswith("; did you mean 'deepwv3plus'?\n")) == (2, True)
 
 
 def test_classes_are_found_by_their_names(weights: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def test_every_layout_refuses_a_root_that_is_not_there(name: str, tmp_path: Path
 
 
 def test_an_unknown_layout_is_refused_with_those_known() -> None:
-    with pytest.raises(DatasetError, match=f"no data set layout 'kitty'; known are {', '.join(DATASETS)}"):
+    known = f"no data set layout 'kitty'; known are {', '.join(DATASETS)}"
+    with pytest.raises(DatasetError, match=rf"^{known}; did you mean 'kitti'\?$"):
         open_dataset("kitty", DatasetOptions(root=Path()))
 
 
