@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, b
 from propagate.datasets import DatasetOptions
 from propagate.run import RunConfig, run
 from propagate.synth.write import write_dataset
-from segtrain.fit.config import FitConfig
+from segtrain.config import FitConfig
 from segtrain.fit.recipes import load_recipe
 from segtrain.fit.training import fit
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -67,8 +68,10 @@ def _train(job: Job, member: Member) -> Training:
     started = time.monotonic()
     if task.state.step < task.num_steps:
         recorder = Recorder(job.out, task, member)
+        devices = [runtime.device] if runtime.device.type == "cuda" else []
         try:
-            _run_steps(task, member, runtime, recorder)
+            with torch.random.fork_rng(devices):
+                _run_steps(task, member, runtime, recorder)
         finally:
             recorder.close()
     return Training(steps=task.state.step, seconds=time.monotonic() - started, memory=task.memory())
@@ -84,6 +87,7 @@ def _run_steps(task: Task[Any, Any], member: Member, runtime: Runtime, recorder:
         parts: list[Losses] = []
         for part in range(1, task.num_parts + 1):
             batch = next(batches)
+            torch.manual_seed(_seed(task.seed, step, part, member.rank))
             with nullcontext() if crew is None or part == task.num_parts else crew.no_sync():
                 with runtime.autocast():
                     output = task.forward(network, batch)
@@ -95,6 +99,11 @@ def _run_steps(task: Task[Any, Any], member: Member, runtime: Runtime, recorder:
         if not state.update(rate, total):
             raise task.not_finite(step, rate, total.item())
         recorder.after_step(rate, _means([part.terms for part in parts]), output)
+
+
+def _seed(*numbers: int) -> int:
+    """Another one for other numbers: what is random in a step must not depend on what came before it, or a restart."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def _means(parts: list[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:

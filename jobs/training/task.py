@@ -36,7 +36,8 @@ class Task(Protocol[Batch, Output]):
     """A training as one member of a crew does it, in a state of its own; all members call the same, in the same order.
 
     state: with the network in the mode in which it learns. network: what a step calls; its parameters are the state's.
-    num_steps: of the whole training. num_parts: in which each step is computed, one after the other.
+    seed: of what is random within the network, such as dropout. num_steps: of the whole training. num_parts: in which
+    each step is computed, one after the other.
     speed: what the log calls the pace, and how much a step counts.
     """
 
@@ -45,6 +46,9 @@ class Task(Protocol[Batch, Output]):
 
     @property
     def network(self) -> nn.Module: ...
+
+    @property
+    def seed(self) -> int: ...
 
     @property
     def num_steps(self) -> int: ...

@@ -89,7 +89,7 @@ class PredictorTask:
             largest_gradient=LARGEST_GRADIENT,
             optimiser_field="optimizer",  # as checkpoints have always called it here
         )
-        self.num_steps = self._config.steps
+        self.seed, self.num_steps = self._config.seed, self._config.steps
         self._scores: Scores | None = None
         in_loader = self._config.input_flow == "dis"  # on the CPU: beside the step; a network's flows are made in it
         self._samples = samples_of(self._config, job.windows, self._flows if in_loader else None)

@@ -10,7 +10,7 @@ import click
 from jobs.console.names import Name
 from jobs.console.progress import Progress, ShownAdvance
 from sdcnet.fit.cli import Size
-from segtrain.fit.config import BEST, LAST, FitConfig
+from segtrain.config import BEST, LAST, FitConfig
 from segtrain.fit.recipes import load_recipe, optional_settings, recipe_names, setting_types
 
 

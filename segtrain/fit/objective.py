@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import FitError
-from segtrain.fit.config import FitConfig
+from segtrain.config import FitConfig
 from segtrain.losses.objective import Objective
 from segtrain.losses.registry import LOSSES
 from segtrain.losses.settings import LossSettings

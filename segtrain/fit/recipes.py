@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from jobs.errors import FitError
-from segtrain.fit.config import FitConfig
+from segtrain.config import FitConfig
 
 Settings = dict[str, Any]
 

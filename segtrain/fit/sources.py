@@ -8,12 +8,12 @@ from jobs.errors import FitError
 from jobs.training.weights import digest
 from propagate.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
+from segtrain.config import FitConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
-from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import train_ids
 
 

@@ -24,15 +24,14 @@ from jobs.training.schedules import SCHEDULES, Curve
 from jobs.training.state import TrainState
 from jobs.training.task import Due, Losses
 from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoint, save_network
+from segtrain.config import BEST, LAST, FitConfig
 from segtrain.data.batches import Batch, load_batches
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.index import ClassIndex
 from segtrain.data.sampling import Epoch, build_epoch
 from segtrain.data.transforms import Augmentation
-from segtrain.fit.config import BEST, LAST, FitConfig
 from segtrain.fit.drawing import segmentation_picture
 from segtrain.fit.objective import open_objective
-from segtrain.fit.pictures import Segmented, save_pictures
 from segtrain.fit.sources import open_sampling
 from segtrain.fit.validation import Scores, predict, spread, validate
 from segtrain.inference import Inference
@@ -40,6 +39,7 @@ from segtrain.losses.objective import StepOutput
 from segtrain.models.network import NetworkOutput, SegmentationNetwork
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import build_network
+from segtrain.page.pictures import Segmented, save_pictures
 
 LOG_EVERY = 20  # steps
 NUM_PICTURES = 4  # of a validation
@@ -111,6 +111,7 @@ class SegmentationTask:
                 if isinstance(layer, _BatchNorm):
                     layer.eval()
         self._steps_per_epoch = steps_per_epoch(job.epoch(0), config.batch_size)
+        self.seed = config.seed
         self.num_steps = config.epochs * self._steps_per_epoch
         self.num_parts = config.accumulate
         self.speed = ("samples_per_second", float(config.batch_size))

@@ -12,7 +12,7 @@ from jobs.console.progress import Advance
 from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
-from segtrain.fit.config import FitConfig, default_settings
+from segtrain.config import FitConfig, default_settings
 from segtrain.fit.objective import offsets_of, open_objective
 from segtrain.fit.sources import described, open_sources
 from segtrain.fit.task import Job, require_several_images

@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any
 
 from jobs.training.run_folder import replace
+from segtrain.config import BEST, LAST, default_settings
 from segtrain.errors import RunError
-from segtrain.fit.config import BEST, LAST, default_settings
 from segtrain.page.chart import MOST_POINTS, Chart
 from segtrain.page.record import Picture, Pictures, RunRecord, Validation, read_run
 from segtrain.page.style import style_sheet

@@ -11,7 +11,7 @@ from typing import Any
 from jobs.training.run_folder import CONFIG
 from jobs.training.run_log import LOG
 from segtrain.errors import RunError
-from segtrain.fit.pictures import FOLDER, INDEX, KINDS
+from segtrain.page.pictures import FOLDER, INDEX, KINDS
 
 CURVES = ("loss", "learning_rate", "samples_per_second")  # of a line of the log
 _IOU = "iou/"  # before a class name

@@ -30,10 +30,10 @@ from propagate.errors import DatasetError, StoreError
 from propagate.sample import Sample
 from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.cli import main
+from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.data.sampling import ANYWHERE, Epoch
 from segtrain.errors import DataError
-from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import open_objective
 from segtrain.fit.task import learning_rate, open_state, positions_of
 from segtrain.fit.training import fit

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from jobs.errors import FitError
 from segtrain.cli import main
+from segtrain.config import FitConfig
 from segtrain.fit import training
-from segtrain.fit.config import FitConfig
 from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
 from segtrain.models.registry import NETWORKS, TRUNKS
 

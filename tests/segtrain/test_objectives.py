@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from jobs.errors import FitError, UnknownNameError
+from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
-from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import open_objective
 from segtrain.losses.cross_entropy import cross_entropy, image_weighted_cross_entropy, ohem_cross_entropy
 from segtrain.losses.objective import StepOutput

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from propagate.classes import load_classes
+from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
-from segtrain.fit.config import FitConfig
 from segtrain.fit.objective import open_objective
 from segtrain.fit.recipes import load_recipe, recipe_names
 from segtrain.losses.cross_entropy import image_weighted_cross_entropy
