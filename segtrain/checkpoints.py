@@ -85,8 +85,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
     tensors, left_out = _without_helpers(path, file.tensors)
     if left_out:
-        parts = ", ".join(f"{count} tensors of {part}" for part, count in left_out.items())
-        _log.warning("%s: left out what only helped to train the network: %s", path, parts)
+        parts = ", ".join(f"{count} of {part}" for part, count in left_out.items())
+        _log.warning("%s: left out tensors that only helped to train the network: %s", path, parts)
     return Checkpoint(path=path, tensors=tensors, fields=file.fields, description=description, left_out=left_out)
 
 

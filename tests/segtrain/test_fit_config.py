@@ -109,6 +109,13 @@ def test_networks_are_those_that_can_be_built() -> None:
     assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101")
 
 
+def test_names_of_networks_are_known_without_torch() -> None:
+    code = (
+        "import sys, segtrain.models.registry as of; sys.exit('torch' in sys.modules or 'pspnet18' not in of.NETWORKS)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -171,6 +171,17 @@ def test_channels_last_changes_nothing(name: str) -> None:
     torch.testing.assert_close(again, logits, atol=1e-4, rtol=1e-4)
 
 
+def test_outputs_compile_to_one_graph() -> None:
+    network = seeded("pspnet18").eval()
+    images = random_images(1, 3, 33, 47)
+    torch._dynamo.reset()
+    compiled = torch.compile(network.outputs, fullgraph=True, backend="aot_eager")
+    with torch.inference_mode():
+        found, expected = compiled(images, features=("context",)), network.outputs(images, features=("context",))
+    assert found._asdict().keys() == {"logits", "auxiliary", "features"}
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_the_network_compiles_to_one_graph() -> None:
     network = seeded("resnet18", checkpoint_activations=True)
     reference = copy.deepcopy(network)

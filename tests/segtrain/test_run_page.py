@@ -141,7 +141,7 @@ def test_what_a_page_says(run: Path) -> None:
         "resnet18 on cityscapes",
         "Best mIoU 40.00 % after step 10",
         "Last mIoU 30.00 % after step 40",
-        "33 samples to train on, 33 images to validate on",
+        "The network resnet18; 33 samples to train on, 33 images to validate on",
         "50.00 % of pixels are wrong",
         "segtrain evaluate 'a run/best.safetensors' --dataset cityscapes --root DATA",
         "segtrain report 'a run'",
