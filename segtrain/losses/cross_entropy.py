@@ -15,7 +15,7 @@ from segtrain.losses.weighting import ClassWeighting, count_classes, per_pixel
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean of −log P(label) over all pixels of the batch that aren't ignored; a scalar."""
-    nll, classes = _pixel_cross_entropy(logits, labels)
+    nll, classes = pixel_cross_entropy(logits, labels)
     return nll.sum() / (classes != logits.shape[1]).sum().clamp(min=1)
 
 
@@ -26,7 +26,7 @@ def image_weighted_cross_entropy(
 
     The shares behind the weights are those among the pixels that aren't ignored.
     """
-    nll, classes = _pixel_cross_entropy(logits, labels)
+    nll, classes = pixel_cross_entropy(logits, labels)
     num_classes = logits.shape[1]
     of_class = weighting.weights(count_classes(classes, num_classes)[:, :num_classes])
     weight = per_pixel(F.pad(of_class, (0, 1)), classes)
@@ -49,7 +49,7 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, threshold: float = 0.7
         raise ValueError(
             f"threshold must be above 0 and at most 1, min_kept at least 1, found {threshold} and {min_kept}"
         )
-    nll, classes = _pixel_cross_entropy(logits, labels)
+    nll, classes = pixel_cross_entropy(logits, labels)
     pixels = nll[classes != logits.shape[1]]
     if len(pixels) == 0:
         return pixels.sum()
@@ -57,7 +57,7 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, threshold: float = 0.7
     return pixels.topk(min(max(num_hard, min_kept), len(pixels)), sorted=False).values.mean()
 
 
-def _pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """−log P(label) and the class of each pixel [B,H,W]; 0 and C where it is ignored."""
     require_pair(logits, labels)
     num_classes = logits.shape[1]

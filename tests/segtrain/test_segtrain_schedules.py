@@ -61,11 +61,11 @@ def test_cosine_is_half_way_at_half_the_training() -> None:
 
 
 def test_epochs_and_restarts_outside_the_training_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"epoch must be within 0…10, found 10\.5"):
+    with pytest.raises(ValueError, match=r"position must be within 0…10, found 10\.5"):
         poly(10.5, 10)
-    with pytest.raises(ValueError, match="epoch must be within 0…10, found -1"):
+    with pytest.raises(ValueError, match="position must be within 0…10, found -1"):
         cosine(-1, 10)
-    with pytest.raises(ValueError, match="restart must be within epochs 0…9, found 10"):
+    with pytest.raises(ValueError, match="restart must be at or above 0 and below 10, found 10"):
         scaled_poly(3, 10, 10)
-    with pytest.raises(ValueError, match="epoch must be within 0…10, found 11"):
+    with pytest.raises(ValueError, match="position must be within 0…10, found 11"):
         scaled_poly(11, 10, 5)

@@ -20,8 +20,8 @@ from segtrain.checkpoints import (
     save_network,
 )
 from segtrain.cli import main
-from segtrain.fit.config import FitConfig
-from segtrain.fit.training import new_network
+from segtrain.config import FitConfig
+from segtrain.fit.task import new_network
 from segtrain.models.network import SegmentationNetwork
 from segtrain.models.registry import build_network
 
