@@ -138,18 +138,27 @@ def main() -> None:
             "PNG files, OpenCV alone": PlainFiles(frames, root, by_opencv),
             "PNG files, `open_labelled_frames`": frames,
             **{f"store, {images} images": store for images, store in stores.items()},
+        }
+        with_neighbours = {
             "PNG files, `open_labelled_frames`, T = 3": open_labelled_frames("cityscapes", options, offsets=OFFSETS),
             **{f"store, {images} images, T = 3": store for images, store in clips.items()},
         }
-        loaders = [partial(draw_crop, dataset, epoch, augmentation) for dataset in datasets.values()]
-        require_same_crops(loaders, len(epoch))
-        seconds = seconds_per_crop(loaders, len(epoch), arguments.rounds)
+        names = [*datasets, *with_neighbours]
+        alone, beside = (
+            [partial(draw_crop, dataset, epoch, augmentation) for dataset in each.values()]
+            for each in (datasets, with_neighbours)
+        )
+        require_same_crops([*alone, *beside], len(epoch))
+        # in turns of their own, so that what single frames cost does not depend on what is measured beside them
+        seconds = np.concatenate(
+            [seconds_per_crop(loaders, len(epoch), arguments.rounds) for loaders in (alone, beside)]
+        )
     print(
         f"{arguments.frames} frames of {arguments.size}, crops of {arguments.crop}, best of {arguments.rounds} rounds\n"
     )
     print("| one process | ms of CPU per crop | crops/s | times Pillow alone |")
     print("|---|---:|---:|---:|")
-    for name, value in zip(datasets, seconds, strict=True):
+    for name, value in zip(names, seconds, strict=True):
         print(f"| {name} | {1000 * value:.1f} | {1 / value:.1f} | {seconds[0] / value:.2f} |")
 
 
