@@ -173,10 +173,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (["--root", "r", "--crop", "0x4"], "'0x4' is not HxW"),
         (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
         (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
-        (
-            ["--root", "r", "--as-published", "--loss", "ohem"],
-            "is for the losses relaxed and image-weighted, found ohem",
-        ),
+        (["--root", "r", "--as-published", "--loss", "ohem"], "the losses relaxed and image-weighted, found ohem"),
         (["--root", "r", "--as-published", "--workers", "16"], "a batch of 16 in 16 parts, 1 at a time; change"),
         (
             ["--root", "r", "--as-published", "--batch-size", "12", "--workers", "2", "--accumulate", "2"],

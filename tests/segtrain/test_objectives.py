@@ -66,6 +66,14 @@ def test_an_objective_of_labels_costs_its_loss_to_the_bit() -> None:
         assert objective.offsets == objective.features == ()
 
 
+def test_ohem_leaves_out_what_is_easy() -> None:
+    label = torch.zeros(1, 400, 400, dtype=torch.uint8)
+    logits = torch.zeros(1, 3, 400, 400)
+    logits[:, 0, 300:] = 9  # three quarters of 160,000 pixels are hard
+    output = StepOutput(logits=logits, batch=Batch(label, label), epoch=0)
+    assert LOSSES["ohem"](LossSettings())(output).total.item() == pytest.approx(torch.tensor(3.0).log().item())
+
+
 def test_auxiliary_outputs_are_trained_on_the_same_labels_at_their_size() -> None:
     deep, early = torch.randn(2, 3, 2, 3, requires_grad=True), torch.randn(2, 3, 8, 12, requires_grad=True)
     output = step({"deep": deep, "early": early})
