@@ -17,7 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, before torch is imported
 
 from propagate.datasets import DatasetOptions
-from propagate.run import RunConfig, run
+from propagate.job.run import RunConfig, run
 from propagate.synth.write import write_dataset
 from segtrain.config import FitConfig
 from segtrain.fit.recipes import load_recipe

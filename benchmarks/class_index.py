@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from propagate.classes import load_classes
-from propagate.images import encode_png
-from propagate.sample import CONFIDENCE_LEVELS, Sample
+from propagate.data.classes import load_classes
+from propagate.data.images import encode_png
+from propagate.data.sample import CONFIDENCE_LEVELS, Sample
 from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
 from propagate.shards.reader import Store, open_store
 from propagate.shards.writer import ShardWriter

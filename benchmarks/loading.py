@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from propagate.carry.recipe import Recipe
 from propagate.datasets import DatasetOptions
-from propagate.recipe import Recipe
-from propagate.run import RunConfig, run
+from propagate.job.run import RunConfig, run
 from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.render import Renderer
 from propagate.synth.sensor import draw_sensor

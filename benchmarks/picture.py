@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from propagate.classes import ClassTable
-from propagate.images import decode_frame
-from propagate.sample import CONFIDENCE_LEVELS, Sample
+from propagate.data.classes import ClassTable
+from propagate.data.images import decode_frame
+from propagate.data.sample import CONFIDENCE_LEVELS, Sample
 from propagate.shards.reader import open_store
 
 OFFSETS = (-5, -2, 0, 2, 5)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from propagate.classes import load_classes
-from propagate.sample import Sample
+from propagate.data.classes import load_classes
+from propagate.data.sample import Sample
 from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.writer import ShardWriter
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime, open_runtime
-from propagate.classes import load_classes
-from propagate.clip import Clip
+from propagate.carry.recipe import Recipe
+from propagate.carry.samples import open_clip, propagate_clip
+from propagate.carry.walk import steps_away
+from propagate.data.classes import load_classes
+from propagate.data.clip import Clip
+from propagate.data.images import decode_frame
 from propagate.datasets import DatasetOptions, open_dataset
-from propagate.displacement import steps_away
-from propagate.images import decode_frame
-from propagate.pipeline import open_clip, propagate_clip
-from propagate.recipe import Recipe
 from propagate.synth.write import write_dataset
 from sdcnet.geometry import warp_frames
 from sdcnet.motion.learned import PredictedMotion

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from jobs.registry import Registry
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
+from propagate.data.images import decode_frame, encode_png
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.images import decode_frame, encode_png
-from propagate.sample import Sample
 from propagate.shards.reader import SampleRecord, Store
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

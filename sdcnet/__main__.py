@@ -1,6 +1,6 @@
 """`python -m sdcnet` is `sdcnet`."""
 
-from sdcnet.cli import main
+from sdcnet.cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="sdcnet")

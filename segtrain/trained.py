@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime
-from propagate.classes import ClassTable, builtin_tables, load_classes
+from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from segtrain.checkpoints import load_network, read_checkpoint
 from segtrain.models.network import SegmentationNetwork
 

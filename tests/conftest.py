@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from propagate.cli import main
-from propagate.images import encode_png
-from propagate.sample import Sample
+from propagate.cli.main import main
+from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.synth.write import write_dataset
 
 REPOSITORY = Path(__file__).resolve().parent.parent

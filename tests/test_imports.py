@@ -20,10 +20,9 @@ MAY_IMPORT = {
 ROOMS = {
     "jobs": "errors registry files timing ahead console ray pool crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
-    "propagate": "errors sample classes clip encoded images metrics refinement displacement labels confidence datasets "
-    "synth truth shards report evaluate export plan recipe pipeline worker run cli __main__",
-    "segtrain": "errors models checkpoints data losses inference trained evaluation prediction config page fit "
-    "cli_index cli_evaluate cli __main__",
+    "propagate": "errors data datasets synth shards carry job scoring export cli __main__",
+    "segtrain": "errors models checkpoints data losses inference trained evaluation prediction config page fit cli "
+    "__main__",
 }
 
 
@@ -86,7 +85,7 @@ def test_no_room_imports_one_above_it(package: str) -> None:
 
 
 def test_the_command_line_does_not_wait_for_torch() -> None:
-    script = "import sys, propagate.cli; print('torch' in sys.modules)"
+    script = "import sys, propagate.cli.main; print('torch' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert process.stdout == "False\n"
 
@@ -110,7 +109,7 @@ def imports_ray(node: ast.AST) -> bool:
 def test_the_local_engine_works_where_ray_is_not_installed(street: Path, tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['ray'] = None\n"
-        "from propagate.cli import main\n"
+        "from propagate.cli.main import main\n"
         f"main(['run', '--root', {str(street)!r}, '--out', {str(tmp_path / 'o')!r}, '--frames', '1', "
         "'--limit', '1', '--engine', 'local'])"
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from propagate.classes import ClassTable
-from propagate.clip import Clip, Label
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip, Label
 from propagate.errors import DatasetError
 
 

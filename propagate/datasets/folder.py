@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from propagate.classes import ClassTable, builtin_tables, load_classes
-from propagate.clip import Clip, Label
+from propagate.data.classes import ClassTable, builtin_tables, load_classes
+from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
 from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
 from propagate.datasets.tree import Tree

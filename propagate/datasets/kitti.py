@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from functools import cached_property, partial
 
-from propagate.classes import load_classes
-from propagate.clip import Clip, Label
+from propagate.data.classes import load_classes
+from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
 from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
 from propagate.datasets.tree import Tree

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
-from propagate.clip import Clip, Label, Resource
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.clip import Clip, Label, Resource
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
 from propagate.datasets.sequence import Entry, find_labels, make_clips, stay
 from propagate.datasets.tree import Tree

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from propagate.clip import Clip, Frame, Label
+from propagate.data.clip import Clip, Frame, Label
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 

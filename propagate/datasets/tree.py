@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from propagate.clip import Member, Resource
+from propagate.data.clip import Member, Resource
 from propagate.errors import DatasetError
 
 _ENCRYPTED = 0x1

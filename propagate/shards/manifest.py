@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.shards.schema import SCHEMA_VERSION
 

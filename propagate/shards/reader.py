@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.sample import Sample
 from propagate.shards.manifest import Manifest, load_manifest
 from propagate.shards.schema import SCHEMA_VERSION
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import h5py
 
+from propagate.data.images import check_encoded
 from propagate.errors import InputError, StoreError
-from propagate.images import check_encoded
 from propagate.shards.manifest import ShardEntry, load_manifest
 from propagate.shards.reader import Shard
 from propagate.shards.schema import columns, row_blocks

@@ -10,8 +10,8 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.sample import Sample
 from propagate.shards.cells import cell_statistics, pixels_per_label
 from propagate.shards.manifest import ShardSummary
 from propagate.shards.schema import SCHEMA_VERSION, Column, ContentHash, columns, content_hash, encode_key

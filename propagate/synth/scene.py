@@ -10,7 +10,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from propagate.synth.materials import Color, Material
 from propagate.synth.shapes import Shape
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID
+from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.shards.cells import CellStatistics
 from propagate.shards.schema import CELL
 

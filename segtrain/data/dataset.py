@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
 from propagate.shards.reader import SampleRecord
 from segtrain.data.index import ClassIndex, join_indices
 from segtrain.errors import DataError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.shards.cells import CellStatistics
 from propagate.shards.reader import SampleRecord, Shard, Store

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from propagate.classes import ClassTable
-from propagate.clip import Label, Resource
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Label, Resource
 from segtrain.data.centroids import Centroids
 
 CENTROIDS_VERSION = 1  # to be raised when `segtrain.data.centroids` finds others

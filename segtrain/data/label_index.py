@@ -9,9 +9,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from propagate.classes import ClassTable
-from propagate.clip import Label
-from propagate.images import read_label
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Label
+from propagate.data.images import read_label
 from propagate.shards.reader import SampleRecord
 from segtrain.data.centroids import Centroids, TileGrid, centroids_of_label_map
 from segtrain.data.index import ClassIndex

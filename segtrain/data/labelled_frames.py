@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from propagate.classes import ClassTable
-from propagate.clip import Clip, Resource
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip, Resource
+from propagate.data.images import decode_frame, image_size, read_label
 from propagate.datasets import DatasetOptions, open_dataset
-from propagate.images import decode_frame, image_size, read_label
 from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.images import decode_frame
+from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.errors import InputError, StoreError
-from propagate.images import decode_frame
-from propagate.sample import CONFIDENCE_LEVELS
 from propagate.shards.manifest import ShardEntry
 from propagate.shards.reader import SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID
+from propagate.data.classes import IGNORE_TRAIN_ID
 from segtrain.data.dataset import Pixels, Window
 from segtrain.data.photometric import blur, draw_blur, draw_colours
 from segtrain.models.preprocessing import MEAN

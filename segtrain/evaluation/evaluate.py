@@ -7,10 +7,10 @@ import numpy as np
 
 from jobs.ahead import ahead
 from jobs.training.runtime import Runtime
-from propagate.clip import Resource
+from propagate.data.clip import Resource
+from propagate.data.images import read_instance_ids
 from propagate.errors import InputError, PropagateError
-from propagate.images import read_instance_ids
-from propagate.metrics import confusion, trimap
+from propagate.scoring.metrics import confusion, trimap
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
 from segtrain.evaluation.instances import count_instances

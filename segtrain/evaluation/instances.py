@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
-from propagate.clip import Resource
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.clip import Resource
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.datasets.tree import Tree
 

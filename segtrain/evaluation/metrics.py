@@ -1,11 +1,11 @@
-"""Scores of a segmentation beyond those of `propagate.metrics`, from the same confusion matrices [C,C+1].
+"""Scores of a segmentation beyond those of `propagate.scoring.metrics`, from the same confusion matrices [C,C+1].
 
 The published evaluation swaps false positives and false negatives in precision and recall; these don't.
 """
 
 import numpy as np
 
-from propagate.metrics import class_iou
+from propagate.scoring.metrics import class_iou
 
 
 def class_recall(matrix: np.ndarray) -> np.ndarray:

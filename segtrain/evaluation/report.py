@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from propagate.metrics import accuracy, class_iou, mean_iou
+from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.errors import InferenceError
 from segtrain.evaluation.instances import class_iiou
 from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
@@ -26,8 +26,9 @@ class Failure:
 class SegmentationReport:
     """The counts over all images of an evaluation; every score is derived from them.
 
-    whole, band: confusion matrices [C,C+1] as of `propagate.metrics`, of all pixels and of those at most `band_width`
-    pixels from a boundary. instances: [C,2] as of `count_instances`, None where there are no maps of instances.
+    whole, band: confusion matrices [C,C+1] as of `propagate.scoring.metrics`, of all pixels and of those at most
+    `band_width` pixels from a boundary. instances: [C,2] as of `count_instances`, None where there are no maps of
+    instances.
     """
 
     class_names: tuple[str, ...]

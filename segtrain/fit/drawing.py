@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
 from segtrain.data.dataset import Pixels
 from segtrain.prediction.views import colours
 

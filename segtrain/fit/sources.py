@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.errors import FitError
 from jobs.training.weights import digest
-from propagate.classes import ClassTable, load_classes
+from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
 from segtrain.config import FitConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart

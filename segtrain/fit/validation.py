@@ -12,7 +12,7 @@ from torch import nn
 from jobs.crew.member import Member
 from jobs.errors import FitError
 from jobs.training.runtime import Runtime
-from propagate.metrics import accuracy, class_iou, confusion, mean_iou
+from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import InferenceError
 from segtrain.inference import Inference, segment

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from propagate.classes import IGNORE_TRAIN_ID
+from propagate.data.classes import IGNORE_TRAIN_ID
 
 WORD_BITS = 32  # of an int32: 19 classes and ignore take one word, the 65 of Mapillary three
 OFF_WEIGHT = 2.0  # of boundary pixels, once relaxation is off

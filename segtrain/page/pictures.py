@@ -14,8 +14,8 @@ import numpy as np
 
 from jobs.errors import RunFolderError
 from jobs.training.run_folder import replace
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
-from propagate.images import encode_png
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.images import encode_png
 from segtrain.data.dataset import Pixels
 from segtrain.prediction.views import colours, difference
 

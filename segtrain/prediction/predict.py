@@ -11,9 +11,9 @@ import numpy as np
 from jobs.ahead import ahead
 from jobs.errors import FileError
 from jobs.training.runtime import Runtime
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
+from propagate.data.images import encode_png
 from propagate.errors import PropagateError
-from propagate.images import encode_png
 from segtrain.errors import DataError, InferenceError
 from segtrain.evaluation.report import Failure
 from segtrain.inference import Inference, segment

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from propagate.clip import Resource
-from propagate.images import decode_frame
+from propagate.data.clip import Resource
+from propagate.data.images import decode_frame
 from sdcnet.frames import pictures, video, visible_files
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import DataError

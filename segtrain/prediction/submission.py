@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from zipfile import ZIP_STORED, ZipFile
 
-from propagate.classes import ClassTable
+from propagate.data.classes import ClassTable
 from segtrain.errors import DataError, InferenceError
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}(_.*)?")  # <city>_<sequence>_<frame>

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 
 KINDS = ("pred", "rgb", "compose", "diff")  # of results; `pred` are the label ids themselves
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from propagate.classes import load_classes
-from propagate.sample import Sample
+from propagate.data.classes import load_classes
+from propagate.data.sample import Sample
 from propagate.shards.manifest import Manifest, ShardEntry
 from propagate.shards.reader import Store
 from propagate.shards.writer import ShardWriter

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from propagate.classes import ClassTable, builtin_tables, load_classes
+from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from propagate.errors import DatasetError
 
 MINE: dict[str, Any] = {

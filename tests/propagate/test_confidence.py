@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from propagate.confidence import ODDS, confidence, photometric_difference
-from propagate.displacement import Displacement
+from propagate.carry.confidence import ODDS, confidence, photometric_difference
+from propagate.carry.walk import Displacement
 
 SIZE = (40, 56)
 BEST = 1 / (1 + ODDS)

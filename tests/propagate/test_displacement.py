@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from propagate import displacement as displacement_module
-from propagate.displacement import steps_away, walk
+from propagate.carry.walk import steps_away, walk
 from sdcnet.geometry import compose
 from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import Step

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.evaluate import count_reliability, evaluate_store
-from propagate.images import encode_png
-from propagate.report import OffsetCounts, Report
-from propagate.sample import Sample
+from propagate.scoring.evaluate import count_reliability, evaluate_store
+from propagate.scoring.report import OffsetCounts, Report
+from propagate.scoring.truth import TruthLookup, truth_directory
 from propagate.shards.reader import Store
-from propagate.truth import TruthLookup, truth_directory
 
 MakeStore = Callable[..., Store]
 SIZE = (8, 16)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.confidence import confidence
-from propagate.displacement import Displacement, walk
-from propagate.images import decode_frame
+from propagate.carry.confidence import confidence
+from propagate.carry.walk import Displacement, walk
+from propagate.data.images import decode_frame
 from propagate.shards.reader import open_store
 from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.write import write_dataset
@@ -72,7 +72,7 @@ def test_what_is_hidden_is_less_sure_than_what_is_seen(steps: list[Any]) -> None
 @pytest.fixture(scope="module")
 def store(avenue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("avenue-store") / "out"
-    from propagate.cli import main
+    from propagate.cli.main import main
 
     main(["run", "--root", str(avenue), "--out", str(out), "--engine", "local"], standalone_mode=False)
     return out

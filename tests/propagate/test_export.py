@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
 from propagate.export import choose_samples, export_store
-from propagate.images import encode_png
-from propagate.sample import Sample
 from propagate.shards.reader import SampleRecord, Store
 
 MakeStore = Callable[..., Store]

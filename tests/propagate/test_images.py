@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from propagate.classes import load_classes
-from propagate.clip import Label, Resource
+from propagate.data.classes import load_classes
+from propagate.data.clip import Label, Resource
+from propagate.data.encoded import Header, png_row_bytes
+from propagate.data.images import check_encoded, decode_frame, encode_png, image_size, read_label
 from propagate.datasets.tree import Tree
-from propagate.encoded import Header, png_row_bytes
 from propagate.errors import InputError
-from propagate.images import check_encoded, decode_frame, encode_png, image_size, read_label
 
 WHERE = "root/frame.png"
 FRAME = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)

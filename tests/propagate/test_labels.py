@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.displacement import Displacement
-from propagate.labels import RESAMPLERS, Composed, Recursive
-from propagate.recipe import RESAMPLINGS, Recipe
+from propagate.carry.recipe import RESAMPLINGS, Recipe
+from propagate.carry.resampling import RESAMPLERS, Composed, Recursive
+from propagate.carry.walk import Displacement
 from sdcnet.geometry import compose
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagate.metrics import Scores, accuracy, class_iou, confusion, coverage, covered, mean_iou, trimap
+from propagate.scoring.metrics import Scores, accuracy, class_iou, confusion, coverage, covered, mean_iou, trimap
 
 
 def by_hand(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

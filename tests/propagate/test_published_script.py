@@ -11,8 +11,8 @@ import torch
 from golden.fill import fill
 from torch import Tensor
 
-from propagate.images import decode_frame
-from propagate.sample import Sample
+from propagate.data.images import decode_frame
+from propagate.data.sample import Sample
 from propagate.shards.reader import open_store
 from sdcnet.networks.flownet2 import FlowNet2
 from sdcnet.networks.predictor import SDCNet2DRecon

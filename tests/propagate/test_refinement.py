@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from propagate.refinement import refine
+from propagate.carry.refinement import refine
 
 HEIGHT, WIDTH = 96, 128
 SQUARE = (slice(30, 62), slice(40, 80))  # in the target

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from propagate.errors import DatasetError, InputError
 from propagate.synth import write_dataset
 from propagate.synth.render import Rendered, Renderer

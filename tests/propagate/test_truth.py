@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from propagate.errors import DatasetError
-from propagate.truth import truth_directory
+from propagate.scoring.truth import truth_directory
 
 
 def touch(path: Path) -> Path:

@@ -13,7 +13,7 @@ from golden.fill import fill
 from PIL import Image
 from safetensors.torch import load_file
 
-from sdcnet import cli
+from sdcnet.cli import main as cli
 from sdcnet.networks.checkpoints import FLOWNET2, PREDICTORS, load_predictor, save_network
 from sdcnet.networks.predictor import SDCNet2DRecon
 
@@ -55,7 +55,9 @@ def test_help_of_every_command_has_an_example(command: str) -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    script = "import sys, sdcnet.cli\ntry: sdcnet.cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+    script = (
+        "import sys\nfrom sdcnet.cli.main import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
+    )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert "inspect" in process.stdout
     assert process.stdout.endswith("False\n")

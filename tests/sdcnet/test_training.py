@@ -23,7 +23,7 @@ from jobs.errors import FitError, RunFolderError
 from jobs.training import run_folder
 from jobs.training.run_folder import load_checkpoint, locked, save_checkpoint
 from jobs.training.runtime import open_runtime
-from sdcnet.cli import main
+from sdcnet.cli.main import main
 from sdcnet.errors import FrameError
 from sdcnet.fit import task
 from sdcnet.fit.config import FitConfig

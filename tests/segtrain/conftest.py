@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from stores import write_store
 
-from propagate.classes import ClassTable
-from propagate.sample import Sample
+from propagate.data.classes import ClassTable
+from propagate.data.sample import Sample
 
 SaveStore = Callable[[Sequence[Sequence[Sample]], ClassTable], Path]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from propagate.classes import ClassTable
-from propagate.sample import Sample
+from propagate.data.classes import ClassTable
+from propagate.data.sample import Sample
 from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
 from propagate.shards.writer import ShardWriter
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.classes import ClassTable, load_classes
+from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError
 from propagate.shards.reader import SampleRecord

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagate.classes import ClassTable, LabelClass, load_classes
+from propagate.data.classes import ClassTable, LabelClass, load_classes
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.sample import Sample
 from propagate.shards.cells import cell_statistics
 from propagate.shards.reader import SampleRecord, open_store
 from segtrain.data.centroids import Centroids, TileGrid, centroids_of_cells, centroids_of_label_map

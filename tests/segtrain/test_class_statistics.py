@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from propagate.classes import load_classes
-from propagate.sample import Sample
+from propagate.data.classes import load_classes
+from propagate.data.sample import Sample
 from propagate.shards.reader import open_store
-from segtrain.cli_index import index as command
+from segtrain.cli.index import index as command
 from segtrain.data.class_statistics import ClassStatistics
 from segtrain.data.index import index_store
 
@@ -89,7 +89,7 @@ def test_tiles_smaller_than_the_stores_cells_are_refused(store: Path) -> None:
 
 def test_help_and_index_need_no_torch(store: Path) -> None:
     script = (
-        "import sys; from segtrain.cli_index import index; "
+        "import sys; from segtrain.cli.index import index; "
         f"index([{str(store)!r}], standalone_mode=False); "
         "assert 'torch' not in sys.modules and 'ray' not in sys.modules"
     )

@@ -25,11 +25,11 @@ from jobs.console.progress import Advance
 from jobs.errors import CheckpointError, FitError, RunFolderError
 from jobs.training.run_folder import load_checkpoint, locked
 from jobs.training.runtime import Runtime
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from propagate.data.sample import Sample
 from propagate.errors import DatasetError, StoreError
-from propagate.sample import Sample
 from segtrain.checkpoints import read_checkpoint, save_network
-from segtrain.cli import main
+from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.data.sampling import ANYWHERE, Epoch

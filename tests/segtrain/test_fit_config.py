@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.errors import FitError
-from segtrain.cli import main
+from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit import training
 from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
@@ -192,7 +192,7 @@ def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: l
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys; from segtrain.cli import main; main(['fit', '--help'], standalone_mode=False); "
+    code = "import sys; from segtrain.cli.main import main; main(['fit', '--help'], standalone_mode=False); "
     code += "main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

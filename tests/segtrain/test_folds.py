@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from propagate.datasets import DatasetOptions
 from propagate.shards.reader import SampleRecord
 from segtrain.data.identity import groups, identity

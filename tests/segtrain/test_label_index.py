@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from propagate.classes import ClassTable, load_classes
-from propagate.clip import Label, Resource
+from propagate.data.classes import ClassTable, load_classes
+from propagate.data.clip import Label, Resource
+from propagate.data.images import encode_png
 from propagate.errors import InputError
-from propagate.images import encode_png
 from propagate.shards.reader import SampleRecord
 from segtrain.data.centroids import TileGrid, centroids_of_label_map
 from segtrain.data.index import ClassIndex

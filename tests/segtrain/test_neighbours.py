@@ -11,11 +11,11 @@ import pytest
 import torch
 from stores import damage_chunk, write_store
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError, StoreError
-from propagate.images import encode_png
-from propagate.sample import Sample
 from segtrain.data.batches import load_batches
 from segtrain.data.dataset import SegmentationDataset, Window, join
 from segtrain.data.labelled_frames import open_labelled_frames

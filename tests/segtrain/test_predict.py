@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from jobs.training.runtime import Runtime
-from propagate.classes import ClassTable, load_classes
-from propagate.images import encode_png
+from propagate.data.classes import ClassTable, load_classes
+from propagate.data.images import encode_png
 from segtrain.checkpoints import save_network
-from segtrain.cli_evaluate import predict as predict_command
+from segtrain.cli.evaluate import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
 from segtrain.models.registry import build_network

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.fit.objective import open_objective

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 
 from jobs.errors import RunFolderError
 from jobs.training.run_log import RunLog
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from segtrain.cli.report import report
 from segtrain.data.dataset import Pixels
 from segtrain.errors import RunError
 from segtrain.page.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
-from segtrain.page.cli import report
 from segtrain.page.page import write_page
 from segtrain.page.pictures import LONGEST, Segmented, save_pictures
 from segtrain.page.record import read_run

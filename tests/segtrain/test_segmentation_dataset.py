@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from stores import damage_chunk, write_store
 
-from propagate.classes import ClassTable, LabelClass, load_classes
+from propagate.data.classes import ClassTable, LabelClass, load_classes
+from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError, StoreError
-from propagate.images import encode_png
-from propagate.sample import Sample
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.store_samples import NUM_OPEN, open_store_samples

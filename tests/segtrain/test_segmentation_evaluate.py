@@ -15,13 +15,13 @@ from torch import Tensor
 
 from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
+from propagate.data.images import encode_png, read_instance_ids
 from propagate.datasets import DatasetOptions
 from propagate.errors import InputError
-from propagate.images import encode_png, read_instance_ids
 from propagate.shards.reader import SampleRecord
 from segtrain.checkpoints import save_network
-from segtrain.cli_evaluate import evaluate as evaluate_command
+from segtrain.cli.evaluate import evaluate as evaluate_command
 from segtrain.data.dataset import Pixels
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import DataError
@@ -268,6 +268,6 @@ def test_classes_are_found_by_their_names(weights: Path, tmp_path: Path) -> None
 
 
 def test_the_commands_do_not_wait_for_torch() -> None:
-    script = "import sys, segtrain.cli_evaluate; print('torch' in sys.modules)"
+    script = "import sys, segtrain.cli.evaluate; print('torch' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert process.stdout == "False\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from propagate.metrics import accuracy, class_iou, confusion, mean_iou
+from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
 from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
 GOLDEN = Path(__file__).parents[1] / "golden"

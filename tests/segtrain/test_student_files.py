@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from jobs.errors import CheckpointError, ParameterError
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from segtrain.checkpoints import (
     Checkpoint,
     load_network,
@@ -19,7 +19,7 @@ from segtrain.checkpoints import (
     read_checkpoint,
     save_network,
 )
-from segtrain.cli import main
+from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit.task import new_network
 from segtrain.models.network import SegmentationNetwork

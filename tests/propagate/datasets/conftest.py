@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.clip import Clip
+from propagate.data.clip import Clip
 
 Plant = Callable[..., Path]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.clip import Clip
+from propagate.data.clip import Clip
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.camvid import CamVid
 from propagate.errors import DatasetError

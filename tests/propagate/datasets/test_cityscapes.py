@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.clip import Clip
+from propagate.data.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.datasets.cityscapes import Cityscapes
 from propagate.errors import DatasetError

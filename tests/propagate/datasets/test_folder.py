@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from propagate.classes import load_classes
-from propagate.clip import Clip
+from propagate.data.classes import load_classes
+from propagate.data.clip import Clip
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.folder import Folder, load_layout
 from propagate.errors import DatasetError

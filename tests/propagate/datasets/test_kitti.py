@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.clip import Clip
+from propagate.data.clip import Clip
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.datasets.base import Dataset
 from propagate.errors import DatasetError

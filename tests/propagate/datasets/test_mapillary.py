@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from propagate.data.images import read_label
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.datasets.base import Dataset
 from propagate.errors import DatasetError, InputError
-from propagate.images import read_label
 
 Plant = Callable[..., Path]
 NUM_LABELS = 66  # of version 1.2; the last stands for unlabeled pixels

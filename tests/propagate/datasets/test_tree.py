@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.clip import Resource
+from propagate.data.clip import Resource
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError, InputError
 

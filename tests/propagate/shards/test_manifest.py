@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from propagate.classes import load_classes
+from propagate.data.classes import load_classes
 from propagate.errors import StoreError
 from propagate.shards.manifest import (
     Failure,

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from propagate.data.sample import Sample
 from propagate.errors import StoreError
-from propagate.sample import Sample
 from propagate.shards.reader import Shard
 from propagate.shards.schema import columns
 from propagate.shards.writer import ShardSummary, ShardWriter
@@ -101,7 +101,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from propagate.errors import StoreError
-from propagate.sample import Sample
+from propagate.data.sample import Sample
 from propagate.shards.writer import ShardWriter
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

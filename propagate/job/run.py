@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 import propagate
 from jobs.pool.run import run_units
+from propagate.carry.recipe import Recipe
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.errors import DatasetError, StoreError
-from propagate.plan import make_plan
-from propagate.recipe import Recipe
+from propagate.job.plan import make_plan
+from propagate.job.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
 from propagate.shards.manifest import (
     FAILURES,
     MANIFEST,
@@ -32,7 +33,6 @@ from propagate.shards.manifest import (
     save_manifest,
     sync_directory,
 )
-from propagate.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 

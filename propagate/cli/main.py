@@ -20,18 +20,18 @@ from jobs.errors import JobError
 from jobs.pool.run import ENGINES
 from jobs.training.devices import DEVICES, DTYPES
 from propagate import __version__
+from propagate.carry.recipe import HISTORIES, RESAMPLINGS, Recipe
+from propagate.data.sample import PAIRINGS
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
 from propagate.export import FORMATS
-from propagate.recipe import HISTORIES, RESAMPLINGS, Recipe
-from propagate.sample import PAIRINGS
 from propagate.shards.manifest import load_manifest
 from propagate.shards.schema import IMAGE_FORMS
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.registry import ESTIMATORS, INPUT_FLOWS, MotionSettings
 
 if TYPE_CHECKING:
-    from propagate.run import RunSummary
+    from propagate.job.run import RunSummary
 
 PATH = click.Path(path_type=Path)
 
@@ -219,7 +219,7 @@ def run_command(
     \b
     propagate run --root cityscapes --out shards --frames 5 --split train
     """
-    from propagate.run import RunConfig, run
+    from propagate.job.run import RunConfig, run
 
     if address is not None and engine != "ray":
         raise click.UsageError("--address names a Ray cluster: use it with --engine ray")
@@ -378,9 +378,9 @@ def evaluate(
     \b
     propagate evaluate shards --root street --truth street/truth
     """
-    from propagate.evaluate import evaluate_store
+    from propagate.scoring.evaluate import evaluate_store
+    from propagate.scoring.truth import truth_directory
     from propagate.shards.reader import open_store
-    from propagate.truth import truth_directory
 
     store = open_store(out)
     if truth is not None:

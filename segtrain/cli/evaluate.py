@@ -10,9 +10,9 @@ import click
 from jobs.console.names import Name
 from jobs.console.progress import Progress
 from jobs.training.devices import DEVICES, DTYPES
-from propagate.classes import ClassTable, load_classes
+from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets import DATASETS, DatasetOptions
-from sdcnet.fit.cli import Size
+from sdcnet.cli.fit import Size
 from segtrain.models.registry import NETWORKS
 from segtrain.prediction.views import KINDS
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jobs.ahead import ahead
-from propagate.refinement import refine
+from propagate.carry.refinement import refine
 from sdcnet.geometry import compose
 from sdcnet.motion.classical import Dis
 from sdcnet.motion.estimator import MotionEstimator, Step

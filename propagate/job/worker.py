@@ -11,11 +11,11 @@ import torch
 
 from jobs.ahead import ahead
 from jobs.timing import Stopwatch
-from propagate.classes import ClassTable
-from propagate.clip import Clip
-from propagate.pipeline import OpenClip, open_clip, propagate_clip
-from propagate.recipe import Recipe
-from propagate.sample import Sample
+from propagate.carry.recipe import Recipe
+from propagate.carry.samples import OpenClip, open_clip, propagate_clip
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip
+from propagate.data.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
 from propagate.shards.writer import ShardWriter

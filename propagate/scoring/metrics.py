@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID
+from propagate.data.classes import IGNORE_TRAIN_ID
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import click
 
 from jobs.console.names import Name
 from jobs.console.progress import Progress, ShownAdvance
-from sdcnet.fit.cli import Size
+from sdcnet.cli.fit import Size
 from segtrain.config import BEST, LAST, FitConfig
 from segtrain.fit.recipes import load_recipe, optional_settings, recipe_names, setting_types
 

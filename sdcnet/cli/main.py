@@ -18,8 +18,8 @@ from jobs.console.names import Name
 from jobs.console.progress import Progress
 from jobs.errors import JobError
 from jobs.training.devices import DEVICES, DTYPES
+from sdcnet.cli.fit import fit
 from sdcnet.errors import SdcnetError
-from sdcnet.fit.cli import fit
 from sdcnet.motion.registry import ESTIMATORS, INPUT_FLOWS, MotionSettings, open_estimator
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from propagate.displacement import Displacement
+from propagate.carry.walk import Displacement
 from sdcnet.geometry import warp_frames, warp_labels
 
 

@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from propagate.clip import Clip
+from propagate.data.clip import Clip
+from propagate.data.images import image_size
 from propagate.errors import InputError
-from propagate.images import image_size
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.schema import encode_key
 

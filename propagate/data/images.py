@@ -6,9 +6,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from propagate.classes import ClassTable
-from propagate.clip import Label, Resource
-from propagate.encoded import AGAIN, Header, checked_header, png_chunks, png_row_bytes, read_header
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Label, Resource
+from propagate.data.encoded import AGAIN, Header, checked_header, png_chunks, png_row_bytes, read_header
 from propagate.errors import InputError
 
 _HEAD_BYTES = 4096

@@ -13,11 +13,11 @@ from jobs.console.commands import Commands
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
-from segtrain.cli_evaluate import evaluate, predict
-from segtrain.cli_index import index
+from segtrain.cli.evaluate import evaluate, predict
+from segtrain.cli.fit import fit
+from segtrain.cli.index import index
+from segtrain.cli.report import report
 from segtrain.errors import SegtrainError
-from segtrain.fit.cli import fit
-from segtrain.page.cli import report
 
 
 @click.group(

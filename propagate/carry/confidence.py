@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from propagate.displacement import Displacement
+from propagate.carry.walk import Displacement
 from sdcnet.geometry import inside, length, round_trip, warp_frames
 from sdcnet.motion.classical import to_grey
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from propagate.metrics import Scores, class_iou, mean_iou
-from propagate.sample import CONFIDENCE_LEVELS
+from propagate.data.sample import CONFIDENCE_LEVELS
+from propagate.scoring.metrics import Scores, class_iou, mean_iou
 
 _CONFIDENCE_BINS = 4
 

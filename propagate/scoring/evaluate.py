@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from propagate.classes import IGNORE_TRAIN_ID, ClassTable
-from propagate.clip import Label
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.clip import Label
+from propagate.data.images import read_label
+from propagate.data.sample import CONFIDENCE_LEVELS, Sample
 from propagate.errors import InputError, StoreError
-from propagate.images import read_label
-from propagate.metrics import confusion, trimap
-from propagate.report import OffsetCounts, Report, TruthFailure
-from propagate.sample import CONFIDENCE_LEVELS, Sample
+from propagate.scoring.metrics import confusion, trimap
+from propagate.scoring.report import OffsetCounts, Report, TruthFailure
+from propagate.scoring.truth import TruthLookup
 from propagate.shards.reader import Store
-from propagate.truth import TruthLookup
 
 BAND_WIDTH = 3
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from propagate.clip import Label, Resource
+from propagate.data.clip import Label, Resource
 from propagate.errors import DatasetError
 
 # Keys -> the label maps that there are for them; `Dataset.labels` is one.

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
-from propagate.classes import ClassTable
-from propagate.clip import Clip
-from propagate.confidence import confidence
-from propagate.displacement import walk
+from propagate.carry.confidence import confidence
+from propagate.carry.recipe import Recipe
+from propagate.carry.resampling import RESAMPLERS
+from propagate.carry.walk import walk
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip
+from propagate.data.images import decode_frame, encode_png, read_label
+from propagate.data.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
 from propagate.errors import InputError
-from propagate.images import decode_frame, encode_png, read_label
-from propagate.labels import RESAMPLERS
-from propagate.recipe import Recipe
-from propagate.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator

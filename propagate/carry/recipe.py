@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from propagate.sample import PAIRINGS
+from propagate.data.sample import PAIRINGS
 from propagate.shards.schema import IMAGE_FORMS
 
 RESAMPLINGS = ("composed", "recursive")

@@ -1,0 +1,1 @@
+"""The ground: classes, clips, images and samples, which every other room and segtrain stand on."""

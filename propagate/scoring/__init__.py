@@ -1,0 +1,1 @@
+"""Propagated labels against true ones."""
