@@ -118,6 +118,14 @@ def test_the_local_engine_works_where_ray_is_not_installed(street: Path, tmp_pat
     assert "3 samples written" in process.stdout
 
 
+def test_tests_lie_in_the_room_of_what_they_test() -> None:
+    """A folder of tests has the name of the package's folder, so that both are found together."""
+    for package in MAY_IMPORT:
+        for file in (REPOSITORY / "tests" / package).rglob("test_*.py"):
+            room = file.parent.relative_to(REPOSITORY / "tests")
+            assert (REPOSITORY / room / "__init__.py").is_file(), f"{file}: there is no {room}"
+
+
 def test_every_package_is_installed_here_and_in_the_container() -> None:
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")

@@ -1,17 +1,14 @@
 """Fixtures for what reads whole stores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
+from helpers.stores import write_store
 
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
-from propagate.shards.manifest import Manifest, ShardEntry
-from propagate.shards.reader import Store
-from propagate.shards.writer import ShardWriter
+from propagate.shards.reader import Store, open_store
 
 MakeStore = Callable[..., Store]
 
@@ -21,21 +18,9 @@ def make_store(tmp_path: Path) -> MakeStore:
     """Stores of the given samples, one shard for each run of samples of one size."""
 
     def make(samples: Sequence[Sample], dataset: str = "camvid", split: str = "val") -> Store:
-        path = tmp_path / "store"
-        path.mkdir()
-        shards: dict[int, ShardEntry] = {}
-        for index, run in enumerate(_runs_of_one_size(samples)):
-            name = f"shard-{index:05d}.h5"
-            images = "raw" if isinstance(run[0].image, np.ndarray) else "encoded"
-            with ShardWriter(path / name, run[0].size, images) as writer:
-                for sample in run:
-                    writer.add(sample)
-                shards[index] = ShardEntry(name=name, **asdict(writer.finish()), failures=())
         classes = load_classes("cityscapes" if dataset == "cityscapes" else "camvid")
-        manifest = Manifest(
-            dataset=dataset, split=split, settings={}, versions={}, classes=classes, plan=(), shards=shards
-        )
-        return Store(path, manifest)
+        path = write_store(tmp_path / "store", _runs_of_one_size(samples), classes, dataset=dataset, split=split)
+        return open_store(path)
 
     return make
 

@@ -180,7 +180,7 @@ def test_no_name_leads_out_of_the_destination(
     store = make_store([make_sample(1, group=group)], split=split)
     with pytest.raises(StoreError, match="leads out of"):
         export_store(store, tmp_path / "out", "camvid" if split == "/" else "cityscapes")
-    assert tree(tmp_path) == ["store/shard-00000.h5"]
+    assert tree(tmp_path) == [f"store/{name}" for name in ("failures.jsonl", "manifest.json", "shard-00000.h5")]
 
 
 def test_an_empty_store_is_refused(tmp_path: Path, make_store: MakeStore) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from stores import write_store
+from helpers.stores import write_store
 
 from propagate.data.classes import ClassTable
 from propagate.data.sample import Sample

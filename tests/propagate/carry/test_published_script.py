@@ -1,0 +1,119 @@
+"""The published propagation script, reproduced: the same label maps and frames from the same files, at less cost."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from golden.fill import fill
+from torch import Tensor
+
+from propagate.data.images import decode_frame
+from propagate.data.sample import Sample
+from propagate.shards.reader import open_store
+from sdcnet.networks.flownet2 import FlowNet2
+from sdcnet.networks.predictor import SDCNet2DRecon
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    """What the script made of one annotated frame at ±5; its frames are BGR, as it read and wrote them."""
+    with np.load(GOLDEN / "propagation_64x128.npz") as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two files of weights as they are published."""
+    folder = tmp_path_factory.mktemp("weights")
+    for network, name in (
+        (FlowNet2(), "FlowNet2_checkpoint.pth.tar"),
+        (SDCNet2DRecon(), "sdc_cityscapes_vrec.pth.tar"),
+    ):
+        fill(network.requires_grad_(False))
+        torch.save({"epoch": 1, "arch": type(network).__name__, "state_dict": network.state_dict()}, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def city(golden: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The annotated frame and its neighbours, laid out as Cityscapes is."""
+    root = tmp_path_factory.mktemp("city")
+    frames, labels = root / "leftImg8bit_sequence/train/toy", root / "gtFine/train/toy"
+    frames.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for number, frame in enumerate(golden["frames"], start=19 - FRAMES):
+        cv2.imwrite(str(frames / f"toy_000000_{number:06d}_leftImg8bit.png"), frame)
+    cv2.imwrite(str(labels / "toy_000000_000019_gtFine_labelIds.png"), golden["label"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def options(city: Path, weights: Path) -> list[object]:
+    return [
+        *("run", "--root", city, "--frames", FRAMES, "--pairing", "joint", "--engine", "local", "--motion", "sdcnet"),
+        *("--sdcnet-weights", weights / "sdc_cityscapes_vrec.pth.tar"),
+        *("--flownet2-weights", weights / "FlowNet2_checkpoint.pth.tar"),
+    ]
+
+
+def neighbours(out: Path) -> dict[int, Sample]:
+    return {sample.offset: sample for sample in open_store(out).samples() if sample.offset}
+
+
+def test_the_same_labels_and_frames(
+    cli: Callable[..., CompletedProcess[str]], options: list[object], golden: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    result = cli(*options, "--out", tmp_path, "--history", "annotated", "--resample", "recursive")
+    assert result.returncode == 0, result.stderr
+    samples = neighbours(tmp_path)
+    assert sorted(samples) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
+    for offset, sample in samples.items():
+        label, frame = golden[f"label_{offset:+d}"], golden[f"frame_{offset:+d}"]
+        # where two pixels are equally near, float32 decides, and which way may depend on the machine
+        assert (sample.label != label).mean() <= 0.001
+        predicted = decode_frame(sample.image, "the sample")[..., ::-1]  # type: ignore[arg-type]
+        difference = np.abs(predicted.astype(int) - frame)
+        assert (difference == 1).mean() <= 0.03  # values are truncated: what is hardly below a level falls by one
+        assert (difference > 1).mean() <= 0.001
+
+
+def test_adjacent_history_is_another_thing(
+    cli: Callable[..., CompletedProcess[str]], options: list[object], golden: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    assert cli(*options, "--out", tmp_path, "--resample", "recursive").returncode == 0
+    samples = neighbours(tmp_path)
+    for offset in (1, 2, -1, -2):  # it begins with the third step
+        assert (samples[offset].label != golden[f"label_{offset:+d}"]).mean() <= 0.001
+    assert (samples[3].label != golden["label_+3"]).mean() > 0.01
+
+
+@pytest.mark.parametrize(("history", "num_pairs"), [("adjacent", 12), ("annotated", 18)])
+def test_how_often_the_networks_run(
+    cli: Callable[..., CompletedProcess[str]],
+    options: list[object],
+    history: str,
+    num_pairs: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    evaluated = {"pairs": 0, "steps": 0}
+
+    def flow(_: FlowNet2, first: Tensor, second: Tensor) -> Tensor:
+        evaluated["pairs"] += len(first)
+        return torch.zeros(len(second), 2, *second.shape[-2:])
+
+    def displacement(_: SDCNet2DRecon, frames: Tensor, flows: Tensor) -> Tensor:
+        evaluated["steps"] += len(frames)
+        return flows[:, -1]
+
+    monkeypatch.setattr(FlowNet2, "forward", flow)
+    monkeypatch.setattr(SDCNet2DRecon, "displacement", displacement)
+    assert cli(*options, "--out", tmp_path, "--history", history).returncode == 0
+    assert evaluated == {"pairs": num_pairs, "steps": 2 * FRAMES}  # the script's: 60 and 30

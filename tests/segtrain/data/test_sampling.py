@@ -1,0 +1,249 @@
+"""Epochs: how many crops of what, against the published counts and order, and by their invariants."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from propagate.shards.reader import SampleRecord
+from segtrain.data.centroids import Centroids
+from segtrain.data.index import ClassIndex
+from segtrain.data.sampling import ANYWHERE, Epoch, Sampling, build_epoch, draw
+from segtrain.errors import DataError
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "segmentation_misc.json").read_text())["build_epoch"]
+
+
+def record(number: int, offset: int = 0, score: float = 1.0) -> SampleRecord:
+    key = f"frame_{number:06d}"
+    return SampleRecord(key=key, source_key=key, group="city", offset=offset, pairing="label", score=score)
+
+
+def centroids_at(sample: list[int], train_id: list[int]) -> Centroids:
+    """Of these samples and classes, at places that are all different."""
+    place = np.arange(len(sample), dtype=np.int32)
+    return Centroids(
+        sample=np.array(sample, np.int64),
+        train_id=np.array(train_id, np.uint8),
+        x=place,
+        y=place + 1000,
+        num_pixels=np.ones(len(sample), np.int64),
+    )
+
+
+def index_of(rows: list[tuple[int, int]], num_classes: int, records: list[SampleRecord] | int = 10) -> ClassIndex:
+    """An index with a centroid for each (sample, train id)."""
+    if isinstance(records, int):
+        records = [record(number) for number in range(records)]
+    names = tuple(f"class {train_id}" for train_id in range(num_classes))
+    return ClassIndex(tuple(records), names, centroids_at([s for s, _ in rows], [c for _, c in rows]))
+
+
+def everywhere(num_samples: int, num_classes: int) -> ClassIndex:
+    """An index whose samples hold every class."""
+    return index_of([(s, c) for s in range(num_samples) for c in range(num_classes)], num_classes, num_samples)
+
+
+def assert_even(times: list[int]) -> None:
+    assert max(times) - min(times) <= 1
+
+
+def per_class(epoch: Epoch, num_classes: int) -> list[int]:
+    return np.bincount(epoch.train_id[epoch.train_id != ANYWHERE], minlength=num_classes).tolist()
+
+
+def same(a: Epoch, b: Epoch) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("sample", "train_id", "x", "y"))
+
+
+def published_centroids(case: dict) -> tuple[Centroids, list[str]]:
+    """3 + c centroids of each class c that isn't missing, as the published counts were made with, and their names."""
+    places = [(c, k) for c in range(case["classes"]) if c not in case["missing"] for k in range(3 + c)]
+    return centroids_at([0] * len(places), [c for c, _ in places]), [f"ci{c}_{k}" for c, k in places]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['num_imgs']}-{case['pct']}-{case['missing']}")
+def test_published_counts_and_order(case: dict) -> None:
+    centroids, names = published_centroids(case)
+    pool, boost = np.arange(case["num_imgs"]), np.ones(case["classes"])
+    sample, row = draw(centroids, pool, case["num_imgs"], case["pct"], boost, np.random.RandomState(123))
+    around = row[row != ANYWHERE]
+    assert np.bincount(centroids.train_id[around], minlength=case["classes"]).tolist() == case["per_class"]
+    assert len(around) == case["uniform_items"]
+    assert len(row) - len(around) == case["num_rand"] + case["num_imgs"] - case["length"]
+    if "seed123_order" in case:
+        ours = [f"i{s}" if r == ANYWHERE else names[r] for s, r in zip(sample, row, strict=True)]
+        assert ours == case["seed123_order"]
+
+
+def test_the_share_of_absent_classes_goes_to_the_rest_where_the_published_epoch_is_shorter() -> None:
+    case = next(case for case in GOLDEN if case["missing"])
+    centroids, _ = published_centroids(case)
+    names = tuple(map(str, range(case["classes"])))
+    index = ClassIndex(tuple(map(record, range(case["num_imgs"]))), names, centroids)
+    epoch = build_epoch(index, Sampling(class_uniform=case["pct"]), seed=0, epoch=0)
+    assert case["length"] == 2819
+    assert len(epoch) == case["num_imgs"] == 2975
+    assert per_class(epoch, case["classes"]) == case["per_class"]
+    assert epoch.absent == tuple(case["missing"])
+
+
+@st.composite
+def indices(draw_: st.DrawFn) -> ClassIndex:
+    """Samples, annotated and propagated, with any classes in any of them; some in none."""
+    num_classes = draw_(st.integers(1, 5))
+    records = draw_(
+        st.lists(st.tuples(st.integers(-3, 3), st.sampled_from([0.25, 0.5, 0.75, 1.0])), min_size=1, max_size=20)
+    )
+    rows = draw_(st.lists(st.tuples(st.integers(0, len(records) - 1), st.integers(0, num_classes - 1)), max_size=60))
+    return index_of(sorted(rows), num_classes, [record(n, *kind) for n, kind in enumerate(records)])
+
+
+@given(
+    index=indices(),
+    share=st.floats(0, 1),
+    length=st.integers(1, 90),
+    max_offset=st.integers(0, 3),
+    min_score=st.sampled_from([0.0, 0.5, 0.8]),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_what_holds_for_every_epoch(
+    index: ClassIndex, share: float, length: int, max_offset: int, min_score: float, seed: int
+) -> None:
+    sampling = Sampling(class_uniform=share, length=length, max_offset=max_offset, min_score=min_score)
+    usable = {
+        n
+        for n, r in enumerate(index.records)
+        if r.offset == 0 or (abs(r.offset) <= max_offset and r.score >= min_score)
+    }
+    if not usable:
+        with pytest.raises(DataError, match="no sample to train on"):
+            build_epoch(index, sampling, seed=seed, epoch=1)
+        return
+    epoch = build_epoch(index, sampling, seed=seed, epoch=1)
+    assert same(epoch, build_epoch(index, sampling, seed=seed, epoch=1))
+    assert len(epoch) == length
+    assert set(epoch.sample.tolist()) <= usable
+    found = index.centroids
+    columns = (found.sample, found.train_id, found.x, found.y)
+    places = [place for place in zip(*(column.tolist() for column in columns), strict=True) if place[0] in usable]
+    items = list(zip(*(column.tolist() for column in (epoch.sample, epoch.train_id, epoch.x, epoch.y)), strict=True))
+    assert all(item in places if item[1] != ANYWHERE else item[2:] == (ANYWHERE, ANYWHERE) for item in items)
+    present = {c for _, c, _, _ in places}
+    assert epoch.absent == tuple(c for c in range(index.num_classes) if c not in present)
+    quota = int(length * share / index.num_classes)
+    assert per_class(epoch, index.num_classes) == [quota * (c in present) for c in range(index.num_classes)]
+    for c in present:  # in turns: none occurs twice before all others have occurred
+        assert_even([items.count(place) for place in places if place[1] == c])
+    anywhere = [s for s, c, _, _ in items if c == ANYWHERE]
+    assert_even([anywhere.count(s) for s in usable])
+
+
+def test_an_epoch_follows_from_seed_and_number_alone() -> None:
+    index, sampling = everywhere(40, 3), Sampling()
+    epoch = build_epoch(index, sampling, seed=1, epoch=2)
+    np.random.seed(0)  # what others draw has no say
+    assert same(epoch, build_epoch(index, sampling, seed=1, epoch=2))
+    assert not same(epoch, build_epoch(index, sampling, seed=1, epoch=3))
+    assert not same(epoch, build_epoch(index, sampling, seed=2, epoch=2))
+
+
+def test_every_item_has_randomness_of_its_own() -> None:
+    index = everywhere(40, 3)
+    epochs = [build_epoch(index, Sampling(), seed=1, epoch=number) for number in (0, 1)]
+    drawn = [epoch.generator(position).random() for epoch in epochs for position in range(40)]
+    drawn += [np.random.default_rng([1, number]).random() for number in (0, 1)]  # what the epochs were drawn with
+    assert len(set(drawn)) == len(drawn)
+    assert epochs[0].generator(7).random() == drawn[7]
+
+
+def test_boosted_classes_get_more_and_the_whole_stays() -> None:
+    sampling = Sampling(class_uniform=0.6, boost={1: 3.0}, length=1000)
+    epoch = build_epoch(everywhere(10, 4), sampling, seed=0, epoch=0)
+    assert per_class(epoch, 4) == [100, 300, 100, 100]
+    with pytest.raises(ValueError, match=r"boost names train ids \[4\], expected some within 0…3"):
+        build_epoch(everywhere(10, 4), Sampling(boost={4: 2.0}), seed=0, epoch=0)
+
+
+def test_uniform_sampling_ends_after_its_last_epoch() -> None:
+    index, sampling = everywhere(40, 2), Sampling(class_uniform_until=5)
+    assert [sum(per_class(build_epoch(index, sampling, seed=0, epoch=e), 2)) for e in (0, 5, 6)] == [20, 20, 0]
+
+
+def mixed() -> ClassIndex:
+    """2 annotated samples, and 8 propagated ones at ±1…±4 that are less sure the farther they are."""
+    offsets = [0, 0, 1, -1, 2, -2, 3, -3, 4, -4]
+    records = [record(n, offset, 1 - abs(offset) / 10) for n, offset in enumerate(offsets)]
+    return index_of([(s, s % 3) for s in range(len(offsets))], 3, records)
+
+
+def test_the_mixing_ratio_holds_and_each_kind_is_sampled_uniformly() -> None:
+    sampling = Sampling(class_uniform=0.5, propagated=0.25, length=120)
+    epoch = build_epoch(mixed(), sampling, seed=0, epoch=0)
+    propagated = epoch.sample >= 2
+    assert propagated.sum() == 30
+    assert np.bincount(epoch.train_id[propagated & (epoch.train_id != ANYWHERE)]).tolist() == [5, 5, 5]
+    # class 2 lies in no annotated sample: its share of them is cropped anywhere
+    assert np.bincount(epoch.train_id[~propagated & (epoch.train_id != ANYWHERE)]).tolist() == [15, 15]
+    assert epoch.absent == ()
+
+
+def test_propagated_samples_alone_or_not_at_all() -> None:
+    only = build_epoch(mixed(), Sampling(class_uniform=0, propagated=1), seed=0, epoch=0)
+    assert set(only.sample.tolist()) == set(range(2, 10))
+    alone = build_epoch(mixed(), Sampling(propagated=0), seed=0, epoch=0)
+    assert set(alone.sample.tolist()) == {0, 1}
+    assert len(alone) == 10
+    assert alone.absent == (2,)
+
+
+def test_limits_by_offset_and_confidence() -> None:
+    def used(**limits: float) -> set[int]:
+        return set(build_epoch(mixed(), Sampling(class_uniform=0, **limits), seed=0, epoch=0).sample.tolist())
+
+    assert used(max_offset=1) == {0, 1, 2, 3}
+    assert used(min_score=0.7) == {0, 1, 2, 3, 4, 5, 6, 7}
+    assert used(max_offset=3, min_score=0.75) == {0, 1, 2, 3, 4, 5}
+    assert used(max_offset=0) == {0, 1}
+
+
+def test_kinds_without_a_sample_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"no propagated sample to train on among 10, within \|offset\| 0"):
+        build_epoch(mixed(), Sampling(propagated=0.5, max_offset=0), seed=0, epoch=0)
+    unannotated = index_of([(0, 0)], 1, [record(0, 2, 0.5)])
+    with pytest.raises(DataError, match="no annotated sample to train on among 1"):
+        build_epoch(unannotated, Sampling(propagated=0.5, length=4), seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("propagated", [None, 0.5])
+def test_no_sample_at_all_is_an_error(propagated: float | None) -> None:
+    unsure = index_of([(0, 0)], 1, [record(0, 2, 0.5)])
+    with pytest.raises(DataError, match=r"sample to train on among 1.* from mean confidence 0\.6; widen the limits"):
+        build_epoch(unsure, Sampling(min_score=0.6, propagated=propagated), seed=0, epoch=0)
+
+
+def test_a_data_set_without_a_trained_pixel_is_cropped_anywhere() -> None:
+    epoch = build_epoch(index_of([], 3), Sampling(class_uniform=1.0), seed=0, epoch=0)
+    assert sorted(epoch.sample.tolist()) == list(range(10))
+    assert set(epoch.train_id.tolist()) == {ANYWHERE}
+    assert epoch.absent == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"class_uniform": 1.5}, "class_uniform must be within 0…1, found 1.5"),
+        ({"propagated": -0.1}, "propagated must be within 0…1, found -0.1"),
+        ({"min_score": 2}, "min_score must be within 0…1, found 2"),
+        ({"max_offset": -1}, "max_offset must be 0 or more, found -1"),
+        ({"length": 0}, "length must be 1 or more, found 0"),
+        ({"boost": {3: 0.0}}, "boost must be above 0 for every class, found {3: 0.0}"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(settings_: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings_)

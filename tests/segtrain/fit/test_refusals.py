@@ -1,0 +1,179 @@
+"""What stops a training: numbers that are none, full disks, other settings, other data; and what it keeps then."""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from helpers.runs import assert_equal_runs, checkpoint
+
+from jobs.console.progress import Advance
+from jobs.errors import CheckpointError, FitError, RunFolderError
+from jobs.training.run_folder import load_checkpoint, locked
+from propagate.data.classes import load_classes
+from propagate.data.sample import Sample
+from propagate.errors import DatasetError, StoreError
+from segtrain.checkpoints import read_checkpoint, save_network
+from segtrain.cli.main import main
+from segtrain.config import FitConfig
+from segtrain.errors import DataError
+from segtrain.fit.training import fit
+from segtrain.models.registry import build_network
+
+CITYSCAPES = load_classes("cityscapes")
+CAMVID = load_classes("camvid")
+MakeSample = Callable[..., Sample]
+SaveStore = Callable[..., Path]
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(config: FitConfig) -> None:
+    config = replace(config, learning_rate=1e30, save_every=1, val_split=None)
+    with pytest.raises(
+        FitError, match=r"loss or gradient of step \d is not finite \(epoch 1, loss .*in a batch of synthburg_0"
+    ) as caught:
+        fit(config)
+    assert f"of step {checkpoint(config.out)['step']} is" in str(caught.value)
+
+
+def test_scores_that_are_no_numbers_stop_and_keep_the_last_checkpoint(config: FitConfig) -> None:
+    """One step an epoch: its validation is the first to see what it has done."""
+    config = replace(config, epoch_length=2, learning_rate=1e30)
+    with pytest.raises(FitError, match=r"cannot be validated: the network's scores are not finite.*train anew with"):
+        fit(config)
+    assert load_checkpoint(config.out) is None
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(config, save_every=1, average=0.9)
+    whole = replace(config, out=config.out.with_name("whole"))
+    fit(whole)
+
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def after_epoch(advance: Advance) -> None:
+        if advance.step and advance.line:
+            monkeypatch.setattr(os, "fsync", no_space)
+
+    with pytest.raises((RunFolderError, CheckpointError), match=r"cannot be written .*No space left on device"):
+        fit(config, after_epoch)
+    monkeypatch.undo()
+    assert checkpoint(config.out)["step"] == 3
+    assert not list(config.out.glob(".*.partial"))
+    fit(config)
+    assert_equal_runs(config.out, whole.out)
+
+
+def test_other_settings_do_not_go_on_with_a_training(config: FitConfig) -> None:
+    fit(replace(config, epochs=1))
+    with pytest.raises(
+        RunFolderError, match=r"other settings was begun here \(epochs: 1 then, 2 now; learning_rate: 0\.01 then, 0\.1"
+    ):
+        fit(replace(config, learning_rate=0.1))
+    with pytest.raises(RunFolderError, match=r"validation: {'samples': 1, .*} then, None now"):
+        fit(replace(config, epochs=1, val_split=None))
+    passing = replace(config, epochs=1, save_every=1, loader_workers=1)
+    assert fit(passing).steps == 3
+
+
+def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.out.mkdir()
+    (config.out / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match=r"holds 'thesis.tex' but no config.json, so no training was begun here"):
+        fit(config)
+    monkeypatch.setattr("jobs.training.run_folder.RELEASE_SECONDS", 0)
+    with locked(config.out), pytest.raises(RunFolderError, match="another training writes to it; wait for its end"):
+        fit(config)
+
+
+def test_weights_must_fit_and_may_be_given_then(config: FitConfig, tmp_path: Path) -> None:
+    """What stopped a training that has saved nothing does not bind the next one in its folder."""
+    few = build_network("mobilenetv2", num_classes=5, output_stride=16)
+    save_network(tmp_path / "few.safetensors", few, class_names="abcde", about={})
+    save_network(
+        tmp_path / "other.safetensors", build_network("resnet18"), class_names=CITYSCAPES.train_names, about={}
+    )
+    with pytest.raises(CheckpointError, match=r"says that it holds resnet18, asked for was mobilenetv2\. Ask for"):
+        fit(replace(config, weights=tmp_path / "other.safetensors"))
+    config = replace(config, weights=tmp_path / "few.safetensors", learning_rate=1e-12, epochs=1)
+    with pytest.raises(CheckpointError, match=r"scores 5 classes, the network 19\. Ask for a new head \(--new-head\)"):
+        fit(config)
+    fit(replace(config, new_head=True))
+    weights = dict(few.named_parameters())
+    found = read_checkpoint(config.out / "last.safetensors").tensors
+    head = weights.pop("final.6.weight")
+    assert all(torch.allclose(weight, found[name]) for name, weight in weights.items())
+    assert (len(head), len(found["final.6.weight"])) == (5, 19)
+
+
+def test_one_image_at_a_time_needs_frozen_batch_norms(config: FitConfig) -> None:
+    with pytest.raises(FitError, match=r"a batch of 2 in 2 parts gives 1 image at a time.*or add --freeze-batch-norm"):
+        fit(replace(config, accumulate=2))
+    frozen = replace(config, accumulate=2, freeze_batch_norm=True, learning_rate=1e-4, epochs=1)
+    assert fit(frozen).steps == 3
+
+
+def test_frames_are_not_both_trained_on_and_validated_on(config: FitConfig) -> None:
+    with pytest.raises(DataError, match="2 frames are both trained on and validated on: synthburg_000000"):
+        fit(replace(config, val_split="train"))
+    with pytest.raises(DatasetError, match="no labels of a split 'test'; there are labels of: train, val"):
+        fit(replace(config, val_split="test"))
+    assert not config.out.exists()
+
+
+def test_classes_are_those_of_the_data(config: FitConfig, save_store: SaveStore, make_sample: MakeSample) -> None:
+    with pytest.raises(FitError, match="boost: no classes dragon; there are road, sidewalk"):
+        fit(replace(config, boost={"dragon": 2.0}))
+    with pytest.raises(FitError, match="strict_classes: no classes dragon; there are road, sidewalk"):
+        fit(replace(config, strict_classes=("dragon",)))
+    store = save_store([[make_sample(0)]], CAMVID)
+    with pytest.raises(FitError, match=r"roads.*: has classes road, .*, trained on are Sky.*; give --classes for both"):
+        fit(replace(config, shards=(store,)))
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_damaged_store_is_named(
+    store_config: Callable[[Path], FitConfig], save_store: SaveStore, make_sample: MakeSample, loader_workers: int
+) -> None:
+    store = save_store([[make_sample(number) for number in range(3)]], CAMVID)
+    shard = store / "shard-00000.h5"
+    with h5py.File(shard) as file:
+        place = file["label"].id.get_chunk_info(1)
+    data = bytearray(shard.read_bytes())
+    data[place.byte_offset + place.size // 2] ^= 0xFF
+    shard.write_bytes(data)
+    config = replace(store_config(store), loader_workers=loader_workers)
+    with pytest.raises(StoreError, match=r"shard-00000\.h5: sample 'seq_000001' .* cannot be read .*propagate verify"):
+        fit(config)
+    shard.write_bytes(data[: len(data) // 2])
+    with pytest.raises(StoreError, match=r"shard-00000\.h5: "):
+        fit(config)
+
+
+def test_stores_must_hold_samples_of_known_classes(
+    store_config: Callable[[Path], FitConfig], save_store: SaveStore, make_sample: MakeSample
+) -> None:
+    unknown = np.full((70, 90), 200, np.uint8)
+    store = save_store([[make_sample(0), make_sample(1, label=unknown)]], CAMVID)
+    message = r"sample 'seq_000001' has label ids \[200\], which are not in the class table 'camvid'"
+    with pytest.raises(DataError, match=message):
+        fit(store_config(store))
+
+
+def test_a_store_without_samples_is_named(store_config: Callable[[Path], FitConfig], save_store: SaveStore) -> None:
+    with pytest.raises(DataError, match="store: a store without any sample; `propagate info` says why"):
+        fit(store_config(save_store([], CAMVID)))
+
+
+def test_a_failure_is_one_sentence(tmp_path: Path) -> None:
+    arguments = ["fit", "--root", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
