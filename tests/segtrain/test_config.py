@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -15,6 +15,7 @@ from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit import training
 from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
+from segtrain.fit.task import learning_rate
 from segtrain.models.registry import NETWORKS, TRUNKS
 
 SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
@@ -189,6 +190,22 @@ def test_settings_that_make_no_sense_are_usage_errors(tmp_path: Path, options: l
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "restart"),
+    [({"relax_until": 9}, 10), ({"relax_until": 9, "restart": 20}, 20), ({"restart": 20}, 20), ({"restart": 0}, 0)],
+)
+def test_scaled_poly_restarts_where_it_is_told_or_else_after_the_last_epoch_with_relaxation(
+    settings: dict[str, int], restart: int
+) -> None:
+    config = FitConfig(
+        root=Path("data"), out=Path("run"), epochs=30, learning_rate=1.0, schedule="scaled-poly", **settings
+    )
+    assert config.restart_epoch == restart
+    rates = [learning_rate(replace(config, restart_rate=5.0), epoch) for epoch in range(30)]
+    assert rates.index(5.0) == restart
+    assert max(rates) == 5.0
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.training.schedules import cosine, poly, scaled_poly
+from jobs.training.schedules import SCHEDULES, Curve, cosine, poly, scaled_poly
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "segmentation_misc.json").read_text())["lr"]
 
@@ -53,6 +53,17 @@ def test_all_begin_at_1_end_at_0_and_fall_between(num_epochs: int, data: st.Data
         assert schedule(early, num_epochs) >= schedule(late, num_epochs)
     assert scaled_poly(restart, num_epochs, restart, rescale=0.3) == 0.3
     assert scaled_poly(num_epochs, num_epochs, restart) == 0
+
+
+def test_the_second_part_of_scaled_poly_begins_with_the_epoch_of_its_restart() -> None:
+    """By name too, as trainings ask for it; the position before the restart still is of the first part."""
+    curve = Curve(power=2.0, restart=4, restart_rate=0.3, restart_power=1.0)
+    by_name = [SCHEDULES["scaled-poly"](epoch, 10, curve) for epoch in range(11)]
+    assert by_name[:4] == pytest.approx([1.0, 0.81, 0.64, 0.49])
+    assert by_name[4:] == pytest.approx([0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.0])
+    assert SCHEDULES["scaled-poly"](3.75, 10, curve) == pytest.approx(0.625**2)
+    assert SCHEDULES["poly"](3, 10, curve) == pytest.approx(0.49)
+    assert SCHEDULES["cosine"](5, 10, curve) == pytest.approx(0.5)
 
 
 def test_cosine_is_half_way_at_half_the_training() -> None:

@@ -58,6 +58,49 @@ def test_the_same_miss_counts_less_on_a_longer_way(frame: Tensor) -> None:
     assert (far[..., 0] > near[..., 0]).all()
 
 
+@pytest.mark.parametrize(
+    ("way", "miss", "trip"),
+    [(0, 3.0, 3.0), (20, 0.0, 0.0), (20, 3.0, 1.5), (20, 14.0, 7.0), (40, 3.0, 1.0)],
+)
+def test_a_miss_counts_in_steps_of_a_pixel_and_a_twentieth_of_the_way(way: int, miss: float, trip: float) -> None:
+    """The odds of a wrong label are 0.01 at best, and grow with 1 + trip to the power of 0.35."""
+    flat = torch.full((1, 3, *SIZE), 128, dtype=torch.uint8)
+    flow, reverse = constant_flow(way, 0), constant_flow(miss - way, 0)
+    found = confidence(Displacement(2, constant_flow(way / 2, 0), flow, reverse), flat, flat)
+    expected = 1 / (1 + 0.01 * (1 + trip) ** 0.35)
+    torch.testing.assert_close(found[..., : SIZE[1] - way], torch.full((1, 1, SIZE[0], SIZE[1] - way), expected))
+
+
+def test_a_difference_counts_squared_in_steps_of_four_grey_levels() -> None:
+    """A chessboard, which no window averages away."""
+    squares = torch.from_numpy((np.indices(SIZE).sum(0) % 2 * 40).astype(np.uint8)).expand(1, 3, *SIZE)
+    grey = torch.full_like(squares, 20)
+    found = confidence(displacement(constant_flow(0, 0), constant_flow(0, 0)), squares.contiguous(), grey)
+    expected = 1 / (1 + 0.01 * (1 + 20 / 4) ** 2)
+    torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0.005, atol=0)
+
+
+def test_the_way_back_begins_where_the_way_there_ends() -> None:
+    """Half of the frame moves and comes back; the other half, into which nothing leads, would not."""
+    flow, reverse = constant_flow(0, 0), constant_flow(9, 0)
+    flow[:, 0, :, :20], reverse[:, 0, :, 20:40] = 20, -20
+    flat = torch.full((1, 3, *SIZE), 128, dtype=torch.uint8)
+    found = confidence(displacement(flow, reverse), flat, flat)
+    torch.testing.assert_close(found[..., :20], torch.full((1, 1, SIZE[0], 20), BEST))
+
+
+def test_windows_are_of_31_pixels_for_light_and_of_7_for_what_differs() -> None:
+    flat = torch.full((1, 3, *SIZE), 100, dtype=torch.uint8)
+    spot = flat.clone()
+    spot[..., 20, 28] = 196
+    found = photometric_difference(spot, flat, constant_flow(0, 0))[0, 0]
+    assert found[20, 28] == pytest.approx(96 * (1 - 1 / 961 + 48 / 961) / 49, rel=1e-3)
+    rows, columns = (found > 0.5).nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (17, 23, 25, 31)
+    rows, columns = (found > 1e-4).nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 38, 10, 46)
+
+
 def test_a_stranger_in_the_picture_is_doubted_there_and_only_there(frame: Tensor) -> None:
     changed = frame.clone()
     noise = np.random.default_rng(1).integers(0, 256, (3, 12, 12), np.uint8)

@@ -70,6 +70,60 @@ def test_motion_that_reaches_too_short_is_extended(scene: tuple[Tensor, Tensor, 
     assert after < before / 2  # the ground that the square uncovers is in no other frame
 
 
+@pytest.fixture
+def without_dis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("propagate.carry.refinement.dis_correction", lambda *given: given[2].copy())
+
+
+def grey(values: np.ndarray) -> Tensor:
+    return as_frame(np.repeat(values[..., None].astype(np.uint8), 3, axis=2))
+
+
+@pytest.mark.usefixtures("without_dis")
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_four_pixels_know_reaches_sixty_pixels_to_every_side(axis: int) -> None:
+    """By 32, 16, 8 and 4: all is bright, and below (or to the right) of the half that was dark it already was."""
+    annotated = np.full((80, 192), 200)
+    annotated[:40] = 50
+    flow = torch.zeros(1, 2, 80, 192)
+    flow[:, 1, :40, 94:98] = 40
+    if axis == 1:
+        annotated, flow = annotated.T, flow.transpose(2, 3).flip(1)
+    found = refine(flow, grey(np.full_like(annotated, 200)), grey(annotated))
+    known = found[0].flip(0).transpose(1, 2)[1] if axis == 1 else found[0, 1]
+    columns = (known[20] == 40).nonzero().flatten().tolist()
+    assert columns == list(range(94 - 60, 98 + 60))
+
+
+@pytest.mark.usefixtures("without_dis")
+@pytest.mark.parametrize(("difference", "moves"), [(1, False), (2, True)])
+def test_a_neighbour_must_match_better_by_more_than_four_levels(difference: int, moves: bool) -> None:
+    """Summed over channels: a grey level is three."""
+    annotated = np.full((80, 192), 100)
+    annotated[:40] += difference
+    flow = torch.zeros(1, 2, 80, 192)
+    flow[:, 1, :40, 80:112] = 40
+    found = refine(flow, grey(np.full_like(annotated, 100)), grey(annotated))
+    assert bool((found[0, 1, 20, 60:80] == 40).all()) is moves
+    assert bool((found == flow).all()) is not moves
+
+
+@pytest.mark.usefixtures("without_dis")
+def test_what_points_outside_the_frame_gives_way_to_what_does_not() -> None:
+    """However badly that matches: at the border the frame would go on as it ends."""
+    dark = grey(np.full((80, 192), 10))
+    flow = torch.zeros(1, 2, 80, 192)
+    flow[:, 0, :, 96:] = 500
+    found = refine(flow, grey(np.full((80, 192), 240)), dark)
+    assert (found[0, 0, 20, : 96 + 60] == 0).all()
+
+
+def test_a_displacement_that_dis_makes_worse_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = as_frame(texture(0, 0, 255))
+    monkeypatch.setattr("propagate.carry.refinement.dis_correction", lambda *given: given[2] + 3)
+    assert torch.equal(refine(torch.zeros(1, 2, HEIGHT, WIDTH), frame, frame), torch.zeros(1, 2, HEIGHT, WIDTH))
+
+
 def test_its_input_is_left_alone_and_its_output_is_reproducible(scene: tuple[Tensor, Tensor, Tensor]) -> None:
     target, annotated, truth = scene
     given = truth + 0.5

@@ -45,11 +45,12 @@ def test_composed_resamples_once_and_recursive_at_every_step(scene: tuple[torch.
     assert (stepped == label).all()  # 0.4 rounds to none, twice
 
 
-def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_nearest_pixel() -> None:
+@pytest.mark.parametrize("direction", [1, -1])
+def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_nearest_pixel(direction: int) -> None:
     frame = torch.tensor([[0, 1, 2, 3]], dtype=torch.uint8).expand(1, 3, 1, 4)
     label = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
     step = torch.tensor([0.75, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
-    first, second = (Displacement(k, step, step, step) for k in (1, 2))
+    first, second = (Displacement(direction * k, step, step, step) for k in (1, 2))
     assert Composed(frame, label).frame(first)[0, 0, 0].tolist() == [1, 2, 3, 3]
     recursive = Recursive(frame, label)
     assert recursive.frame(first)[0, 0, 0].tolist() == [0, 1, 2, 3]
