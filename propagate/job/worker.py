@@ -11,8 +11,9 @@ import torch
 
 from jobs.ahead import ahead
 from jobs.timing import Stopwatch
+from propagate.carry.opened import OpenClip, open_clip
 from propagate.carry.recipe import Recipe
-from propagate.carry.samples import OpenClip, open_clip, propagate_clip
+from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
@@ -20,6 +21,7 @@ from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
 from propagate.shards.transaction import WrittenShard, attempt_name
 from propagate.shards.writer import ShardWriter
+from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -58,6 +60,7 @@ class ShardWorker:
         torch.set_num_threads(self.num_threads)
         cv2.setNumThreads(1)
         self._estimator = open_estimator(self.motion)
+        self._reverse_estimator = Dis()  # whatever the motion: a network would run twice a step
 
     def __call__(self, unit: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
         """Write the shard. Raises StoreError where the store cannot be written."""
@@ -92,6 +95,7 @@ class ShardWorker:
             propagate_clip,
             classes=self.classes,
             estimator=self._estimator,
+            reverse_estimator=self._reverse_estimator,
             recipe=self.recipe,
             watch=watch,
             on_failure=failures.append,
