@@ -16,15 +16,17 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime, open_runtime
+from propagate.carry.opened import open_clip
 from propagate.carry.recipe import Recipe
-from propagate.carry.samples import open_clip, propagate_clip
+from propagate.carry.samples import propagate_clip
 from propagate.carry.walk import steps_away
 from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
-from propagate.data.images import decode_frame
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.synth.write import write_dataset
 from sdcnet.geometry import warp_frames
+from sdcnet.motion.classical import Dis
+from sdcnet.motion.estimator import ObservedPixels
 from sdcnet.motion.learned import PredictedMotion
 from sdcnet.motion.pair_flow import FlowNet2Pairs
 from sdcnet.networks.flownet2 import FlowNet2
@@ -64,14 +66,14 @@ class Networks:
 def published(clip: Clip, networks: Networks) -> None:
     """60 pairs and 30 bodies for ±5; each output of each step reads its frames again."""
     for direction in (1, -1):
-        for step in steps_away(clip.frames, direction, 2, "annotated"):  # type: ignore[arg-type]
+        for step in steps_away(clip.frames, direction, 2, "annotated"):
             for _ in range(OUTPUTS):
                 networks.published_step([read(clip, offset) for offset in (*step.history, step.target)])
 
 
 def ours(clip: Clip, networks: Networks) -> None:
     """12 pairs and 10 bodies; each frame is read once."""
-    frames = {offset: read(clip, offset) for offset in clip.frames}
+    frames = {offset: ObservedPixels(read(clip, offset)) for offset in clip.frames}
     for direction in (1, -1):
         for flow in networks.estimator.estimate(frames, steps_away(frames, direction, 2)):
             flow.sum()
@@ -84,6 +86,7 @@ def whole_job(clip: Clip, networks: Networks) -> None:
         open_clip(clip, classes, Stopwatch()),
         classes=classes,
         estimator=networks.estimator,
+        reverse_estimator=Dis(),
         recipe=Recipe(),
         watch=Stopwatch(),
         on_failure=print,
@@ -92,8 +95,7 @@ def whole_job(clip: Clip, networks: Networks) -> None:
 
 
 def read(clip: Clip, offset: int) -> Tensor:
-    pixels = decode_frame(clip.frames[offset].image.read(), "frame")
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    return torch.from_numpy(clip.frames[offset].pixels()).permute(2, 0, 1)[None].contiguous()
 
 
 def seconds(work: Callable[[Clip, Networks], None], clip: Clip, networks: Networks) -> float:

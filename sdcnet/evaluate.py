@@ -14,7 +14,7 @@ from jobs.errors import ComputeError, FileError
 from sdcnet.errors import FlowFileError, FrameError, MotionError
 from sdcnet.flow_truth import Target, find_targets
 from sdcnet.geometry import inside, warp_frames
-from sdcnet.motion.estimator import MotionEstimator, Step
+from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
 from sdcnet.scores import SMALLEST_SIDE, FlowErrors, ImageErrors, ImageScores
 
 STEPS_AT_A_TIME = 8  # that an estimator may batch; their frames are in memory
@@ -172,7 +172,7 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
     """Targets of one sequence; where one of their frames cannot be read, each by itself."""
     steps = [Step(history=target.history(estimator.num_history), target=target.index) for target in targets]
     try:
-        frames = _read_frames(targets[0], steps)
+        observations = _observe(targets[0], steps)
     except FrameError as error:
         if len(targets) == 1:
             yield Failure(error.path, error.reason)
@@ -180,28 +180,29 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
             for target in targets:
                 yield from _score_together(estimator, [target])
         return
-    for target, step, flow in zip(targets, steps, estimator.estimate(frames, steps), strict=True):
+    for target, step, flow in zip(targets, steps, estimator.estimate(observations, steps), strict=True):
         try:
-            yield _score(target, step, frames, flow)
+            yield _score(target, step, observations, flow)
         except FlowFileError as error:
             yield Failure(error.path, error.reason)
 
 
-def _read_frames(target: Target, steps: Sequence[Step]) -> dict[int, Tensor]:
-    """All frames of some steps, by their number: [1,3,H,W] uint8 RGB. Raises FrameError."""
+def _observe(target: Target, steps: Sequence[Step]) -> dict[int, Observation]:
+    """All frames of some steps, by their number. Raises FrameError."""
     if min(target.sequence.size) < SMALLEST_SIDE:
         height, width = target.sequence.size
         reason = f"frames of {height}x{width} are too small to score; each side needs {SMALLEST_SIDE} pixels"
         raise FrameError(target.sequence.name, reason)
     numbers = sorted({number for step in steps for number in (*step.history, step.target)})
     frames = target.sequence.frames(numbers[0], numbers[-1] + 1)
-    return dict(zip(range(numbers[0], numbers[-1] + 1), frames.split(1), strict=True))
+    return {number: ObservedPixels(frame) for number, frame in enumerate(frames.split(1), start=numbers[0])}
 
 
-def _score(target: Target, step: Step, frames: Mapping[int, Tensor], flow: Tensor) -> FrameScores:
+def _score(target: Target, step: Step, observations: Mapping[int, Observation], flow: Tensor) -> FrameScores:
     """Raises FlowFileError where the truth cannot be used."""
     where = inside(flow)
-    images = ImageErrors(warp_frames(frames[step.source].float(), flow), frames[step.target])
+    source, seen = observations[step.source].pixels, observations[step.target].pixels
+    images = ImageErrors(warp_frames(source.float(), flow), seen)
     errors, unoccluded = _flow_errors(target, flow)
     return FrameScores(
         whole=images.scores(where.new_ones(where.shape)),

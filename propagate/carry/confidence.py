@@ -24,7 +24,9 @@ def confidence(displacement: Displacement, target_frame: Tensor, annotated_frame
     """How probably each pixel of the target frame received the right label: [1,1,H,W] float32 in [0,1].
 
     Frames are [1,3,H,W] uint8 RGB. It falls as the frames differ under the displacement and as a pixel that goes to
-    the annotated frame and back misses its start; a pixel that comes from outside the frame has confidence 0.
+    the annotated frame and back misses its start; a pixel that comes from outside the frame has confidence 0. What
+    occlusion means is decided here and nowhere else: a pixel that the annotated frame does not show is given a label
+    like any other, and a low confidence.
 
     Reference: the forward-backward check of Sundaram et al., ECCV 2010, with a tolerance that grows with the
     displacement; here it is a soft score of the distance, not of its square.

@@ -1,10 +1,13 @@
-"""What a data set yields: clips of one annotated frame and its neighbours, as references to files."""
+"""What a data set yields: clips of one annotated frame and its neighbours, as references to where they lie."""
 
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from propagate.errors import InputError
 
@@ -87,12 +90,34 @@ class Label:
     holds_train_ids: bool = False
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One frame of a sequence; its key is unique in the data set."""
+class Frame(Protocol):
+    """One frame of a recording, wherever its pixels come from. Small, and picklable across machines: it says how to get
+    at the pixels, and does not hold them.
 
-    key: str
-    image: Resource
+    `key` is unique in the data set. `where` names the frame in messages, such as by its path. `identity` tells frames
+    of different content apart without reading them, as plain JSON values that do not depend on the root.
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def identity(self) -> tuple[str | int | None, ...]: ...
+
+    def size(self) -> tuple[int, int]:
+        """(H, W), without reading more than it takes. Raises InputError."""
+        ...
+
+    def pixels(self) -> np.ndarray:
+        """[H,W,3] uint8 RGB. Raises InputError."""
+        ...
+
+    def encoded(self) -> bytes | None:
+        """The PNG or JPEG file, as it lies, whose pixels these are; None where there is none. Raises InputError."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,12 @@ Reference: Brostow et al., Pattern Recognition Letters 2009; Badrinarayanan et a
 """
 
 import re
-from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 
 from propagate.data.classes import load_classes
-from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_unknown_split
-from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
+from propagate.datasets.files import FileDataset
+from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -20,7 +19,7 @@ _ENDING = ".png"
 _NAME = re.compile(r"(?P<sequence>.*?)(_[A-Za-z]?)?(?P<frame>\d+)")
 
 
-class CamVid:
+class CamVid(FileDataset):
     """<split>/NAME.png and <split>annot/NAME.png; frames without annotation are neighbours.
 
     Offsets count the frames of a sequence. Raises DatasetError: a root without labels, an unknown split, an
@@ -30,8 +29,7 @@ class CamVid:
     def __init__(self, options: DatasetOptions) -> None:
         refuse_layout_file(options, "camvid")
         self.classes = load_classes("camvid")
-        self._tree = Tree(options.root)
-        self._split, self._max_gap = options.split, options.max_gap
+        super().__init__(Tree(options.root), options.split, max_gap=options.max_gap)
         splits = [f.removesuffix(_LABELS) for f in self._tree.folders("") if f.endswith(_LABELS) and f != _LABELS]
         if not splits:
             raise DatasetError(
@@ -40,19 +38,10 @@ class CamVid:
             )
         refuse_unknown_split(options, splits)
 
-    def clips(self, num_neighbours: int) -> list[Clip]:
+    @cached_property
+    def _frames(self) -> list[Entry]:
         entries = (self._entry(self._split, name) for name in self._images(self._split))
-        return make_clips(
-            self._tree,
-            self._split,
-            frames=[entry for entry in entries if entry is not None],
-            labels=self._labels,
-            walk=partial(walk_steps, root=self._tree.root, max_gap=self._max_gap),
-            num_neighbours=num_neighbours,
-        )
-
-    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        return find_labels(self._tree, self._labels, keys)
+        return [entry for entry in entries if entry is not None]
 
     @cached_property
     def _labels(self) -> list[Entry]:

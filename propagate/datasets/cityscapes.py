@@ -4,13 +4,13 @@ Reference: Cordts et al., CVPR 2016; names and snippets as the data set's own do
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from propagate.data.classes import load_classes
-from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
-from propagate.datasets.sequence import Entry, FrameSequence, find_labels, make_clips
+from propagate.datasets.files import FileDataset
+from propagate.datasets.sequence import Entry, Recording
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -37,7 +37,7 @@ _FOLDS = {f"cv{k}": _CITIES[7 * k : 7 * k + 3] for k in range(3)}  # the validat
 Place = tuple[str, str]  # the split and the city of a folder
 
 
-class Cityscapes:
+class Cityscapes(FileDataset):
     """30-frame snippets with the 20th annotated; an offset is a difference of frame numbers.
 
     Beside the data set's own splits there are three folds of cross-validation over the 21 cities of train and val:
@@ -59,8 +59,8 @@ class Cityscapes:
         refuse_layout_file(options, self.name)
         refuse_max_gap(options, self.name, "its frame numbers count every frame")
         self.classes = load_classes("cityscapes")
-        self._tree = Tree(options.root, archives=("leftImg8bit*.zip", f"{self._annotations}*.zip"))
-        self._split = options.split
+        archives = ("leftImg8bit*.zip", f"{self._annotations}*.zip")
+        super().__init__(Tree(options.root, archives), options.split)
         splits = sorted({split for folder in self._label_folders for split in self._tree.folders(folder)})
         if not splits:
             raise DatasetError(
@@ -70,19 +70,6 @@ class Cityscapes:
         self._places = {split: [(split, city) for city in self._cities(split)] for split in splits}
         self._places |= _folds([place for split in _FOLDED for place in self._places.get(split, [])])
         refuse_unknown_split(options, list(self._places))
-
-    def clips(self, num_neighbours: int) -> list[Clip]:
-        return make_clips(
-            self._tree,
-            self._split,
-            frames=self._frames,
-            labels=self._labels,
-            walk=self._walk,
-            num_neighbours=num_neighbours,
-        )
-
-    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        return find_labels(self._tree, self._labels, keys)
 
     @cached_property
     def _labels(self) -> list[Entry]:
@@ -126,20 +113,18 @@ class Cityscapes:
                     if name.endswith(ending):
                         yield city, f"{folder}/{name}", name.removesuffix(ending)
 
-    def _walk(
-        self, sequence: FrameSequence, start: int, direction: int, limit: int
-    ) -> tuple[Sequence[int], str | None]:
+    def _walk(self, recording: Recording, start: int, direction: int, limit: int) -> tuple[Sequence[int], str | None]:
         """The frames at consecutive numbers; a hole within the snippet is a missing frame, its end is none."""
         reached: list[int] = []
         number = start + direction
-        while len(reached) < limit and number in sequence.frames:
+        while len(reached) < limit and number in recording.frames:
             reached.append(number)
             number += direction
         if len(reached) == limit:
             return reached, None
         end = start + (_NUM_AFTER + 1 if direction > 0 else -_NUM_BEFORE - 1)
-        beyond = next((n for n in range(number, end, direction) if n in sequence.frames), None)
-        return reached, None if beyond is None else self._missing(sequence.frames[beyond], number)
+        beyond = next((n for n in range(number, end, direction) if n in recording.frames), None)
+        return reached, None if beyond is None else self._missing(recording.frames[beyond], number)
 
     def _missing(self, beyond: Entry, number: int) -> str:
         key = f"{beyond.sequence}_{number:06d}"

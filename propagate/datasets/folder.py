@@ -1,17 +1,17 @@
 """Any layout: a small YAML file says by which pattern frames and labels are named, and which classes there are."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from propagate.data.classes import ClassTable, builtin_tables, load_classes
-from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
-from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
+from propagate.datasets.files import FileDataset
+from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -64,7 +64,7 @@ def load_layout(path: Path) -> Layout:
     return Layout(**data | {"classes": _classes(data["classes"], path)})
 
 
-class Folder:
+class Folder(FileDataset):
     """Frames and labels named by the patterns of a layout file; offsets count the frames of a sequence.
 
     Raises DatasetError: no usable layout file, no such root, an unknown split.
@@ -77,8 +77,7 @@ class Folder:
             )
         self._layout = load_layout(options.layout)
         self.classes = self._layout.classes
-        self._tree = Tree(options.root)
-        self._split, self._max_gap = options.split, options.max_gap
+        super().__init__(Tree(options.root), options.split, max_gap=options.max_gap)
         if not self._label_paths:
             splits = {names.get("split", "") for _, names in _find(self._tree, self._layout.labels, {})}
             if splits:
@@ -87,19 +86,6 @@ class Folder:
                 f"{options.root}: frames without labels: no file fits '{self._layout.labels}'; correct labels in "
                 f"{options.layout}"
             )
-
-    def clips(self, num_neighbours: int) -> list[Clip]:
-        return make_clips(
-            self._tree,
-            self._split,
-            frames=self._frames,
-            labels=self._labels,
-            walk=partial(walk_steps, root=self._tree.root, max_gap=self._max_gap),
-            num_neighbours=num_neighbours,
-        )
-
-    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        return find_labels(self._tree, self._labels, keys)
 
     @cached_property
     def _label_paths(self) -> list[tuple[str, Mapping[str, str]]]:

@@ -4,13 +4,12 @@ Reference: Alhaija et al., IJCV 2018; Menze and Geiger, CVPR 2015, whose frames 
 """
 
 import re
-from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 
 from propagate.data.classes import load_classes
-from propagate.data.clip import Clip, Label
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
-from propagate.datasets.sequence import Entry, find_labels, make_clips, walk_steps
+from propagate.datasets.files import FileDataset
+from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -21,7 +20,7 @@ _SPLITS = ("train", "val")
 _BLOCK, _CYCLE = 10, 50
 
 
-class Kitti:
+class Kitti(FileDataset):
     """training/image_2/SCENE_10.png and training/semantic/SCENE_10.png, with the label ids of Cityscapes.
 
     The benchmark has 200 annotated scenes and no split of its own. Here, of every 50 scenes the last 10 are val (40…49,
@@ -37,8 +36,7 @@ class Kitti:
         refuse_layout_file(options, "kitti")
         refuse_max_gap(options, "kitti", "its frame numbers count every frame")
         self.classes = load_classes("cityscapes")
-        self._tree = Tree(options.root, archives=("data_*.zip",))
-        self._split = options.split
+        super().__init__(Tree(options.root, archives=("data_*.zip",)), options.split, max_gap=1)
         if not self._tree.files(_LABELS):
             raise DatasetError(
                 f"{options.root}: no KITTI labels: neither {_LABELS}/ nor data_semantics.zip is there; add one of "
@@ -46,18 +44,9 @@ class Kitti:
             )
         refuse_unknown_split(options, _SPLITS)
 
-    def clips(self, num_neighbours: int) -> list[Clip]:
-        return make_clips(
-            self._tree,
-            self._split,
-            frames=self._entries(_FRAMES),
-            labels=self._labels,
-            walk=partial(walk_steps, root=self._tree.root, max_gap=1),
-            num_neighbours=num_neighbours,
-        )
-
-    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        return find_labels(self._tree, self._labels, keys)
+    @cached_property
+    def _frames(self) -> list[Entry]:
+        return self._entries(_FRAMES)
 
     @cached_property
     def _labels(self) -> list[Entry]:

@@ -4,13 +4,13 @@ Reference: Neuhold et al., ICCV 2017.
 """
 
 import json
-from collections.abc import Iterable
 from functools import cached_property
 
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
-from propagate.data.clip import Clip, Label, Resource
+from propagate.data.clip import Resource
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
-from propagate.datasets.sequence import Entry, find_labels, make_clips, stay
+from propagate.datasets.files import FileDataset
+from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -21,7 +21,7 @@ _FRAME_ENDING, _LABEL_ENDING = ".jpg", ".png"
 _UNLABELED = "void--unlabeled"
 
 
-class Mapillary:
+class Mapillary(FileDataset):
     """{training,validation}/images/KEY.jpg and .../labels/KEY.png, whose palette indices are the label ids.
 
     The splits are train and val. Single pictures: there are no neighbours. The classes come from the data set's own
@@ -34,8 +34,7 @@ class Mapillary:
     def __init__(self, options: DatasetOptions) -> None:
         refuse_layout_file(options, "mapillary")
         refuse_max_gap(options, "mapillary", "its pictures have no neighbours")
-        self._tree = Tree(options.root)
-        self._split = options.split
+        super().__init__(Tree(options.root), options.split)
         splits = [split for split in _FOLDERS if any(map(self._tree.files, _label_folders(split)))]
         if not splits:
             raise DatasetError(
@@ -45,19 +44,9 @@ class Mapillary:
         refuse_unknown_split(options, splits)
         self.classes = read_classes(self._config())
 
-    def clips(self, num_neighbours: int) -> list[Clip]:
-        frames = f"{_FOLDERS[self._split]}/images"
-        return make_clips(
-            self._tree,
-            self._split,
-            frames=self._entries(frames, _FRAME_ENDING),
-            labels=self._labels,
-            walk=stay,
-            num_neighbours=num_neighbours,
-        )
-
-    def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        return find_labels(self._tree, self._labels, keys)
+    @cached_property
+    def _frames(self) -> list[Entry]:
+        return self._entries(f"{_FOLDERS[self._split]}/images", _FRAME_ENDING)
 
     @cached_property
     def _labels(self) -> list[Entry]:

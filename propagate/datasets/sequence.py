@@ -1,4 +1,4 @@
-"""Frames and labels, as their names place them in sequences, to clips."""
+"""Files of frames and labels, as their names place them in recordings, to clips."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,7 +7,8 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from propagate.data.clip import Clip, Frame, Label
+from propagate.data.clip import Clip, Label
+from propagate.data.file_frame import FileFrame
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
@@ -30,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class FrameSequence:
+class Recording:
     """The frames of one recording, by frame number."""
 
     name: str
@@ -47,9 +48,9 @@ class FrameSequence:
         return min(steps, default=None)
 
 
-# (sequence, annotated number, direction ±1, how many neighbours at most) -> the numbers of the neighbours, nearest
+# (recording, annotated number, direction ±1, how many neighbours at most) -> the numbers of the neighbours, nearest
 # first, and, where the next one should be there but is missing, why that is known.
-Walk = Callable[[FrameSequence, int, int, int], tuple[Sequence[int], str | None]]
+Walk = Callable[[Recording, int, int, int], tuple[Sequence[int], str | None]]
 
 
 def make_clips(
@@ -65,10 +66,10 @@ def make_clips(
 
     Raises DatasetError: two files for one frame, or no annotated frame at all.
     """
-    sequences = _sequences(tree, frames)
+    recordings = _recordings(tree, frames)
     ordered = sorted(_without_twins(tree, labels), key=lambda label: label.key)
     clips = [
-        _clip(tree, split, sequences.get((label.group, label.sequence)), label, walk, num_neighbours)
+        _clip(tree, split, recordings.get((label.group, label.sequence)), label, walk, num_neighbours)
         for label in ordered
     ]
     if not any(clip.frames for clip in clips):
@@ -85,33 +86,28 @@ def find_labels(tree: Tree, labels: Iterable[Entry], keys: Iterable[str]) -> dic
     return {key: _label(tree, by_key[key]) for key in keys if key in by_key}
 
 
-def stay(_sequence: FrameSequence, _start: int, _direction: int, _limit: int) -> tuple[Sequence[int], None]:
-    """No neighbours: the walk of pictures that are no parts of recordings."""
-    return [], None
-
-
 def walk_steps(
-    sequence: FrameSequence, start: int, direction: int, limit: int, *, root: Path, max_gap: int | None
+    recording: Recording, start: int, direction: int, limit: int, *, root: Path, max_gap: int | None
 ) -> tuple[Sequence[int], None]:
-    """The next frames of the sequence, as far as no step between their numbers is larger than `max_gap`.
+    """The next frames of the recording, as far as no step between their numbers is larger than `max_gap`.
 
-    By default that is the sequence's smallest step. Nothing is ever known to be missing: a larger step is the end.
+    By default that is the recording's smallest step. Nothing is ever known to be missing: a larger step is the end.
 
     Raises DatasetError where the default would be too far apart to propagate.
     """
     if max_gap is None:
-        max_gap = sequence.smallest_step or 1
+        max_gap = recording.smallest_step or 1
         if max_gap > LARGEST_DEFAULT_GAP:
             raise DatasetError(
-                f"{root}: the frames of sequence '{sequence.name}' are at least {max_gap} numbers apart, too far to "
+                f"{root}: the frames of sequence '{recording.name}' are at least {max_gap} numbers apart, too far to "
                 f"propagate (more than {LARGEST_DEFAULT_GAP}); add the frames between them, or allow it with "
                 f"--max-gap {max_gap}"
             )
-    index = bisect_left(sequence.numbers, start)
+    index = bisect_left(recording.numbers, start)
     if direction > 0:
-        outwards = sequence.numbers[index + 1 : index + 1 + limit]
+        outwards = recording.numbers[index + 1 : index + 1 + limit]
     else:
-        outwards = sequence.numbers[max(0, index - limit) : index][::-1]
+        outwards = recording.numbers[max(0, index - limit) : index][::-1]
     reached, last = list[int](), start
     for number in outwards:
         if abs(number - last) > max_gap:
@@ -121,25 +117,23 @@ def walk_steps(
     return reached, None
 
 
-def _clip(
-    tree: Tree, split: str, sequence: FrameSequence | None, label: Entry, walk: Walk, num_neighbours: int
-) -> Clip:
+def _clip(tree: Tree, split: str, recording: Recording | None, label: Entry, walk: Walk, num_neighbours: int) -> Clip:
     entries: dict[int, Entry] = {}
     missing: dict[int, str] = {}
-    if sequence is None or label.number not in sequence.frames:
+    if recording is None or label.number not in recording.frames:
         missing[0] = f"{tree.locate(label.path)}: its frame {label.key} is missing; add the frame, or remove the label"
     else:
-        entries[0] = sequence.frames[label.number]
+        entries[0] = recording.frames[label.number]
         for direction in (-1, 1) if num_neighbours else ():
-            numbers, reason = walk(sequence, label.number, direction, num_neighbours)
-            entries |= {direction * (k + 1): sequence.frames[number] for k, number in enumerate(numbers)}
+            numbers, reason = walk(recording, label.number, direction, num_neighbours)
+            entries |= {direction * (k + 1): recording.frames[number] for k, number in enumerate(numbers)}
             if reason is not None:
                 missing[direction * (len(numbers) + 1)] = reason
     return Clip(
         key=label.key,
         split=split,
         group=label.group,
-        frames={offset: Frame(e.key, tree.resource(e.path)) for offset, e in sorted(entries.items())},
+        frames={offset: FileFrame(e.key, tree.resource(e.path)) for offset, e in sorted(entries.items())},
         label=_label(tree, label),
         missing=missing,
     )
@@ -149,12 +143,12 @@ def _label(tree: Tree, label: Entry) -> Label:
     return Label(tree.resource(label.path), label.holds_train_ids)
 
 
-def _sequences(tree: Tree, frames: Iterable[Entry]) -> dict[tuple[str, str], FrameSequence]:
-    sequences: dict[tuple[str, str], FrameSequence] = {}
+def _recordings(tree: Tree, frames: Iterable[Entry]) -> dict[tuple[str, str], Recording]:
+    recordings: dict[tuple[str, str], Recording] = {}
     for frame in _without_twins(tree, frames):
         place = (frame.group, frame.sequence)
-        sequences.setdefault(place, FrameSequence(frame.sequence)).frames[frame.number] = frame
-    return sequences
+        recordings.setdefault(place, Recording(frame.sequence)).frames[frame.number] = frame
+    return recordings
 
 
 def _without_twins(tree: Tree, entries: Iterable[Entry]) -> Iterator[Entry]:

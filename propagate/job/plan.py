@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 
 from propagate.data.clip import Clip
-from propagate.data.images import image_size
 from propagate.errors import InputError
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.schema import encode_key
@@ -14,7 +13,7 @@ from propagate.shards.schema import encode_key
 def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, ...]:
     """Group clips, in their order, by the size of their annotated frame, and cut each group into shards.
 
-    A clip whose frame has no readable header fails later, when its shard is made. Until then it gets a shard of its
+    A clip whose frame does not tell its size fails later, when its shard is made. Until then it gets a shard of its
     own, so that it fits in, whatever its size, once it is mended.
     """
     by_size: dict[tuple[int, int], list[Clip]] = {}
@@ -39,7 +38,7 @@ def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, .
 
 def _size(clip: Clip) -> tuple[int, int] | None:
     try:
-        return image_size(clip.frames[0].image) if 0 in clip.frames else None
+        return clip.frames[0].size() if 0 in clip.frames else None
     except InputError:
         return None
 
@@ -57,11 +56,9 @@ def _planned(clip: Clip) -> PlannedClip:
 
 
 def _digest(clip: Clip) -> str:
-    """The identity of everything a clip is made from: relative names, sizes, CRCs; no times, no root."""
+    """One text for everything that a clip is made from, such as relative names, sizes, CRCs; no times, no root."""
     inputs = {
-        "frames": [
-            [offset, clip.frames[offset].key, *clip.frames[offset].image.identity] for offset in sorted(clip.frames)
-        ],
+        "frames": [[offset, frame.key, *frame.identity] for offset, frame in sorted(clip.frames.items())],
         "label": [*clip.label.resource.identity, clip.label.holds_train_ids],
         "missing": sorted(clip.missing),
     }

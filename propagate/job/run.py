@@ -3,8 +3,8 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,29 +14,19 @@ import cv2
 import numpy as np
 import PIL
 import torch
-from filelock import FileLock, Timeout
 
 import propagate
 from jobs.pool.run import run_units
 from propagate.carry.recipe import Recipe
 from propagate.datasets import DatasetOptions, open_dataset
-from propagate.errors import DatasetError, StoreError
+from propagate.errors import DatasetError
 from propagate.job.plan import make_plan
-from propagate.job.worker import LEFTOVERS, ShardResult, ShardTask, ShardWorker
-from propagate.shards.manifest import (
-    FAILURES,
-    MANIFEST,
-    Failure,
-    Manifest,
-    ShardPlan,
-    load_manifest,
-    save_manifest,
-    sync_directory,
-)
+from propagate.job.worker import ShardTask, ShardWorker
+from propagate.shards.manifest import Failure, Manifest
+from propagate.shards.transaction import open_transaction
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
-LOCK = ".lock"
 NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes
 VERSIONS = {
     "propagate": propagate.__version__,
@@ -153,9 +143,8 @@ def run(
         classes=dataset.classes,
         plan=make_plan(clips, config.clips_per_shard),
     )
-    with _locked(config.out):
-        manifest = _begin(config.out, fresh, overwrite=overwrite, retry_failed=retry_failed)
-        pending = _pending(config.out, manifest, fresh, retry_failed=retry_failed)
+    with open_transaction(config.out, fresh, overwrite=overwrite, retry_failed=retry_failed) as transaction:
+        manifest, pending = transaction.manifest, transaction.pending
         on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
         clock = _Clock()
@@ -184,8 +173,8 @@ def run(
                 if outcome.record is None:
                     lost.append(f"{pending[outcome.index].name}: {outcome.error}")
                 else:
-                    _enter(config.out, manifest, pending[outcome.index], outcome.record)
-                    written += outcome.record.entry.samples
+                    transaction.enter(pending[outcome.index], outcome.record.shard)
+                    written += outcome.record.shard.entry.samples
                     stages.update(outcome.record.stages)
                 clock.lap()
         return RunSummary(
@@ -212,132 +201,3 @@ class _Clock:
 
     def lap(self) -> None:
         self.seconds = time.perf_counter() - self._begin
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the store's lock, or refuse. The system drops it with the process, however that ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(f"{out}: another run is writing to it; wait for it to end, or choose another OUT") from None
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another OUT") from None
-    try:
-        _sweep(out)
-        yield
-    finally:
-        _sweep(out)  # of what workers were at when the run ended early
-        lock.release()
-
-
-def _sweep(out: Path) -> None:
-    """Remove what unfinished attempts left behind."""
-    for pattern in LEFTOVERS:
-        for leftover in out.glob(pattern):
-            leftover.unlink()
-
-
-def _begin(out: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool) -> Manifest:
-    """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved.
-
-    A store without a finished shard binds nobody.
-    """
-    if (out / MANIFEST).exists() and overwrite:
-        for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
-            for old in out.glob(pattern):
-                old.unlink()
-    if (out / MANIFEST).exists():
-        manifest = load_manifest(out)
-        if manifest.shards:
-            _refuse_another(out, manifest, fresh, retry_failed=retry_failed)
-            return manifest
-        save_manifest(out, fresh)
-        return fresh
-    strangers = sorted(path.name for path in out.iterdir() if path.name != LOCK)
-    if strangers:
-        raise StoreError(
-            f"{out}: holds '{strangers[0]}' but no manifest, so it is no shard store; choose an empty folder"
-        )
-    save_manifest(out, fresh)
-    return fresh
-
-
-def _refuse_another(out: Path, old: Manifest, new: Manifest, *, retry_failed: bool) -> None:
-    """Raise StoreError unless both were begun with the same settings, versions, classes and inputs.
-
-    A clip that failed may be mended, and a retry takes every clip's inputs as they are now.
-    """
-    differences = [
-        f"{name}: {before.get(name)} in the store, {after.get(name)} now"
-        for before, after in ((old.settings, new.settings), (old.versions, new.versions))
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-    if old.classes != new.classes:
-        differences.append(f"class table: '{old.classes.name}' in the store differs from '{new.classes.name}' now")
-    before, now = old.inputs, new.inputs
-    mended = now.keys() if retry_failed else {failure.clip for failure in old.failures} & now.keys()
-    changed = sorted(
-        key
-        for key in before.keys() | now.keys()
-        if before.get(key) != now.get(key) and key not in before.keys() & mended
-    )
-    if changed and not differences:  # settings decide which files are inputs
-        differences.append(
-            f"the inputs of {len(changed)} clips, first {changed[0]}: files were added, removed or changed; "
-            "--retry-failed makes the shards of such clips again, unless clips were added or removed"
-        )
-    if differences:
-        raise StoreError(
-            f"{out}: begun with another configuration ({'; '.join(differences)}); run with the former one to continue "
-            "it, choose another OUT, or --overwrite to begin anew"
-        )
-
-
-def _pending(out: Path, manifest: Manifest, fresh: Manifest, *, retry_failed: bool) -> list[ShardPlan]:
-    """The shards to write: those not yet written, those whose file is gone, and, on demand, those with
-    failures or other inputs than then.
-
-    The plan stays as it was begun; the inputs of its clips are taken as they are now.
-    """
-    now = {clip.key: clip for plan in fresh.plan for clip in plan.clips}
-
-    def is_done(plan: ShardPlan) -> bool:
-        entry = manifest.shards.get(plan.index)
-        if entry is None:
-            return False
-        if retry_failed and (entry.failures or any(clip != now[clip.key] for clip in plan.clips)):
-            return False
-        return entry.name is None or _has_size(out / entry.name, entry.bytes)
-
-    return [
-        replace(plan, clips=tuple(now[clip.key] for clip in plan.clips)) for plan in manifest.plan if not is_done(plan)
-    ]
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _enter(out: Path, manifest: Manifest, plan: ShardPlan, result: ShardResult) -> None:
-    """Give a finished shard its name and its place in the manifest.
-
-    Where it replaces an older one, that leaves the manifest first: at no moment does an entry name a file that it does
-    not describe.
-    """
-    if manifest.shards.pop(plan.index, None) is not None:
-        save_manifest(out, manifest)
-    if result.attempt_file is None:
-        (out / plan.name).unlink(missing_ok=True)
-    else:
-        (out / result.attempt_file).rename(out / plan.name)
-    sync_directory(out)
-    manifest.plan = tuple(plan if old.index == plan.index else old for old in manifest.plan)
-    manifest.shards[plan.index] = result.entry
-    save_manifest(out, manifest)

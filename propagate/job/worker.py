@@ -11,20 +11,23 @@ import torch
 
 from jobs.ahead import ahead
 from jobs.timing import Stopwatch
+from propagate.carry.opened import OpenClip, open_clip
 from propagate.carry.recipe import Recipe
-from propagate.carry.samples import OpenClip, open_clip, propagate_clip
+from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
+from propagate.shards.transaction import WrittenShard, attempt_name
 from propagate.shards.writer import ShardWriter
+from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """A shard's plan with its clips resolved to files: the unit that the engine hands out."""
+    """A shard's plan with its clips resolved to frames: the unit that the engine hands out."""
 
     plan: ShardPlan
     clips: tuple[Clip, ...]
@@ -32,24 +35,15 @@ class ShardTask:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What a worker tells the driver. `attempt_file` is the name under which the shard lies until it is entered."""
+    """What a worker tells the driver: what it wrote, and the seconds that each stage of it took."""
 
-    entry: ShardEntry
-    attempt_file: str | None
+    shard: WrittenShard
     stages: dict[str, float]
-
-
-def attempt_name(plan: ShardPlan, attempt: str) -> str:
-    """The name of a shard while one attempt writes it; `LEFTOVERS` matches it."""
-    return f".{plan.name}.{attempt}.part"
-
-
-LEFTOVERS = (".shard-*.h5.*.part", "manifest.json.new", "failures.jsonl.new")
 
 
 @dataclass
 class ShardWorker:
-    """Owns one motion estimator, and makes one shard at a time.
+    """Owns the motion estimators, and makes one shard at a time.
 
     Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
     on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
@@ -66,6 +60,7 @@ class ShardWorker:
         torch.set_num_threads(self.num_threads)
         cv2.setNumThreads(1)
         self._estimator = open_estimator(self.motion)
+        self._reverse_estimator = Dis()  # whatever the motion: a network would run twice a step
 
     def __call__(self, unit: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
         """Write the shard. Raises StoreError where the store cannot be written."""
@@ -77,7 +72,8 @@ class ShardWorker:
             samples = ahead(samples, depth=2)
         first = next(samples, None)
         if first is None:
-            return ShardResult(entry=_empty_entry(unit.plan, failures), attempt_file=None, stages=dict(watch.seconds))
+            shard = WrittenShard(entry=_empty_entry(unit.plan, failures), attempt_file=None)
+            return ShardResult(shard=shard, stages=dict(watch.seconds))
         with ShardWriter(path, first.size, self.recipe.images) as writer:
             sample: Sample | None = first
             while sample is not None:
@@ -88,7 +84,8 @@ class ShardWorker:
             with watch("write"):
                 summary = writer.finish()
         entry = ShardEntry(name=unit.plan.name, failures=tuple(failures), **asdict(summary))
-        return ShardResult(entry=entry, attempt_file=path.name, stages=dict(watch.seconds))
+        shard = WrittenShard(entry=entry, attempt_file=path.name)
+        return ShardResult(shard=shard, stages=dict(watch.seconds))
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
         clips: Iterator[OpenClip] = (open_clip(clip, self.classes, watch) for clip in task.clips)
@@ -98,6 +95,7 @@ class ShardWorker:
             propagate_clip,
             classes=self.classes,
             estimator=self._estimator,
+            reverse_estimator=self._reverse_estimator,
             recipe=self.recipe,
             watch=watch,
             on_failure=failures.append,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdcnet.errors import MotionError
-from sdcnet.motion.estimator import Step
+from sdcnet.motion.estimator import Observation, Step
 from sdcnet.motion.registry import MotionSettings
 
 SMALLEST_SIDE = 12  # pixels; DIS has no patches to match on less
@@ -88,9 +88,10 @@ class Dis:
     def open(cls, _: MotionSettings) -> Self:
         return cls()
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
-            yield to_flow(dis_flow(to_grey(frames[step.target]), to_grey(frames[step.source])))
+            target, source = (to_grey(observations[offset].pixels) for offset in (step.target, step.source))
+            yield to_flow(dis_flow(target, source))
 
 
 class TvL1:
@@ -106,13 +107,12 @@ class TvL1:
     def open(cls, _: MotionSettings) -> Self:
         return cls()
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         from skimage.registration import optical_flow_tvl1  # with SciPy it is large, and DIS needs neither
 
         for step in steps:
-            rows, columns = optical_flow_tvl1(
-                to_grey(frames[step.target]), to_grey(frames[step.source]), dtype=np.float32
-            )
+            target, source = (to_grey(observations[offset].pixels) for offset in (step.target, step.source))
+            rows, columns = optical_flow_tvl1(target, source, dtype=np.float32)
             yield torch.from_numpy(np.stack((columns, rows)))[None]
 
 
@@ -129,6 +129,6 @@ class NoMotion:
     def open(cls, _: MotionSettings) -> Self:
         return cls()
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
-            yield torch.zeros(1, 2, *frames[step.target].shape[-2:])
+            yield torch.zeros(1, 2, *observations[step.target].pixels.shape[-2:])

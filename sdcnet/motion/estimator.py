@@ -1,4 +1,4 @@
-"""What a motion estimator is: frames and steps between them to flows."""
+"""What a motion estimator is: observations of frames, and steps between them, to flows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,28 @@ class Step:
         return self.history[-1]
 
 
+class Observation(Protocol):
+    """What is known of one frame: its pixels, and whatever else its source has to offer.
+
+    A source that knows more, such as the motion vectors of a video's codec, gives a class of its own with further
+    properties; an estimator that needs them asks for that class, all others look at the pixels.
+    """
+
+    @property
+    def pixels(self) -> "Tensor":
+        """[1,3,H,W] uint8 RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class ObservedPixels:
+    """A frame of which nothing is known but its pixels, [1,3,H,W] uint8 RGB."""
+
+    pixels: "Tensor"
+
+
 class MotionEstimator(Protocol):
-    """Frames to backward flow.
+    """Observed frames to backward flow.
 
     `num_history` is how many frames before the target one step reads; `refinable` tells whether composed flows may
     be corrected on the images, which would undo an estimator that leaves motion out on purpose; `is_network`, whether
@@ -40,10 +60,10 @@ class MotionEstimator(Protocol):
     @property
     def fingerprint(self) -> Mapping[str, object]: ...
 
-    def estimate(self, frames: "Mapping[int, Tensor]", steps: Sequence[Step]) -> "Iterator[Tensor]":
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> "Iterator[Tensor]":
         """One flow per step, in order: flow_target_to_source [1,2,H,W] float32 pixels.
 
-        frames: offset -> [1,3,H,W] uint8 RGB. All steps are known at once, so that an estimator may batch them and
-        compute what they share only once; it yields as early as it can.
+        observations: by offset, of frames of one size. All steps are known at once, so that an estimator may batch them
+        and compute what they share only once; it yields as early as it can.
         """
         ...

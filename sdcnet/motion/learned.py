@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jobs.training.runtime import Runtime, open_runtime
 from sdcnet.errors import MotionError
-from sdcnet.motion.estimator import Step
+from sdcnet.motion.estimator import Observation, Step
 from sdcnet.motion.pair_flow import PairFlow, open_pair_flow
 from sdcnet.motion.registry import PREDICTORS, MotionSettings
 from sdcnet.networks.checkpoints import predictor_of, read_checkpoint
@@ -37,10 +37,10 @@ class FlowNet2Motion:
         runtime = open_runtime(settings.device, settings.dtype, settings.compile)
         return cls(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, _fingerprint(settings))
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
-        for batch in _batches(steps, frames, self._runtime):
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        for batch in _batches(steps, observations, self._runtime):
             pairs = [(step.target, step.source) for step in batch]
-            yield from _estimate_pairs(self._flows, frames, pairs).cpu().split(1)
+            yield from _estimate_pairs(self._flows, observations, pairs).cpu().split(1)
 
 
 class PredictedMotion:
@@ -83,14 +83,15 @@ class PredictedMotion:
             )
         return cls(network, flows, runtime, {**_fingerprint(settings), "sdcnet_weights": checkpoint.digest})
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         known: dict[Pair, Tensor] = {}
         remaining = list(steps)
-        for batch in _batches(steps, frames, self._runtime):
+        for batch in _batches(steps, observations, self._runtime):
             wanted = [pair for pair in self._pairs(batch) if pair not in known]
             if wanted:
-                known |= zip(wanted, _estimate_pairs(self._flows, frames, wanted), strict=True)
-            inputs = torch.stack([torch.cat([frames[offset] for offset in self._seen(step)]) for step in batch])
+                known |= zip(wanted, _estimate_pairs(self._flows, observations, wanted), strict=True)
+            seen = ([observations[offset].pixels for offset in self._seen(step)] for step in batch)
+            inputs = torch.stack([torch.cat(frames) for frames in seen])
             flows = torch.stack([torch.stack([known[pair] for pair in self._pairs([step])]) for step in batch])
             yield from self._runtime.run(self._displacement, inputs.flip(2), flows, gives="flow").cpu().split(1)
             remaining = remaining[len(batch) :]
@@ -111,14 +112,18 @@ def _fingerprint(settings: MotionSettings) -> dict[str, object]:
     return {"motion": settings.name, "dtype": settings.dtype}
 
 
-def _batches(steps: Sequence[Step], frames: Mapping[int, Tensor], runtime: Runtime) -> Iterator[Sequence[Step]]:
+def _batches(
+    steps: Sequence[Step], observations: Mapping[int, Observation], runtime: Runtime
+) -> Iterator[Sequence[Step]]:
     """The steps, as many at a time as the runtime computes at once."""
-    size = runtime.samples_at_a_time(frames[steps[0].target].shape) if steps else 1
+    size = runtime.samples_at_a_time(observations[steps[0].target].pixels.shape) if steps else 1
     for start in range(0, len(steps), size):
         yield steps[start : start + size]
 
 
-def _estimate_pairs(flows: PairFlow, frames: Mapping[int, Tensor], pairs: Sequence[Pair]) -> Tensor:
+def _estimate_pairs(flows: PairFlow, observations: Mapping[int, Observation], pairs: Sequence[Pair]) -> Tensor:
     """The flows of pairs of offsets [B,2,H,W]."""
-    targets, sources = (torch.cat([frames[offset] for offset in offsets]) for offsets in zip(*pairs, strict=True))
+    targets, sources = (
+        torch.cat([observations[offset].pixels for offset in offsets]) for offsets in zip(*pairs, strict=True)
+    )
     return flows(targets, sources)

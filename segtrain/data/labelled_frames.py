@@ -3,8 +3,8 @@
 import numpy as np
 
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, Resource
-from propagate.data.images import decode_frame, image_size, read_label
+from propagate.data.clip import Clip, Frame, Label
+from propagate.data.images import read_label
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
@@ -45,24 +45,23 @@ class _LabelledFrames:
         self.classes = classes
         self.offsets, self.left_out = offsets, left_out
         self.records = tuple(_record(clip) for clip in clips)
-        self._files = [(clip.frames[0].image, clip.label) for clip in clips]
-        self._neighbours = [[clip.frames[offset].image for offset in offsets] for clip in clips]
+        self._annotated = [(clip.frames[0], clip.label) for clip in clips]
+        self._neighbours = [[clip.frames[offset] for offset in offsets] for clip in clips]
 
     def size(self, number: int) -> tuple[int, int]:
-        image, _ = self._files[number]
-        return image_size(image)
+        frame, _ = self._annotated[number]
+        return frame.size()
 
     def read(self, number: int, window: Window | None = None) -> Pixels:
-        resource, label_map = self._files[number]
-        image = decode_frame(resource.read(), str(resource))
-        label = read_label(label_map, self.classes)
-        _require_same_size(image, resource, label, label_map.resource)
+        frame, label_map = self._annotated[number]
+        image, label = frame.pixels(), read_label(label_map, self.classes)
+        _require_same_size(image, frame, label, label_map)
         part = inside(window, label.shape).slices
-        neighbours = tuple(_read_neighbour(frame, image, resource)[part] for frame in self._neighbours[number])
+        neighbours = tuple(_read_neighbour(other, image, frame)[part] for other in self._neighbours[number])
         return Pixels(image[part], self.classes.train_id_of[label[part]], neighbours)
 
     def index(self, tile: int) -> ClassIndex:
-        return index_label_files(self.records, [label for _, label in self._files], self.classes, tile)
+        return index_label_files(self.records, [label for _, label in self._annotated], self.classes, tile)
 
 
 def _record(clip: Clip) -> SampleRecord:
@@ -83,12 +82,12 @@ def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) ->
     return [clips[number] for number in complete]
 
 
-def _read_neighbour(neighbour: Resource, image: np.ndarray, frame: Resource) -> np.ndarray:
+def _read_neighbour(neighbour: Frame, image: np.ndarray, frame: Frame) -> np.ndarray:
     """[H,W,3] uint8 RGB. Raises InputError, and DataError where it isn't of the size of the annotated frame."""
-    pixels = decode_frame(neighbour.read(), str(neighbour))
+    pixels = neighbour.pixels()
     if pixels.shape != image.shape:
         raise DataError(
-            f"{neighbour}: a frame of {pixels.shape[0]}x{pixels.shape[1]}, but its neighbour {frame} is of "
+            f"{neighbour.where}: a frame of {pixels.shape[0]}x{pixels.shape[1]}, but its neighbour {frame.where} is of "
             f"{image.shape[0]}x{image.shape[1]}; frames of a sequence must have one size: scale one of them"
         )
     return pixels
@@ -104,9 +103,9 @@ def _require_label_ids(clips: list[Clip], own: ClassTable, classes: ClassTable) 
         )
 
 
-def _require_same_size(image: np.ndarray, frame: Resource, label: np.ndarray, label_map: Resource) -> None:
+def _require_same_size(image: np.ndarray, frame: Frame, label: np.ndarray, label_map: Label) -> None:
     if image.shape[:2] != label.shape:
         raise DataError(
-            f"{frame}: a frame of {image.shape[0]}x{image.shape[1]}, but its label map {label_map} is of "
-            f"{label.shape[0]}x{label.shape[1]}; both must have one size: scale one of them, labels without blending"
+            f"{frame.where}: a frame of {image.shape[0]}x{image.shape[1]}, but its label map {label_map.resource} is "
+            f"of {label.shape[0]}x{label.shape[1]}; both must have one size: scale one of them, labels without blending"
         )

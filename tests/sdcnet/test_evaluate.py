@@ -14,7 +14,7 @@ from sdcnet.errors import MotionError
 from sdcnet.evaluate import Failure, evaluate
 from sdcnet.flow_files import read_flow, write_flow
 from sdcnet.flow_truth import find_targets
-from sdcnet.motion.estimator import MotionEstimator, Step
+from sdcnet.motion.estimator import MotionEstimator, Observation, Step
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 SIZE = (48, 64)
@@ -33,10 +33,10 @@ class ConstantMotion:
         self.asked: list[list[Step]] = []
         self._flow = -torch.tensor(motion, dtype=torch.float32).view(1, 2, 1, 1)  # back to the source
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         self.asked.append(list(steps))
         for step in steps:
-            yield self._flow.expand(1, 2, *frames[step.target].shape[2:])
+            yield self._flow.expand(1, 2, *observations[step.target].pixels.shape[2:])
 
 
 def write_frames(folder: Path, numbers: Sequence[int]) -> None:
@@ -102,7 +102,7 @@ class TruthItself(ConstantMotion):
         super().__init__((0, 0))
         self._path = flow
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:  # noqa: ARG002
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:  # noqa: ARG002
         for _ in steps:
             yield read_flow(self._path)[0]
 
@@ -191,10 +191,10 @@ def test_frames_that_are_too_small_fail(tmp_path: Path) -> None:
 
 
 class Refusing(ConstantMotion):
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
-        if frames[0].shape[2:] == SIZE:
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        if observations[0].pixels.shape[2:] == SIZE:
             raise MotionError("out of memory")
-        return super().estimate(frames, steps)
+        return super().estimate(observations, steps)
 
 
 def test_estimator_that_cannot_work_on_a_source_goes_on_with_the_next(moving: Path, tmp_path: Path) -> None:

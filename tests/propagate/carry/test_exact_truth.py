@@ -18,6 +18,7 @@ from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.write import write_dataset
 from sdcnet.flow_files import read_flow
 from sdcnet.motion.classical import Dis
+from sdcnet.motion.estimator import ObservedPixels
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -41,7 +42,8 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
             path = image.with_name(f"{snippet}_{19 + offset:06d}_leftImg8bit.png")
             frames[offset] = torch.from_numpy(decode_frame(path.read_bytes(), str(path))).permute(2, 0, 1)[None]
         for direction, back in ((1, "previous"), (-1, "next")):
-            [displacement] = walk(frames, direction, Dis())
+            observations = {offset: ObservedPixels(frame) for offset, frame in frames.items()}
+            [displacement] = walk(observations, direction, Dis(), Dis())
             sure = confidence(displacement, frames[direction], frames[0])[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))

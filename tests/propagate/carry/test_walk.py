@@ -10,13 +10,13 @@ from torch import Tensor
 from propagate.carry.walk import steps_away, walk
 from sdcnet.geometry import compose
 from sdcnet.motion.classical import Dis, NoMotion
-from sdcnet.motion.estimator import Step
+from sdcnet.motion.estimator import Observation, ObservedPixels, Step
 
 SIZE = (24, 40)
 
 
-def blank_frames(*offsets: int) -> dict[int, Tensor]:
-    return {offset: torch.zeros(1, 3, *SIZE, dtype=torch.uint8) for offset in offsets}
+def blank_frames(*offsets: int) -> dict[int, ObservedPixels]:
+    return {offset: ObservedPixels(torch.zeros(1, 3, *SIZE, dtype=torch.uint8)) for offset in offsets}
 
 
 class Scripted:
@@ -29,7 +29,7 @@ class Scripted:
     def __init__(self, flows: Sequence[Tensor], *, refinable: bool = False) -> None:
         self.flows, self.refinable, self.asked = flows, refinable, 0
 
-    def estimate(self, frames: Mapping[int, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:  # noqa: ARG002
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:  # noqa: ARG002
         for flow, _ in zip(self.flows, steps, strict=True):
             self.asked += 1
             yield flow
@@ -69,7 +69,7 @@ def test_a_walk_needs_its_annotated_frame() -> None:
 @pytest.mark.parametrize("direction", [1, -1])
 def test_displacements_are_composed_from_the_steps(direction: int) -> None:
     flows = random_flows(3)
-    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows)))
+    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows), Dis()))
     assert [displacement.offset for displacement in found] == [direction, 2 * direction, 3 * direction]
     assert all(torch.equal(displacement.step, flow) for displacement, flow in zip(found, flows, strict=True))
     assert torch.equal(found[0].flow, flows[0])
@@ -77,17 +77,16 @@ def test_displacements_are_composed_from_the_steps(direction: int) -> None:
     assert torch.equal(found[2].flow, compose(flows[2], compose(flows[1], flows[0])))
 
 
-def test_the_reverse_steps_are_composed_from_the_annotated_frame_outwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reverse_steps_are_composed_from_the_annotated_frame_outwards() -> None:
     back = random_flows(2)
-    monkeypatch.setattr("propagate.carry.walk.Dis", lambda: Scripted(back))
-    near, far = walk(blank_frames(0, 1, 2), 1, NoMotion())
+    near, far = walk(blank_frames(0, 1, 2), 1, NoMotion(), Scripted(back))
     assert torch.equal(near.reverse, back[0])
     assert torch.equal(far.reverse, compose(back[0], back[1]))
 
 
 def test_a_walk_estimates_no_further_than_it_is_followed() -> None:
     estimator = Scripted(random_flows(5))
-    displacements = walk(blank_frames(*range(6)), 1, estimator)
+    displacements = walk(blank_frames(*range(6)), 1, estimator, Dis())
     next(displacements)
     assert estimator.asked == 1
     next(displacements)
@@ -96,10 +95,10 @@ def test_a_walk_estimates_no_further_than_it_is_followed() -> None:
 
 def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_builds_on_it() -> None:
     still = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, *SIZE), np.uint8))
-    frames = dict.fromkeys(range(4), still)
+    frames = dict.fromkeys(range(4), ObservedPixels(still))
     wrong = [torch.full((1, 2, *SIZE), 0.8)] * 3
-    kept = list(walk(frames, 1, Scripted(wrong)))
-    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True)))
+    kept = list(walk(frames, 1, Scripted(wrong), Dis()))
+    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True), Dis()))
     assert kept[2].flow.abs().mean() > 1.5
     assert all(displacement.flow[..., 4:-4, 4:-4].abs().mean() < 0.2 for displacement in corrected)
     assert torch.equal(corrected[2].step, wrong[2])
@@ -107,7 +106,7 @@ def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_buil
 
 def test_without_motion_labels_stay_where_they_are() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 1, 3, *SIZE), np.uint8)
-    [displacement] = walk({k: torch.from_numpy(noise[k]) for k in (0, 1)}, 1, NoMotion())
+    [displacement] = walk({k: ObservedPixels(torch.from_numpy(noise[k])) for k in (0, 1)}, 1, NoMotion(), Dis())
     assert torch.equal(displacement.flow, torch.zeros(1, 2, *SIZE))
 
 
@@ -115,8 +114,9 @@ def test_without_motion_labels_stay_where_they_are() -> None:
 def test_a_pan_is_followed_there_and_back(direction: int) -> None:
     coarse = torch.rand(1, 3, 20, 36, generator=torch.Generator().manual_seed(3))
     scene = (torch.nn.functional.interpolate(coarse, scale_factor=5, mode="bicubic") * 255).clamp(0, 255).byte()
-    frames = {k * direction: scene[..., 10:80, 20 + 3 * k : 130 + 3 * k].contiguous() for k in range(4)}
-    far = list(walk(frames, direction, Dis()))[-1]
+    windows = (scene[..., 10:80, 20 + 3 * k : 130 + 3 * k].contiguous() for k in range(4))
+    frames = {k * direction: ObservedPixels(window) for k, window in enumerate(windows)}
+    far = list(walk(frames, direction, Dis(), Dis()))[-1]
     inner = (..., slice(16, -16), slice(16, -16))
     assert (far.flow[inner] - torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)).abs().mean() < 0.1
     assert (far.reverse[inner] + torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)).abs().mean() < 0.3

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdcnet.errors import MotionError
 from sdcnet.motion.classical import Dis, NoMotion, TvL1, dis_correction, dis_flow, to_grey
-from sdcnet.motion.estimator import MotionEstimator, Step
+from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 SHIFT = (4, -2)  # dx, dy of flow_target_to_source
@@ -34,6 +34,10 @@ def frames() -> dict[int, Tensor]:
     return {0: source.contiguous(), 1: target.contiguous()}
 
 
+def observed(frames: dict[int, Tensor]) -> dict[int, Observation]:
+    return {offset: ObservedPixels(frame) for offset, frame in frames.items()}
+
+
 @pytest.fixture
 def opencv_threads() -> Iterator[None]:
     before = cv2.getNumThreads()
@@ -43,7 +47,7 @@ def opencv_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize(("estimator", "tolerance"), [(Dis(), 0.1), (TvL1(), 0.5)])
 def test_a_known_shift_is_found(frames: dict[int, Tensor], estimator: MotionEstimator, tolerance: float) -> None:
-    (flow,) = estimator.estimate(frames, [Step((0,), 1)])
+    (flow,) = estimator.estimate(observed(frames), [Step((0,), 1)])
     assert flow.shape == (1, 2, 96, 128)
     assert flow.dtype == torch.float32
     error = (flow - torch.tensor(SHIFT).view(1, 2, 1, 1))[INNER].abs()
@@ -51,7 +55,7 @@ def test_a_known_shift_is_found(frames: dict[int, Tensor], estimator: MotionEsti
 
 
 def test_no_motion_is_none(frames: dict[int, Tensor]) -> None:
-    (flow,) = NoMotion().estimate(frames, [Step((0,), 1)])
+    (flow,) = NoMotion().estimate(observed(frames), [Step((0,), 1)])
     assert torch.equal(flow, torch.zeros(1, 2, 96, 128))
 
 
@@ -84,12 +88,12 @@ def test_threads_change_nothing_and_are_given_back(frames: dict[int, Tensor], th
 def test_frames_too_small_for_dis_are_refused() -> None:
     tiny = {i: torch.zeros(1, 3, 11, 64, dtype=torch.uint8) for i in (0, 1)}
     with pytest.raises(MotionError, match="frames of 11x64 are too small for DIS; each side needs 12 pixels"):
-        list(Dis().estimate(tiny, [Step((0,), 1)]))
+        list(Dis().estimate(observed(tiny), [Step((0,), 1)]))
 
 
 def test_the_smallest_frames_that_dis_takes() -> None:
     small = {i: torch.zeros(1, 3, 12, 12, dtype=torch.uint8) for i in (0, 1)}
-    (flow,) = Dis().estimate(small, [Step((0,), 1)])
+    (flow,) = Dis().estimate(observed(small), [Step((0,), 1)])
     assert flow.shape == (1, 2, 12, 12)
 
 

@@ -14,7 +14,7 @@ from jobs.training import runtime as runtime_module
 from jobs.training.runtime import Runtime
 from sdcnet.errors import MotionError
 from sdcnet.motion import pair_flow
-from sdcnet.motion.estimator import Step
+from sdcnet.motion.estimator import Observation, ObservedPixels, Step
 from sdcnet.motion.learned import FlowNet2Motion, PredictedMotion
 from sdcnet.motion.pair_flow import DisPairs, FlowNet2Pairs
 from sdcnet.motion.registry import MotionSettings, open_estimator
@@ -35,6 +35,10 @@ def make_frames(offsets: Iterable[int]) -> dict[int, Tensor]:
         frames[offset] = torch.randint(0, 256, (1, 3, *SIZE), dtype=torch.uint8, generator=generator)
         frames[offset][..., 0, 0] = 100 + offset
     return frames
+
+
+def observed(frames: Mapping[int, Tensor]) -> dict[int, Observation]:
+    return {offset: ObservedPixels(frame) for offset, frame in frames.items()}
 
 
 class CountedFlow:
@@ -72,7 +76,7 @@ def by_hand(network: VideoPredictor, frames: Mapping[int, Tensor], step: Step) -
 @pytest.mark.parametrize("kind", [SDCNet2D, SDCNet2DRecon])
 def test_every_step_is_that_of_the_network_alone(kind: type[VideoPredictor]) -> None:
     network, frames = filled(kind(width=0.1)), make_frames(range(-1, 6))
-    estimated = list(PredictedMotion(network, DisPairs(), CPU, {}).estimate(frames, FORWARD))
+    estimated = list(PredictedMotion(network, DisPairs(), CPU, {}).estimate(observed(frames), FORWARD))
     assert len(estimated) == 5
     for step, flow in zip(FORWARD, estimated, strict=True):
         torch.testing.assert_close(flow, by_hand(network, frames, step), rtol=0, atol=1e-4)
@@ -82,7 +86,7 @@ def test_every_step_is_that_of_the_network_alone(kind: type[VideoPredictor]) -> 
 def test_each_flow_is_estimated_once(recon: VideoPredictor, at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime_module, "PIXELS_AT_A_TIME", {"cpu": at_a_time * SIZE[0] * SIZE[1]})
     flows = CountedFlow()
-    estimated = list(PredictedMotion(recon, flows, CPU, {}).estimate(make_frames(range(-1, 6)), FORWARD))
+    estimated = list(PredictedMotion(recon, flows, CPU, {}).estimate(observed(make_frames(range(-1, 6))), FORWARD))
     assert [pair for call in flows.calls for pair in call] == [(k, k - 1) for k in range(6)]
     assert [len(call) for call in flows.calls] == {1: [2, 1, 1, 1, 1], 2: [3, 2, 1], 100: [6]}[at_a_time]
     assert [flow.shape for flow in estimated] == [(1, 2, *SIZE)] * 5
@@ -90,7 +94,7 @@ def test_each_flow_is_estimated_once(recon: VideoPredictor, at_a_time: int, monk
 
 def test_a_flow_is_there_before_the_next_is_begun(recon: VideoPredictor) -> None:
     flows = CountedFlow()
-    next(PredictedMotion(recon, flows, CPU, {}).estimate(make_frames(range(-1, 6)), FORWARD))
+    next(PredictedMotion(recon, flows, CPU, {}).estimate(observed(make_frames(range(-1, 6))), FORWARD))
     assert sum(map(len, flows.calls)) <= len(FORWARD) + 1
     assert list(PredictedMotion(recon, flows, CPU, {}).estimate({}, [])) == []
 
@@ -106,7 +110,7 @@ def test_flownet2_is_fed_blue_green_red(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(pair_flow, "flownet2_of", lambda _: Recorder())
     weights = Checkpoint(path=tmp_path, tensors={}, fields={}, description=None, digest="")
     frames = make_frames((0, 1))
-    (flow,) = FlowNet2Motion(FlowNet2Pairs(weights, CPU), CPU, {}).estimate(frames, [Step((0,), 1)])
+    (flow,) = FlowNet2Motion(FlowNet2Pairs(weights, CPU), CPU, {}).estimate(observed(frames), [Step((0,), 1)])
     assert flow.shape == (1, 2, *SIZE)
     assert torch.equal(seen[0], frames[1].flip(1))  # from the target
     assert torch.equal(seen[1], frames[0].flip(1))

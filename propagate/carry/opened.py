@@ -1,0 +1,113 @@
+"""A clip that was read: its frames decoded as far as they can be used, its label map, and why the rest cannot."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobs.timing import Stopwatch
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip, Frame
+from propagate.data.images import decode_frame, encode_png, read_label
+from propagate.errors import InputError
+from propagate.shards.manifest import Failure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An observation of a frame, `pixels` [1,3,H,W] uint8 RGB, and the bytes that these were decoded from, if any."""
+
+    pixels: Tensor
+    encoded: bytes | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def stored(self, form: str) -> bytes | np.ndarray:
+        """As a shard takes it: the source's own bytes where there are any, or [H,W,3] uint8 if it wants raw ones."""
+        if form == "encoded" and self.encoded is not None:
+            return self.encoded
+        pixels = np.ascontiguousarray(self.pixels[0].permute(1, 2, 0).numpy())
+        return encode_png(pixels) if form == "encoded" else pixels
+
+
+@dataclass(frozen=True)
+class OpenClip:
+    """A clip that was read: pictures by offset, none where the annotated frame cannot be used; its label map [H,W]
+    uint8; and why frames could not be used.
+    """
+
+    clip: Clip
+    pictures: dict[int, Picture]
+    label: np.ndarray
+    failures: tuple[Failure, ...]
+
+
+def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
+    """Read a clip's frames and its label map.
+
+    A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
+    map that cannot be used ends it altogether.
+    """
+    failures: list[Failure] = []
+
+    def fail(offset: int, reason: str) -> None:
+        failures.append(Failure(clip=clip.key, offset=offset, reason=reason))
+
+    for offset, reason in clip.missing.items():
+        fail(offset, reason)
+    pictures: dict[int, Picture] = {}
+    label = np.empty((0, 0), np.uint8)
+    if 0 in clip.frames:
+        with watch("decode"):
+            try:
+                source = _decode(clip.frames[0])
+                label = read_label(clip.label, classes)
+                if label.shape != source.size:
+                    raise InputError(
+                        str(clip.label.resource),
+                        f"label map of {_by(label.shape)} for a frame of {_by(source.size)}: they must have one size",
+                    )
+                pictures[0] = source
+                for direction in (1, -1):
+                    pictures |= _decode_outwards(clip, direction, source.size, fail)
+            except InputError as error:
+                fail(0, str(error))
+    return OpenClip(clip, pictures, label, tuple(failures))
+
+
+def _decode(frame: Frame) -> Picture:
+    """Raises InputError."""
+    encoded = frame.encoded()
+    pixels = frame.pixels() if encoded is None else decode_frame(encoded, frame.where)  # never read twice
+    return Picture(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), encoded)
+
+
+def _decode_outwards(
+    clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, str], None]
+) -> dict[int, Picture]:
+    """The neighbours on one side, up to the first that cannot be used."""
+    pictures: dict[int, Picture] = {}
+    offset = direction
+    while offset in clip.frames:
+        try:
+            picture = _decode(clip.frames[offset])
+            if picture.size != size:
+                raise InputError(
+                    clip.frames[offset].where,
+                    f"frame of {_by(picture.size)}, its annotated frame has {_by(size)}: they must have one size",
+                )
+        except InputError as error:
+            fail(offset, str(error))
+            break
+        pictures[offset] = picture
+        offset += direction
+    return pictures
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return f"{size[0]}x{size[1]}"
