@@ -1,0 +1,132 @@
+"""A clip's frames may come from anywhere: what is made of them depends on their pixels alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from memory_frames import MemoryFrame, in_memory
+from torch import Tensor
+
+from jobs.timing import Stopwatch
+from propagate.carry.opened import open_clip
+from propagate.carry.recipe import Recipe
+from propagate.carry.samples import propagate_clip
+from propagate.data.classes import load_classes
+from propagate.data.clip import Clip
+from propagate.data.file_frame import FileFrame
+from propagate.data.images import decode_frame
+from propagate.data.sample import Sample
+from propagate.datasets import DatasetOptions, open_dataset
+from propagate.shards.manifest import Failure
+from sdcnet.errors import MotionError
+from sdcnet.motion.classical import Dis, NoMotion
+from sdcnet.motion.estimator import MotionEstimator, Observation, Step
+
+CLASSES = load_classes("cityscapes")
+
+
+@pytest.fixture(scope="module")
+def clip(street: Path) -> Clip:
+    return open_dataset("cityscapes", DatasetOptions(root=street)).clips(2)[0]
+
+
+def carry(
+    clip: Clip, recipe: Recipe, estimator: MotionEstimator, reverse_estimator: MotionEstimator | None = None
+) -> tuple[list[Sample], list[Failure]]:
+    failures: list[Failure] = []
+    samples = propagate_clip(
+        open_clip(clip, CLASSES, Stopwatch()),
+        classes=CLASSES,
+        estimator=estimator,
+        reverse_estimator=reverse_estimator or Dis(),
+        recipe=recipe,
+        watch=Stopwatch(),
+        on_failure=failures.append,
+    )
+    return list(samples), failures
+
+
+def pixels_of(sample: Sample) -> np.ndarray:
+    return decode_frame(sample.image, sample.key) if isinstance(sample.image, bytes) else sample.image
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(pairing="joint", min_confidence=0.5), Recipe(images="raw")])
+def test_frames_in_memory_give_the_samples_of_the_same_frames_in_files(clip: Clip, recipe: Recipe) -> None:
+    of_files, no_failures = carry(clip, recipe, Dis())
+    of_memory, none_either = carry(in_memory(clip), recipe, Dis())
+    assert (no_failures, none_either) == ([], [])
+    assert [sample.offset for sample in of_memory] == [0, 1, 2, -1, -2]
+    for one, other in zip(of_files, of_memory, strict=True):
+        assert type(one.image) is type(other.image)
+        for sample in (one, other):
+            assert not isinstance(sample.image, bytes) or sample.image.startswith(b"\x89PNG")
+        np.testing.assert_array_equal(pixels_of(one), pixels_of(other))
+        np.testing.assert_array_equal(one.label, other.label)
+        np.testing.assert_array_equal(one.confidence, other.confidence)
+        assert one.key == other.key
+        assert (one.source_key, one.group, one.pairing) == (other.source_key, other.group, other.pairing)
+
+
+class ReadOnce(FileFrame):
+    """A file that may be read once, and be decoded by who read it."""
+
+    def pixels(self) -> np.ndarray:
+        raise AssertionError("read a second time")
+
+
+def test_a_file_is_read_once_for_its_bytes_and_its_pixels(clip: Clip) -> None:
+    frames = {o: ReadOnce(frame.key, frame.image) for o, frame in clip.frames.items() if isinstance(frame, FileFrame)}
+    assert len(frames) == 5
+    opened = open_clip(replace(clip, frames=frames), CLASSES, Stopwatch())
+    assert opened.failures == ()
+    for offset, picture in opened.pictures.items():
+        assert picture.stored("encoded") == clip.frames[offset].encoded()
+
+
+def test_a_failure_names_the_frame_as_it_names_itself(clip: Clip) -> None:
+    frames = dict(in_memory(clip).frames)
+    frames[2] = MemoryFrame(frames[2].key, np.zeros((100, 200, 3), np.uint8))
+    samples, failures = carry(replace(clip, frames=frames), Recipe(), NoMotion())
+    assert [sample.offset for sample in samples] == [0, 1, -1, -2]
+    reason = f"memory: {frames[2].key}: frame of 100x200, its annotated frame has 128x256: they must have one size"
+    assert failures == [Failure(clip=clip.key, offset=2, reason=reason)]
+
+
+class Refusing(NoMotion):
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        yield from super().estimate(observations, steps[:1])
+        raise MotionError("out of memory")
+
+
+def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_direction(clip: Clip) -> None:
+    samples, failures = carry(in_memory(clip), Recipe(), Refusing())
+    assert [sample.offset for sample in samples] == [0, 1, -1]
+    assert [failure.offset for failure in failures] == [2, -2]
+    assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
+
+
+@dataclass(frozen=True)
+class Shift(NoMotion):
+    """The same flow for every step; remembers the steps that it was asked for."""
+
+    dx: float
+    asked: list[Step]
+
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        self.asked.extend(steps)
+        for step in steps:
+            height, width = observations[step.target].pixels.shape[-2:]
+            yield torch.tensor([self.dx, 0.0]).view(1, 2, 1, 1).expand(1, 2, height, width)
+
+
+def test_the_steps_back_are_those_of_the_reverse_estimator(clip: Clip) -> None:
+    forth, back, astray = Shift(2, []), Shift(-2, []), Shift(60, [])
+    returning, _ = carry(clip, Recipe(), forth, back)
+    missing, _ = carry(clip, Recipe(), forth, astray)
+    assert back.asked == [Step((1,), 0), Step((2,), 1), Step((-1,), 0), Step((-2,), -1)]
+    for near, far in zip(returning[1:], missing[1:], strict=True):
+        np.testing.assert_array_equal(near.label, far.label)
+        assert near.score > far.score  # who does not come back to where they started is less sure
