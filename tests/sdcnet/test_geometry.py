@@ -127,6 +127,19 @@ def test_far_outside_there_is_the_border(far: float) -> None:
     assert not inside(flow).any()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_frame_ends_half_a_pixel_past_its_outermost_pixels_on_every_side(axis: int) -> None:
+    """Where halves round up: the lower end belongs to it, the upper one does not."""
+    size = (5, 8)
+    last = size[1 - axis] - 1
+    for step, expected in ((-0.5, True), (-0.51, False), (0.49, True), (0.5, False)):
+        flow = torch.zeros(1, 2, *size)
+        flow[:, axis] = step
+        across = inside(flow)[0, 0, 2] if axis == 0 else inside(flow)[0, 0, :, 2]
+        assert bool(across[0 if step < 0 else last]) is expected
+        assert across[1:last].all()
+
+
 def test_where_the_flow_is_not_a_number_neither_is_the_frame_and_all_else_is_untouched() -> None:
     image, flow = random_image(2, 6, 7), 3 * random_image(2, 6, 7, seed=1)
     broken = flow.clone()

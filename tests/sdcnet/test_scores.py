@@ -33,8 +33,19 @@ def test_constant_error_is_worked_out(frame: Tensor) -> None:
     assert scores.psnr == pytest.approx(20 * math.log10(255 / 5))
 
 
-def test_scores_are_those_of_scikit_image(frame: Tensor) -> None:
-    predicted = frame + 30 * torch.rand(frame.shape, generator=torch.Generator().manual_seed(1))
+def test_an_error_in_one_channel_counts_a_third(frame: Tensor) -> None:
+    predicted = frame.float()
+    predicted[:, 1] += 6
+    scores = ImageErrors(predicted, frame).scores(EVERYWHERE)
+    assert scores.l1 == pytest.approx(2)
+    assert scores.psnr == pytest.approx(10 * math.log10(255**2 / (36 / 3)))
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.02])
+def test_scores_are_those_of_scikit_image(frame: Tensor, contrast: float) -> None:
+    """Without contrast, all that SSIM compares with is its constants."""
+    frame = (frame * contrast).to(torch.uint8)
+    predicted = frame + 30 * contrast * torch.rand(frame.shape, generator=torch.Generator().manual_seed(1))
     scores = ImageErrors(predicted, frame).scores(EVERYWHERE)
     first, second = (image[0].permute(1, 2, 0).numpy().astype(np.float64) for image in (predicted, frame))
     assert scores.psnr == pytest.approx(peak_signal_noise_ratio(second, first, data_range=255))
@@ -81,6 +92,12 @@ def test_outlier_errs_by_more_than_3_pixels_and_5_percent(length: float, error: 
     truth[0, 0] = length
     flow[0, 0], flow[0, 1] = length, error
     assert FlowErrors.of(flow, truth, torch.ones(1, 1, 1, 1).bool()).num_outliers == is_outlier
+
+
+def test_an_outlier_is_measured_by_the_length_of_the_truth() -> None:
+    truth, flow = torch.tensor([100.0, 0.0]).view(1, 2, 1, 1), torch.tensor([105.1, 0.0]).view(1, 2, 1, 1)
+    assert FlowErrors.of(flow, truth, torch.ones(1, 1, 1, 1).bool()).num_outliers == 1
+    assert FlowErrors.of(truth, flow, torch.ones(1, 1, 1, 1).bool()).num_outliers == 0
 
 
 def test_errors_of_two_flows_add_up_by_pixels() -> None:

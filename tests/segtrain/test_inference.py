@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -212,3 +213,25 @@ def test_too_little_memory_says_what_to_choose() -> None:
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Inference(**settings)  # type: ignore[arg-type]
+
+
+def test_logits_of_fewer_pixels_are_enlarged_before_they_become_probabilities() -> None:
+    """Each pixel of theirs stands for four of the image, whose centre is its own."""
+    logits = 3 * torch.randn(1, 5, 6, 8, generator=torch.Generator().manual_seed(0))
+    found = class_probabilities(lambda _: logits, torch.zeros(1, 3, 12, 16, dtype=torch.uint8), (1.0,), flip=False)
+    expected = F.interpolate(logits, (12, 16), mode="bilinear", align_corners=False).softmax(dim=1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_image_made_smaller_is_averaged_over_what_becomes_a_pixel() -> None:
+    """Of every fourth column, which alone is not black, a quarter is left."""
+    seen: list[Tensor] = []
+
+    def network(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images
+
+    stripes = (torch.arange(32) % 4 == 0).expand(1, 3, 32, 32) * 252
+    class_probabilities(network, stripes.to(torch.uint8), (0.25,), flip=False)
+    grey = normalised(torch.full((1, 3, 8, 8), 63, dtype=torch.uint8))
+    torch.testing.assert_close(seen[0][..., 2:-2], grey[..., 2:-2], atol=0.01, rtol=0)

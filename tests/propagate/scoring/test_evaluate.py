@@ -221,3 +221,13 @@ def test_labels_left_in_place_score_as_the_reference_says(data: Path, make_store
     assert mious == pytest.approx([0.766, 0.677, 0.619, 0.584, 0.558], abs=0.0005)  # published to three digits
     assert found["miou"] == pytest.approx(0.641, abs=0.0005)
     assert (found["without_truth"], found["failures"]) == (0, [])
+
+
+def test_counts_of_samples_add_up_in_the_band_too() -> None:
+    def counts(hits: int, misses: int) -> OffsetCounts:
+        whole = np.array([[10 * hits, 10 * misses, 0], [0, 0, 0]])
+        return OffsetCounts(samples=1, whole=whole, band=whole // 10)
+
+    both = counts(3, 1) + counts(1, 3)
+    assert (both.samples, both.whole[0].tolist(), both.band[0].tolist()) == (2, [40, 40, 0], [4, 4, 0])
+    assert both.scores()["trimap_miou"] == 0.25  # one half, and nothing of what was taken for it

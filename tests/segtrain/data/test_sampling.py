@@ -247,3 +247,28 @@ def test_a_data_set_without_a_trained_pixel_is_cropped_anywhere() -> None:
 def test_settings_outside_their_range_are_refused(settings_: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**settings_)
+
+
+class CountedOrders:
+    """NumPy's randomness, which remembers the orders that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def permutation(self, x: int, /) -> np.ndarray:
+        self.asked.append(x)
+        return np.arange(x)
+
+
+@pytest.mark.parametrize(("num_items", "orders"), [(5, 1), (6, 2), (10, 2), (11, 3)])
+def test_no_more_random_orders_are_drawn_than_are_needed(num_items: int, orders: int) -> None:
+    random = CountedOrders()
+    draw(centroids_at([0], [0]), np.arange(5), num_items, 0.0, np.ones(1), random)
+    assert random.asked == [5] * orders
+
+
+@pytest.mark.parametrize(("share", "propagated"), [(0.24, 2), (0.27, 3), (0.33, 3), (0.78, 8)])
+def test_the_share_of_propagated_samples_is_rounded_to_the_nearest(share: float, propagated: int) -> None:
+    index = index_of([(0, 0), (1, 0)], 1, [record(0), record(1, offset=2)])
+    epoch = build_epoch(index, Sampling(propagated=share, length=10), seed=0, epoch=0)
+    assert int((epoch.sample == 1).sum()) == propagated

@@ -15,7 +15,7 @@ from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.fit.objective import open_objective
 from segtrain.losses.cross_entropy import cross_entropy, image_weighted_cross_entropy, ohem_cross_entropy
-from segtrain.losses.objective import StepOutput
+from segtrain.losses.objective import LabelObjective, StepOutput
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.relaxed import RelaxedLoss
 from segtrain.losses.settings import LossSettings
@@ -116,3 +116,9 @@ def test_classes_that_do_not_exist_are_refused() -> None:
 def test_names_of_losses_need_no_torch() -> None:
     code = "import sys; from segtrain.losses.registry import LOSSES; list(LOSSES); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_auxiliary_outputs_weigh_two_fifths_of_their_sum_unless_told_otherwise() -> None:
+    ones = torch.ones(2, 3, 4, 6)
+    losses = LabelObjective(loss=lambda logits, *_: logits.mean())(step({"a": ones, "b": 2 * ones}))
+    assert losses.terms["loss/auxiliary"].item() == pytest.approx(0.4 * (1 + 2))

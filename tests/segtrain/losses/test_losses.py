@@ -249,3 +249,18 @@ def test_what_makes_no_sense_is_refused() -> None:
         ValueError, match=r"threshold must be above 0 and at most 1, min_kept at least 1, found 7 and 1"
     ):
         ohem_cross_entropy(logits, torch.zeros(1, 2, 2, dtype=torch.uint8), threshold=7, min_kept=1)
+
+
+def test_pixels_are_hard_below_a_probability_of_seven_tenths_unless_told_otherwise() -> None:
+    probabilities = torch.tensor([0.6, 0.65, 0.75]).view(1, 1, 1, 3)
+    logits = torch.cat((probabilities, 1 - probabilities), dim=1).log()
+    found = ohem_cross_entropy(logits, torch.zeros(1, 1, 3, dtype=torch.uint8), min_kept=1)
+    assert found.item() == pytest.approx(-(math.log(0.6) + math.log(0.65)) / 2)
+
+
+def test_a_hundred_thousand_pixels_are_hard_at_least_unless_told_otherwise() -> None:
+    probabilities = torch.full((1, 1, 300, 400), 0.9)
+    probabilities[..., :200, :] = 0.8  # the hardest 80,000
+    logits = torch.cat((probabilities, 1 - probabilities), dim=1).log()
+    found = ohem_cross_entropy(logits, torch.zeros(1, 300, 400, dtype=torch.uint8))
+    assert found.item() == pytest.approx(-0.8 * math.log(0.8) - 0.2 * math.log(0.9), rel=1e-4)
