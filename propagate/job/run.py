@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import propagate
+from jobs.files import sync_directory
 from jobs.pool.run import run_units
 from propagate.carry.recipe import Recipe
 from propagate.datasets import DatasetOptions, open_dataset
@@ -31,7 +32,6 @@ from propagate.shards.manifest import (
     ShardPlan,
     load_manifest,
     save_manifest,
-    sync_directory,
 )
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator

@@ -10,13 +10,14 @@ import cv2
 import torch
 
 from jobs.ahead import ahead
+from jobs.files import partial_names
 from jobs.timing import Stopwatch
 from propagate.carry.recipe import Recipe
 from propagate.carry.samples import OpenClip, open_clip, propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
-from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
+from propagate.shards.manifest import FAILURES, MANIFEST, Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash
 from propagate.shards.writer import ShardWriter
 from sdcnet.motion.registry import MotionSettings, open_estimator
@@ -44,7 +45,12 @@ def attempt_name(plan: ShardPlan, attempt: str) -> str:
     return f".{plan.name}.{attempt}.part"
 
 
-LEFTOVERS = (".shard-*.h5.*.part", "manifest.json.new", "failures.jsonl.new")
+LEFTOVERS = (
+    ".shard-*.h5.*.part",
+    partial_names(MANIFEST),
+    partial_names(FAILURES),
+    *(f"{name}.new" for name in (MANIFEST, FAILURES)),  # of earlier versions
+)
 
 
 @dataclass
