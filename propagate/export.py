@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jobs.files import write_whole
 from jobs.registry import Registry
 from propagate.data.classes import ClassTable
 from propagate.data.images import decode_frame, encode_png
@@ -152,14 +153,11 @@ def _make_directory(path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, but for power cuts: there are many, and they can be exported again."""
     _make_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data, synced=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room, remove what was exported, and export again"
         ) from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from jobs.console.tables import Table
 from jobs.errors import ComputeError, FileError
 from sdcnet.errors import FlowFileError, FrameError, MotionError
 from sdcnet.flow_truth import Target, find_targets
@@ -81,14 +82,11 @@ class Evaluation:
             for name, (head, form) in _COLUMNS.items()
             if any(row[name] is not None for row in rows.values())
         }
-        columns = [["source", *rows]]
-        for name, (head, form) in shown.items():
-            columns.append([head, *("-" if row[name] is None else format(row[name], form) for row in rows.values())])
-        widths = [max(map(len, column)) for column in columns]
-        return "\n".join(
-            "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
-            for cells in zip(*columns, strict=True)
-        )
+        cells = [
+            [source, *("-" if row[name] is None else format(row[name], form) for name, (_, form) in shown.items())]
+            for source, row in rows.items()
+        ]
+        return Table(["source", *(head for head, _ in shown.values())], cells).text()
 
 
 _COLUMNS = {

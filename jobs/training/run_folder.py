@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from jobs.errors import RunFolderError
-from jobs.files import write_whole
+from jobs.files import partial_names, write_whole
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.pt"
@@ -61,7 +61,8 @@ def begin(
 ) -> None:
     """Enter the settings of a training, or see that those of the one that was begun here are the same.
 
-    One that has saved nothing yet gives way: what stopped it may be a setting that is now another.
+    One that has saved nothing yet gives way: what stopped it may be a setting that is now another. What a killed
+    process left half-written is removed.
     defaults: what settings were in a training that was begun before the program had them.
     Raises RunFolderError where they differ, or the folder holds something else.
     """
@@ -91,6 +92,9 @@ def begin(
             f"{out}: a training with other settings was begun here ({'; '.join(differences)}); give the former ones to "
             "go on with it, or choose another --out"
         )
+    for name in (CHECKPOINT, "*.safetensors"):  # as large as networks
+        for leftover in out.glob(partial_names(name)):
+            leftover.unlink(missing_ok=True)
 
 
 def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jobs.console.tables import Table
+from jobs.console.values import finite, percent
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.scoring.metrics import Scores, class_iou, mean_iou
 
@@ -114,7 +116,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`: fractions in [0,1], null where there was nothing to score."""
-        return _without_nan(
+        return finite(
             {
                 "scored": self.scored,
                 "without_truth": self.without_truth,
@@ -147,14 +149,18 @@ class Report:
         ious = [[name, _percent(iou)] for name, iou in self.classes.items()]
         bins = [[f"{b.low:.2f} to {b.high:.2f}", _percent(b.share), _percent(b.right)] for b in self.confidence_bins()]
         parts = [
-            _align(heads, rows),
-            _align(("class", "IoU"), ious),
-            _align(("confidence", "pixels", "right"), bins),
+            Table(heads, rows).text(),
+            Table(("class", "IoU"), ious).text(),
+            Table(("confidence", "pixels", "right"), bins).text(),
             *(f"failed: {f.path}: {f.reason}" for f in self.failures),
             f"mIoU {_percent(self.miou)} %, the mean over |offset|: {self.scored} samples scored, "
             f"{self.without_truth} without truth, {len(self.failures)} failed",
         ]
         return "\n\n".join(parts)
+
+
+def _percent(fraction: float) -> str:
+    return percent(fraction, 1)
 
 
 def _entry(counts: OffsetCounts) -> dict[str, Any]:
@@ -165,27 +171,3 @@ def _mean(values: Iterable[float]) -> float:
     """The mean of those that are not NaN; NaN where there are none."""
     present = [v for v in values if not math.isnan(v)]
     return sum(present) / len(present) if present else math.nan
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
-def _align(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table: the first column to the left, the others to the right; short rows end early."""
-    columns = [[head, *(row[i] for row in rows if i < len(row))] for i, head in enumerate(heads)]
-    widths = [max(map(len, column)) for column in columns]
-    lines = [
-        "  ".join(cell.ljust(widths[i]) if i == 0 else cell.rjust(widths[i]) for i, cell in enumerate(row)).rstrip()
-        for row in [heads, *rows]
-    ]
-    return "\n".join(lines)

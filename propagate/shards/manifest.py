@@ -6,13 +6,13 @@ sees either the old or the new one; its first line carries a SHA-256 of its own 
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.files import sync_directory, write_whole
 from propagate.data.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.shards.schema import SCHEMA_VERSION
@@ -204,26 +204,11 @@ def load_manifest(store: Path) -> Manifest:
     )
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, text.encode())
         sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); make room or choose another OUT, then run again"
         ) from None

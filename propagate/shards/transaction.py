@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from jobs.files import partial_names, sync_directory
 from propagate.errors import StoreError
 from propagate.shards.manifest import (
     FAILURES,
@@ -20,11 +21,15 @@ from propagate.shards.manifest import (
     ShardPlan,
     load_manifest,
     save_manifest,
-    sync_directory,
 )
 
 LOCK = ".lock"
-_LEFTOVERS = (".shard-*.h5.*.part", "manifest.json.new", "failures.jsonl.new")
+_LEFTOVERS = (
+    ".shard-*.h5.*.part",
+    partial_names(MANIFEST),
+    partial_names(FAILURES),
+    *(f"{name}.new" for name in (MANIFEST, FAILURES)),  # of earlier versions
+)
 
 
 @dataclass(frozen=True, kw_only=True)

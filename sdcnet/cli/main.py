@@ -6,7 +6,6 @@ Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130
 """
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from jobs.console.commands import Commands
 from jobs.console.names import Name
 from jobs.console.progress import Progress
+from jobs.console.values import finite
 from jobs.errors import JobError
 from jobs.training.devices import DEVICES, DTYPES
 from sdcnet.cli.fit import fit
@@ -105,16 +105,7 @@ def _holds(summary: "Summary") -> str:
 
 
 def _print_json(values: dict[str, Any]) -> None:
-    click.echo(json.dumps(_finite(values), ensure_ascii=False))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: null stands for them."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    click.echo(json.dumps(finite(values), ensure_ascii=False))
 
 
 @main.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.console.tables import Table
 from segtrain.data.index import ClassIndex
 
 
@@ -52,12 +53,10 @@ class ClassStatistics:
 
     def __str__(self) -> str:
         """A table for people, a line per class."""
-        width = max(len("class"), *(len(name) for name in self.names))
-        lines = [f"{'class':<{width}}  {'pixels':>15}  {'share':>8}  {'samples':>8}  {'centroids':>9}"]
-        lines += [
-            f"{name:<{width}}  {pixels:>15,}  {share:>8.3%}  {samples:>8,}  {centroids:>9,}"
-            for name, pixels, share, samples, centroids in zip(
-                self.names, self.pixels, self.share, self.samples, self.centroids, strict=True
-            )
+        heads = ("class", f"{'pixels':>15}", f"{'share':>8}", f"{'samples':>8}", "centroids")  # room for large stores
+        columns = (self.pixels, self.share, self.samples, self.centroids)
+        rows = [
+            (name, f"{pixels:,}", f"{share:.3%}", f"{samples:,}", f"{centroids:,}")
+            for name, pixels, share, samples, centroids in zip(self.names, *columns, strict=True)
         ]
-        return "\n".join(lines)
+        return Table(heads, rows).text()

@@ -10,12 +10,12 @@ import os
 import zipfile
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 
+from jobs.files import whole_file
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Label, Resource
 from segtrain.data.centroids import Centroids
@@ -66,15 +66,11 @@ def load_centroids(cache: Path, key: str) -> Centroids | None:
 def save_centroids(cache: Path, key: str, centroids: Centroids) -> None:
     """Keep centroids under a key, whole or not at all; a failure is logged."""
     path = _path(cache, key)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")  # several processes may save the same
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, **asdict(centroids))
-        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         _log.warning("%s: can't be written (%s); label maps will be read again next time", path, error.strerror)
 
 

@@ -1,13 +1,14 @@
 """What an evaluation of a network found: counts, and the scores, JSON and table that follow from them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jobs.console.tables import Table
+from jobs.console.values import finite, percent
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.errors import InferenceError
 from segtrain.evaluation.instances import class_iiou
@@ -76,8 +77,8 @@ class SegmentationReport:
         return {
             "images": self.images,
             "band": self.band_width,
-            **_without_nan(scores),
-            "classes": {name: _without_nan(row) for name, row in self.class_scores.items()},
+            **finite(scores),
+            "classes": finite(self.class_scores),
             "failures": [asdict(failure) for failure in self.failures],
         }
 
@@ -98,9 +99,9 @@ class SegmentationReport:
         }
         overall, classes = self.scores, self.class_scores
         heads = [titles[name] for name in overall]
-        parts = [_table(["images", *heads], [[str(self.images), *map(_percent, overall.values())]])]
+        parts = [Table(["images", *heads], [[str(self.images), *map(_percent, overall.values())]]).markdown()]
         rows = [[name, *map(_percent, row.values())] for name, row in classes.items()]
-        parts.append(_table(["class", *(titles[score] for score in next(iter(classes.values())))], rows))
+        parts.append(Table(["class", *(titles[score] for score in next(iter(classes.values())))], rows).markdown())
         if self.failures:
             parts.append("\n".join(f"- left out: {failure.reason}" for failure in self.failures))
         return "\n\n".join(parts)
@@ -114,22 +115,5 @@ def write_markdown(report: SegmentationReport, path: Path) -> None:
         raise InferenceError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, aligned for those who read it as it is: the first column to the left, others to the right."""
-    columns = list(zip(heads, *rows, strict=True))
-    widths = [max(3, *map(len, column)) for column in columns]
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [heads, rules, *rows]
-    return "\n".join("| " + " | ".join(_aligned(line, widths)) + " |" for line in lines)
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
-
-
 def _percent(fraction: float) -> str:
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.2f}"
-
-
-def _without_nan(scores: dict[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
+    return percent(fraction, 2, none="–")

@@ -1,7 +1,7 @@
 """Segment images that need no annotation, and write what is found as images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.ahead import ahead
 from jobs.errors import FileError
+from jobs.files import write_whole
 from jobs.training.runtime import Runtime
 from propagate.data.classes import ClassTable
 from propagate.data.images import encode_png
@@ -130,15 +131,11 @@ def _picture(kind: str, result: _Segmented, classes: ClassTable) -> bytes | None
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
+    """Write a file whole or not at all, but for power cuts: there are many, and they can be made again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
+        write_whole(path, data, synced=False)
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
         raise InferenceError(
             f"{path}: cannot be written ({error.strerror}); make room, or choose another --out, and begin again"
         ) from None

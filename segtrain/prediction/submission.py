@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from zipfile import ZIP_STORED, ZipFile
 
+from jobs.files import whole_file
 from propagate.data.classes import ClassTable
 from segtrain.errors import DataError, InferenceError
 
@@ -22,12 +24,14 @@ class Submission:
     def __init__(self, path: Path, names: Iterable[str], classes: ClassTable) -> None:
         self.path = path
         self._members = _members(names, classes)
-        self._unfinished = path.with_name(f".{path.name}.part")
 
     def __enter__(self) -> "Submission":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._zip = ZipFile(self._unfinished, "w", ZIP_STORED)  # a PNG is compressed already
+            with ExitStack() as opened:
+                file = opened.enter_context(whole_file(self.path))
+                self._zip = opened.enter_context(ZipFile(file, "w", ZIP_STORED))  # a PNG is compressed already
+                self._opened = opened.pop_all()
         except OSError as error:
             raise self._cannot_write(error) from None
         return self
@@ -39,15 +43,13 @@ class Submission:
         except OSError as error:
             raise self._cannot_write(error) from None
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            self._zip.close()
-            if kind is None:
-                self._unfinished.replace(self.path)
+            self._opened.__exit__(kind, error, trace)
         except OSError as failed:
             raise self._cannot_write(failed) from None
-        finally:
-            self._unfinished.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError) -> InferenceError:
         return InferenceError(f"{self.path}: cannot be written ({error.strerror}); make room, or choose another place")

@@ -163,11 +163,10 @@ def test_a_destination_that_cannot_be_written_is_refused(
 def test_a_write_that_fails_leaves_no_half_file(
     tmp_path: Path, make_store: MakeStore, make_sample: MakeSample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, data: bytes) -> int:
-        path.open("wb").write(data[:10])
+    def full(_path: Path, _target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreError, match=r"seq_000001\.png: cannot be written \(No space left on device\); make room"):
         export_store(make_store([make_sample(1)]), tmp_path / "out")
     assert tree(tmp_path / "out") == []

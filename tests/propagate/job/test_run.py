@@ -115,8 +115,11 @@ def test_leftovers_of_a_killed_run_are_swept_and_strangers_are_respected(
         assert (out / name).read_bytes() == content
         (out / name).unlink()
     (out / ".shard-00000.h5.77aa.part").write_bytes(b"half a shard")
+    for name in (".manifest.json.0a1b.partial", ".failures.jsonl.0a1b.partial", "manifest.json.new"):
+        (out / name).touch()
     assert cli(*args).returncode == 0
     assert not list(out.glob(".shard*"))
+    assert not [*out.glob(".*.partial"), *out.glob("*.new")]
 
 
 def test_a_second_run_on_the_same_store_is_refused(cli: Cli, street: Path, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from jobs.files import partial_names, whole_file, write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path: Path, synced: bool) -> None:
+    path = tmp_path / "state"
+    for content in (b"old", memoryview(b"new")):
+        write_whole(path, content, synced=synced)
+        assert path.read_bytes() == content
+    assert names(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError("bad")])
+def test_what_stops_the_writing_leaves_the_former_file(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"old")
+
+    def stopped() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        stopped()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["state"]
+
+
+def test_a_disk_that_does_not_keep_it_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, b"new")
+    assert names(tmp_path) == ["state"]
+    assert path.read_bytes() == b"old"
+    write_whole(path, b"new", synced=False)
+    assert path.read_bytes() == b"new"
+
+
+def test_two_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with whole_file(path) as first, whole_file(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+        assert not path.exists()
+    assert path.read_bytes() == b"first"  # which was left last
+    assert names(tmp_path) == ["state"]
+
+
+def test_a_zip_can_be_written_piece_by_piece(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with whole_file(path) as file, ZipFile(file, "w") as archive:
+        archive.writestr("one", b"1")
+        archive.writestr("two", b"2")
+        assert not path.exists()
+    assert ZipFile(path).namelist() == ["one", "two"]
+
+
+def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom jobs.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process = subprocess.run([sys.executable, "-c", script, str(tmp_path / "state.pt")], check=False)
+    assert process.returncode == -signal.SIGKILL
+    (tmp_path / ".state.pt.partial").touch()  # of an earlier version
+    assert len(names(tmp_path)) == 2
+    for pattern in (partial_names("state.pt"), partial_names("*.pt")):
+        assert sorted(path.name for path in tmp_path.glob(pattern)) == names(tmp_path)
+    assert not list(tmp_path.glob(partial_names("other.pt")))
