@@ -14,10 +14,10 @@ demo: .venv/ready
 	@echo
 	@echo "The data set is in demo/street, the propagated labels are in demo/shards (propagate info demo/shards)."
 
-test: .venv/ready
+test: .venv/developer
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-lint: .venv/ready
+lint: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,5 +28,10 @@ clean:
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# what checks the code, which running it does not need
+.venv/developer: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

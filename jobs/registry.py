@@ -1,7 +1,8 @@
 """Names, and what each of them makes: one table for each kind of thing that a user chooses by name.
 
 An entry may be the thing itself, or where it lies, as "module:name": then the module is imported when the thing is
-asked for, so that a command line knows all names without what they need.
+asked for, so that a command line knows all names without what they need. What comes with the packages stands in the
+tables themselves; a program of one's own adds its things to them with `Registry.add`.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -32,6 +33,16 @@ class Registry(Collection[str], Generic[Thing]):
             thing = cast(Thing, getattr(import_module(module), attribute))
             self._things[name] = thing
         return thing
+
+    def add(self, name: str, thing: Thing | str) -> None:
+        """Let a name stand for one more thing, in this process: the thing itself, or where it lies, as "module:name".
+
+        Command lines take their choices when they are imported, so add before that. Raises ValueError where the name is
+        taken.
+        """
+        if name in self._things:
+            raise ValueError(f"there is a {self.kind} '{name}' already; choose another name")
+        self._things[name] = thing
 
     def require(self, name: str) -> None:
         """Raise UnknownNameError, which says what there is, where nothing has that name. Imports nothing."""

@@ -101,18 +101,21 @@ def _camvid_files(sample: Sample, split: str, _: ClassTable) -> Iterator[File]:
 
 
 @dataclass(frozen=True)
-class _Tree:
-    """A directory layout: the folders that hold one split, and the files of one sample."""
+class ExportFormat:
+    """A directory layout: the folders that hold one split, and the files of one sample of it.
 
-    roots: tuple[str, str]
+    roots: with {split} in them; they must be empty, so that no two exports mix.
+    """
+
+    roots: tuple[str, ...]
     files: Callable[[Sample, str, ClassTable], Iterator[File]]
 
 
-FORMATS: Registry[_Tree] = Registry(
+FORMATS: Registry[ExportFormat] = Registry(
     "export format",
     {
-        "cityscapes": _Tree(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
-        "camvid": _Tree(("{split}", "{split}annot"), _camvid_files),
+        "cityscapes": ExportFormat(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
+        "camvid": ExportFormat(("{split}", "{split}annot"), _camvid_files),
     },
 )
 
