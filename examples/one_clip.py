@@ -12,12 +12,14 @@ import numpy as np
 from PIL import Image
 
 from jobs.timing import Stopwatch
+from propagate.carry.opened import open_clip
 from propagate.carry.recipe import Recipe
-from propagate.carry.samples import open_clip, propagate_clip
+from propagate.carry.samples import propagate_clip
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.synth.write import write_dataset
+from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -37,6 +39,7 @@ def main() -> None:
         open_clip(clip, dataset.classes, watch),
         classes=dataset.classes,
         estimator=open_estimator(MotionSettings(name="dis")),
+        reverse_estimator=Dis(),
         recipe=Recipe(),
         watch=watch,
         on_failure=print,

@@ -166,9 +166,10 @@ def test_a_write_that_fails_leaves_no_half_file(
     def full(_path: Path, _target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
+    store = make_store([make_sample(1)])
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreError, match=r"seq_000001\.png: cannot be written \(No space left on device\); make room"):
-        export_store(make_store([make_sample(1)]), tmp_path / "out")
+        export_store(store, tmp_path / "out")
     assert tree(tmp_path / "out") == []
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from propagate.data.clip import Clip, Frame, Label, Member, Resource
+from propagate.data.clip import Clip, Label, Member, Resource
+from propagate.data.file_frame import FileFrame
 from propagate.data.images import encode_png
 from propagate.job.plan import make_plan
 
@@ -24,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 def clip(root: Path, key: str, name: str = "large", *, reach: tuple[int, int] = (-1, 2), **fields: object) -> Clip:
     """A clip whose frames all lie in the file `name`."""
     image = Resource(str(root), name, (root / name).stat().st_size)
-    frames = {offset: Frame(f"{key}_{offset}", image) for offset in range(reach[0], reach[1] + 1)}
+    frames = {offset: FileFrame(f"{key}_{offset}", image) for offset in range(reach[0], reach[1] + 1)}
     label = Label(Resource(str(root), f"{key}.png", 70))
     values: dict[str, object] = {"split": "train", "group": "seq", "frames": frames, "label": label}
     return Clip(key=key, **{**values, **fields})  # type: ignore[arg-type]
@@ -50,13 +52,14 @@ def test_a_planned_clip_says_how_far_it_reaches_both_ways(root: Path) -> None:
     assert [(planned.before, planned.after) for planned in shard.clips] == [(1, 2), (0, 0), (3, 0)]
 
 
-def changed_frame(frames: Mapping[int, Frame], offset: int, frame: Frame) -> dict[int, Frame]:
+def changed_frame(frames: Mapping[int, Any], offset: int, frame: FileFrame) -> dict[int, Any]:
     return {**frames, offset: frame}
 
 
 def test_a_clip_is_another_one_as_soon_as_anything_that_it_is_made_from_is(root: Path) -> None:
     first = clip(root, "a")
     frame, label = first.frames[-1], first.label
+    assert isinstance(frame, FileFrame)
     image = frame.image
     packed = Member("a.zip", 0, 10, True, crc=5)
     others = [
