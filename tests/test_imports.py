@@ -128,3 +128,16 @@ def test_every_package_is_installed_here_and_in_the_container() -> None:
     assert {f"COPY {package} {package}" for package in MAY_IMPORT} <= set(steps)
     sent = (REPOSITORY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{package}" for package in MAY_IMPORT} <= set(sent)
+
+
+def test_every_table_recipe_and_template_is_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    installed = {
+        file
+        for package, patterns in setup["options.package_data"].items()
+        for pattern in patterns.split(", ")
+        for file in REPOSITORY.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {file for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("*.*") if file.is_file()}
+    assert {file for file in files if file.suffix not in (".py", ".pyc")} == installed
