@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from propagate.data.classes import ClassTable
+from propagate.data.colours import colours_of_label_ids, overlay
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS, Sample
 from propagate.shards.reader import open_store
@@ -22,7 +23,7 @@ def column(sample: Sample, classes: ClassTable) -> np.ndarray:
     """[3H,W,3] uint8: the frame, its labels over it, its confidence (white: sure)."""
     assert isinstance(sample.image, bytes), "the picture is made from a store of encoded images"
     frame = decode_frame(sample.image, sample.key)
-    labels = (0.35 * frame + 0.65 * classes.palette[sample.label]).astype(np.uint8)
+    labels = overlay(frame, colours_of_label_ids(sample.label, classes), share=0.65)
     confidence = np.repeat((sample.confidence * (255 // (CONFIDENCE_LEVELS - 1)))[..., None], 3, axis=2)
     rows = [Image.fromarray(picture).resize((WIDTH, WIDTH // 2)) for picture in (frame, labels, confidence)]
     return np.concatenate([np.array(row) for row in rows])

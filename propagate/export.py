@@ -9,6 +9,7 @@ import numpy as np
 from jobs.files import write_whole
 from jobs.registry import Registry
 from propagate.data.classes import ClassTable
+from propagate.data.colours import colours_of_label_ids
 from propagate.data.images import decode_frame, encode_png
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
@@ -90,7 +91,7 @@ def _cityscapes_files(sample: Sample, split: str, classes: ClassTable) -> Iterat
     for ending, image in (
         ("labelIds", sample.label),
         ("labelTrainIds", classes.train_id_of[sample.label]),
-        ("color", classes.palette[sample.label]),
+        ("color", colours_of_label_ids(sample.label, classes)),
     ):
         yield f"{label}/{sample.key}_gtFine_{ending}.png", encode_png(image)
 

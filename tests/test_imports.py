@@ -18,7 +18,7 @@ MAY_IMPORT = {
 
 # The rooms of each package, from the ground up: a room may import those before it, and none after it.
 ROOMS = {
-    "jobs": "errors registry files timing ahead console ray pool crew training",
+    "jobs": "errors registry files timing ahead console pages ray pool crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
     "propagate": "errors data datasets synth shards carry job scoring export cli __main__",
     "segtrain": "errors models checkpoints data losses inference trained evaluation prediction config page fit cli "
@@ -136,3 +136,16 @@ def test_every_package_is_installed_here_and_in_the_container() -> None:
     assert {f"COPY {package} {package}" for package in MAY_IMPORT} <= set(steps)
     sent = (REPOSITORY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{package}" for package in MAY_IMPORT} <= set(sent)
+
+
+def test_every_table_recipe_and_template_is_installed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    installed = {
+        file
+        for package, patterns in setup["options.package_data"].items()
+        for pattern in patterns.split(", ")
+        for file in REPOSITORY.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {file for package in MAY_IMPORT for file in (REPOSITORY / package).rglob("*.*") if file.is_file()}
+    assert {file for file in files if file.suffix not in (".py", ".pyc")} == installed

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from propagate.data.classes import ClassTable
+from propagate.data.colours import colours_of_train_ids
 from segtrain.data.dataset import Pixels
-from segtrain.prediction.views import colours
 
 
 def segmentation_picture(pixels: Pixels, found: np.ndarray, classes: ClassTable) -> Tensor:
     """Image, truth and prediction below one another, uint8 RGB [3,3H,W]; found: [H,W] uint8 train ids."""
-    stacked = np.concatenate([pixels.image, colours(pixels.label, classes), colours(found, classes)])
+    truth, prediction = (colours_of_train_ids(train_ids, classes) for train_ids in (pixels.label, found))
+    stacked = np.concatenate([pixels.image, truth, prediction])
     return torch.from_numpy(stacked).permute(2, 0, 1)

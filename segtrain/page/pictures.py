@@ -15,9 +15,9 @@ import numpy as np
 from jobs.errors import RunFolderError
 from jobs.training.run_folder import replace
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
+from propagate.data.colours import colours_of_names, colours_of_train_ids, difference
 from propagate.data.images import encode_png
 from segtrain.data.dataset import Pixels
-from segtrain.prediction.views import colours, difference
 
 FOLDER, INDEX = "pictures", "pictures.json"
 KINDS = ("image", "truth", "prediction", "difference")
@@ -54,9 +54,7 @@ def save_pictures(out: Path, step: int, images: Sequence[Segmented], classes: Cl
             replace(folder / f"{number}-{kind}.png", encode_png(picture))
         height, width = _shown_size(image.found)
         entries.append({"key": image.key, "height": height, "width": width, "wrong": image.wrong})
-    palette = colours(np.arange(len(classes.train_names), dtype=np.uint8)[None], classes)[0]
-    named = {name: "#" + bytes(colour).hex() for name, colour in zip(classes.train_names, palette, strict=True)}
-    index = {"step": step, "classes": named, "images": entries}
+    index = {"step": step, "classes": colours_of_names(classes), "images": entries}
     replace(folder / INDEX, (json.dumps(index, ensure_ascii=False, indent=1) + "\n").encode())
 
 
@@ -68,7 +66,8 @@ def _views(image: Segmented, classes: ClassTable) -> tuple[np.ndarray, ...]:
         cv2.resize(train_ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         for train_ids in (image.pixels.label, image.found)
     )
-    return shown, colours(truth, classes), colours(found, classes), difference(shown, found, truth, classes)
+    coloured = (colours_of_train_ids(train_ids, classes) for train_ids in (truth, found))
+    return shown, *coloured, difference(shown, found, truth, classes)
 
 
 def _shown_size(found: np.ndarray) -> tuple[int, int]:

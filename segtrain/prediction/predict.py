@@ -20,7 +20,7 @@ from segtrain.evaluation.report import Failure
 from segtrain.inference import Inference, segment
 from segtrain.prediction.sources import Picture
 from segtrain.prediction.submission import Submission
-from segtrain.prediction.views import KINDS, colours, difference, overlay
+from segtrain.prediction.views import KINDS, view
 from segtrain.trained import TrainedNetwork
 
 NUM_AHEAD = 2  # images that are read before they are segmented, and segmented before they are written
@@ -83,14 +83,13 @@ def predict(
             if isinstance(result, Failure):
                 failures.append(result)
             else:
-                label_ids = encode_png(_label_ids(result.found, classes))
+                views = _views({*kinds, "pred"} if archive is not None else kinds, result, classes)
                 for kind in kinds:
-                    picture = label_ids if kind == "pred" else _picture(kind, result, classes)
-                    if picture is not None:
-                        _write(out / kind / f"{result.image.name}.png", picture)
+                    if kind in views:
+                        _write(out / kind / f"{result.image.name}.png", views[kind])
                         num_files += 1
                 if archive is not None:
-                    archive.add(result.image.name, label_ids)
+                    archive.add(result.image.name, views["pred"])
             if on_progress is not None:
                 on_progress(1)
     return PredictSummary(images=len(pictures) - len(failures), files=num_files, failures=tuple(failures))
@@ -116,18 +115,11 @@ def _segmented(
             yield _Segmented(image, segment(trained.network, image.pixels, inference, runtime))
 
 
-def _label_ids(train_ids: np.ndarray, classes: ClassTable) -> np.ndarray:
-    return classes.id_of_train_id[train_ids].astype(np.uint8)
-
-
-def _picture(kind: str, result: _Segmented, classes: ClassTable) -> bytes | None:
-    """A PNG for people, or None where that needs a truth that is not known."""
+def _views(kinds: Iterable[str], result: _Segmented, classes: ClassTable) -> dict[str, bytes]:
+    """PNG files by kind, without those that need a truth that is not known."""
     (_, pixels, truth), found = result
-    if kind == "rgb":
-        return encode_png(colours(found, classes))
-    if kind == "compose":
-        return encode_png(overlay(pixels, found, classes))
-    return None if truth is None else encode_png(difference(pixels, found, truth, classes))
+    views = {kind: view(kind, pixels, found, truth, classes) for kind in kinds}
+    return {kind: encode_png(picture) for kind, picture in views.items() if picture is not None}
 
 
 def _write(path: Path, data: bytes) -> None:

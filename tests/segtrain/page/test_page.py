@@ -15,16 +15,16 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.errors import RunFolderError
+from jobs.pages.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
+from jobs.pages.style import DARK, LIGHT
 from jobs.training.run_log import RunLog
 from propagate.data.classes import load_classes
 from segtrain.cli.report import report
 from segtrain.data.dataset import Pixels
 from segtrain.errors import RunError
-from segtrain.page.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
 from segtrain.page.page import write_page
 from segtrain.page.pictures import LONGEST, Segmented, save_pictures
 from segtrain.page.record import read_run
-from segtrain.page.style import DARK, LIGHT
 
 CITYSCAPES = load_classes("cityscapes")
 ROAD, CAR, IGNORED = CITYSCAPES.train_names.index("road"), CITYSCAPES.train_names.index("car"), 255

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from jobs.training.runtime import Runtime
 from propagate.data.classes import ClassTable, load_classes
+from propagate.data.colours import colours_of_train_ids, difference, overlay
 from propagate.data.images import encode_png
 from segtrain.checkpoints import save_network
 from segtrain.cli.evaluate import predict as predict_command
@@ -20,7 +21,6 @@ from segtrain.inference import Inference
 from segtrain.models.registry import build_network
 from segtrain.prediction.predict import predict
 from segtrain.prediction.sources import Picture, pictures_of_files
-from segtrain.prediction.views import colours, difference, overlay
 from segtrain.trained import TrainedNetwork
 
 CPU = Runtime(device=torch.device("cpu"))
@@ -49,7 +49,7 @@ TRAINED = TrainedNetwork(network=Brightest(), classes=CLASSES)  # type: ignore[a
 
 
 def image_of(train_ids: np.ndarray) -> np.ndarray:
-    return colours(train_ids, CLASSES)
+    return colours_of_train_ids(train_ids, CLASSES)
 
 
 def stripes(shift: int = 0) -> np.ndarray:
@@ -65,8 +65,8 @@ def read(path: Path) -> np.ndarray:
 def test_views_of_a_segmentation() -> None:
     image = np.full((1, 3, 3), 90, np.uint8)
     found, truth = np.uint8([[0, 1, 2]]), np.uint8([[0, 2, 255]])
-    assert colours(np.uint8([[0, 2, 255]]), CLASSES).tolist() == [[[200, 0, 0], [0, 0, 200], [0, 0, 0]]]
-    assert overlay(image, found, CLASSES)[0].tolist() == [[145, 45, 45], [45, 145, 45], [45, 45, 145]]
+    assert colours_of_train_ids(np.uint8([[0, 2, 255]]), CLASSES).tolist() == [[[200, 0, 0], [0, 0, 200], [0, 0, 0]]]
+    assert overlay(image, image_of(found))[0].tolist() == [[145, 45, 45], [45, 145, 45], [45, 45, 145]]
     assert difference(image, found, truth, CLASSES)[0].tolist() == [[45, 45, 45], [0, 200, 0], [45, 45, 45]]
 
 

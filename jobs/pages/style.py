@@ -1,0 +1,34 @@
+"""How pages look: one style sheet, in the page itself, for narrow and wide, light and dark."""
+
+from importlib import resources
+
+# Text on either ground has a contrast of 4.5 : 1 or more, curves and marks of 3 : 1 (WCAG 2.2, AA).
+LIGHT = {
+    "ground": "#f6f7f9",
+    "card": "#ffffff",
+    "text": "#1a202b",
+    "quiet": "#566072",
+    "edge": "#dce0e7",
+    "accent": "#1f5fc4",
+    "second": "#b4530a",
+}
+DARK = {
+    "ground": "#12151b",
+    "card": "#1b2029",
+    "text": "#e8ebf0",
+    "quiet": "#a3adbd",
+    "edge": "#343c4a",
+    "accent": "#7fb0ff",
+    "second": "#f2a65a",
+}
+
+
+def style_sheet() -> str:
+    """The whole style sheet, as CSS."""
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}"
+    rules = (resources.files("jobs.pages") / "style.css").read_text(encoding="utf-8")
+    return f":root {{ color-scheme: light dark; {_variables(LIGHT)} }}\n{dark}\n{rules}"
+
+
+def _variables(palette: dict[str, str]) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in palette.items())
