@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.shards.schema import IMAGE_FORMS
@@ -87,7 +87,7 @@ def write_store(root: Path, images: str, num_neighbours: int) -> Path:
         out=out,
         frames=num_neighbours,
         motion=MotionSettings(name="none"),
-        recipe=Recipe(images=images),
+        sample_settings=SampleSettings(images=images),
         engine="local",
     )
     run(config)

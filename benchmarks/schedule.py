@@ -17,7 +17,7 @@ from torch import Tensor
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime, open_runtime
 from propagate.carry.opened import open_clip
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.carry.walk import steps_away
 from propagate.data.classes import load_classes
@@ -87,7 +87,7 @@ def whole_job(clip: Clip, networks: Networks) -> None:
         classes=classes,
         estimator=networks.estimator,
         reverse_estimator=Dis(),
-        recipe=Recipe(),
+        sample_settings=SampleSettings(),
         watch=Stopwatch(),
         on_failure=print,
     ):

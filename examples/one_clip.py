@@ -13,7 +13,7 @@ from PIL import Image
 
 from jobs.timing import Stopwatch
 from propagate.carry.opened import open_clip
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
@@ -40,7 +40,7 @@ def main() -> None:
         classes=dataset.classes,
         estimator=open_estimator(MotionSettings(name="dis")),
         reverse_estimator=Dis(),
-        recipe=Recipe(),
+        sample_settings=SampleSettings(),
         watch=watch,
         on_failure=print,
     )

@@ -44,7 +44,7 @@ class FitError(JobError):
 
 
 class RunFolderError(JobError):
-    """A training cannot be begun, gone on with, or kept in this folder; the message begins with a path."""
+    """A training cannot be begun, resumed, or kept in this folder; the message begins with a path."""
 
 
 class ComputeError(JobError):

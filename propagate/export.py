@@ -32,13 +32,13 @@ class ExportSummary:
 
 
 def export_store(
-    store: Store, dest: Path, format: str | None = None, *, report: Callable[[int], object] | None = None
+    store: Store, dest: Path, format: str | None = None, *, on_progress: Callable[[int], object] | None = None
 ) -> ExportSummary:
     """Write every frame of a store with its label map below `dest`, one sample in memory at a time.
 
     format: a name in FORMATS; None takes that of the store's data set, and Cityscapes for any other. A
     frame that several samples show is written once: from the sample of smallest |offset|, then of highest
-    mean confidence, then of the first source key. PNG frames are written byte for byte. `report` is called
+    mean confidence, then of the first source key. PNG frames are written byte for byte. `on_progress` is called
     with the number of samples dealt with since its last call.
 
     Raises: UnknownNameError, where no format has that name. StoreError, where the store cannot be read or is empty,
@@ -52,7 +52,7 @@ def export_store(
     chosen = choose_samples(records)
     _prepare(dest, [_below(dest, root.format(split=store.manifest.split)) for root in tree.roots])
     num_files = 0
-    for sample in _chosen_samples(store, chosen, report):
+    for sample in _chosen_samples(store, chosen, on_progress):
         for path, data in tree.files(sample, store.manifest.split, store.manifest.classes):
             _write(_below(dest, path), data)
             num_files += 1
@@ -74,15 +74,15 @@ def _rank(record: SampleRecord) -> tuple[int, float, str, int, str]:
 
 
 def _chosen_samples(
-    store: Store, chosen: dict[str, SampleRecord], report: Callable[[int], object] | None
+    store: Store, chosen: dict[str, SampleRecord], on_progress: Callable[[int], object] | None
 ) -> Iterator[Sample]:
     """The chosen samples, in the order of the store; of the others no pixel is read."""
     for shard in store.shards():
         for index, record in enumerate(shard.records):
             if chosen[record.key] == record:
                 yield shard.sample(index)
-            if report is not None:
-                report(1)
+            if on_progress is not None:
+                on_progress(1)
 
 
 def _cityscapes_files(sample: Sample, split: str, classes: ClassTable) -> Iterator[File]:

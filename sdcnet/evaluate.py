@@ -36,7 +36,7 @@ class FrameScores:
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnusableSource:
     """A file that could not be used, or a source whose frames the estimator could not work on."""
 
     path: str
@@ -49,7 +49,7 @@ class Evaluation:
 
     motion: Mapping[str, object]  # the estimator's fingerprint
     frames: dict[str, list[FrameScores]]
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[UnusableSource] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         """What a reader of the scores should know besides: sentences."""
@@ -142,7 +142,7 @@ def evaluate(
         try:
             plan[str(source)] = find_targets(source)[:limit]
         except FileError as error:
-            result.failures.append(Failure(error.path, error.reason))
+            result.failures.append(UnusableSource(error.path, error.reason))
     on_plan(sum(map(len, plan.values())))
     for name, targets in plan.items():
         scored = result.frames[name] = []
@@ -154,11 +154,11 @@ def evaluate(
                     result.failures.append(outcome)
                 on_progress(1)
         except (MotionError, ComputeError) as error:
-            result.failures.append(Failure(name, str(error)))
+            result.failures.append(UnusableSource(name, str(error)))
     return result
 
 
-def _outcomes(estimator: MotionEstimator, targets: Iterable[Target]) -> Iterator[FrameScores | Failure]:
+def _outcomes(estimator: MotionEstimator, targets: Iterable[Target]) -> Iterator[FrameScores | UnusableSource]:
     for _, group in groupby(targets, key=lambda target: id(target.sequence)):
         members = list(group)
         for start in range(0, len(members), STEPS_AT_A_TIME):
@@ -166,14 +166,14 @@ def _outcomes(estimator: MotionEstimator, targets: Iterable[Target]) -> Iterator
         members[0].sequence.close()
 
 
-def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> Iterator[FrameScores | Failure]:
+def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> Iterator[FrameScores | UnusableSource]:
     """Targets of one sequence; where one of their frames cannot be read, each by itself."""
     steps = [Step(history=target.history(estimator.num_history), target=target.index) for target in targets]
     try:
         observations = _observe(targets[0], steps)
     except FrameError as error:
         if len(targets) == 1:
-            yield Failure(error.path, error.reason)
+            yield UnusableSource(error.path, error.reason)
         else:
             for target in targets:
                 yield from _score_together(estimator, [target])
@@ -182,7 +182,7 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
         try:
             yield _score(target, step, observations, flow)
         except FlowFileError as error:
-            yield Failure(error.path, error.reason)
+            yield UnusableSource(error.path, error.reason)
 
 
 def _observe(target: Target, steps: Sequence[Step]) -> dict[int, Observation]:

@@ -16,7 +16,7 @@ GRADIENT_WEIGHT = 0.2
 SMOOTHNESS_WEIGHT = 0.1
 
 
-class Losses(NamedTuple):
+class PredictionLosses(NamedTuple):
     """The three terms, unweighted, and their weighted sum; all scalars."""
 
     colour: Tensor
@@ -51,10 +51,10 @@ def smoothness_loss(flow: Tensor) -> Tensor:
     return along_x.mean() + along_y.mean()
 
 
-def prediction_losses(prediction: Prediction, target: Tensor) -> Losses:
+def prediction_losses(prediction: Prediction, target: Tensor) -> PredictionLosses:
     """All losses of a prediction; target [B,3,H,W] is the true frame, in the network's colour order."""
     colour = colour_loss(prediction.frame, target)
     gradient = gradient_loss(prediction.frame, target)
     smoothness = smoothness_loss(prediction.flow_target_to_source)
     total = COLOUR_WEIGHT * colour + GRADIENT_WEIGHT * gradient + SMOOTHNESS_WEIGHT * smoothness
-    return Losses(colour, gradient, smoothness, total)
+    return PredictionLosses(colour, gradient, smoothness, total)

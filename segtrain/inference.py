@@ -21,7 +21,7 @@ from jobs.training.runtime import Runtime
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
 
-# [B,3,H,W] as of `preprocessing.normalised` -> logits [B,C,H,W]; in evaluation mode, on the runtime's device.
+# [B,3,H,W] as `preprocessing.normalised` gives them -> logits [B,C,H,W]; in evaluation mode, on the runtime's device.
 Network = Callable[[Tensor], Tensor]
 
 
@@ -72,7 +72,7 @@ class Block(NamedTuple):
 def segment(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
     """[H,W,3] uint8 RGB -> [H,W] uint8 train ids, the most probable class of each pixel.
 
-    network: in evaluation mode, on the runtime's device, as of `Runtime.prepare`; at most 255 classes.
+    network: in evaluation mode, on the runtime's device, as `Runtime.prepare` leaves it; at most 255 classes.
     Raises InferenceError: not enough memory, or scores that are not finite.
     """
     labels = np.empty(image.shape[:2], np.uint8)

@@ -10,7 +10,7 @@ import yaml
 from helpers.documents import DOCUMENTS, REPOSITORY, Block, blocks, command_lines, follow
 from PIL import Image
 
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.shards.schema import IMAGE_FORMS
@@ -60,7 +60,7 @@ def test_a_store_is_read_as_its_format_says(own_data: Path, tmp_path: Path, imag
             options=DatasetOptions(root=own_data / "cityscapes"),
             out=tmp_path / "shards",
             frames=1,
-            recipe=Recipe(images=images),
+            recipe=SampleSettings(images=images),
             engine="local",
         )
     )

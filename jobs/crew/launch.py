@@ -21,7 +21,7 @@ def launch(
     address: str | None = None,
     gpus_per_worker: int | None = None,
     max_failures: int = 3,
-    on_report: Callable[[Any], None] = lambda _: None,
+    on_message: Callable[[Any], None] = lambda _: None,
 ) -> Result:
     """What `train` returns as rank 0 of `num_workers` members.
 
@@ -36,7 +36,7 @@ def launch(
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
     gpus_per_worker: 0 or 1; None: 1 where there are GPUs, else 0.
     max_failures: how many times the crew is started again.
-    on_report: called here, in order, with what members report; of an attempt that dies, the last of it may be missing.
+    on_message: called here, in order, with what members tell; of an attempt that dies, the last of it may be missing.
 
     Raises JobError where the crew cannot start, or died once more than `max_failures` times; ValueError for arguments
     out of range.
@@ -48,7 +48,7 @@ def launch(
     if max_failures < 0:
         raise ValueError(f"max_failures is {max_failures}, expected at least 0")
     if num_workers == 1 and address is None:
-        return train(Member(0, 1, _own_device(gpus_per_worker), 0, on_report))
+        return train(Member(0, 1, _own_device(gpus_per_worker), 0, on_message))
 
     from jobs.crew.ray_crew import train_on_ray
 
@@ -58,7 +58,7 @@ def launch(
         address=address,
         gpus_per_worker=gpus_per_worker,
         max_failures=max_failures,
-        on_report=on_report,
+        on_message=on_message,
     )
 
 

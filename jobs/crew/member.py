@@ -19,11 +19,11 @@ class Member:
     rank: 0 .. num_members - 1.
     device: this member's own GPU, or the CPU.
     attempt: 0 at first, one more after each restart of the crew.
-    report: hands a small, picklable value to the `on_report` of who launched the crew, and waits for nothing else.
+    tell: hands a small, picklable value to the `on_message` of who launched the crew, and waits for nothing else.
     """
 
     rank: int
     num_members: int
     device: torch.device
     attempt: int
-    report: Callable[[Any], None] = field(default=lambda _: None, repr=False, compare=False)
+    tell: Callable[[Any], None] = field(default=lambda _: None, repr=False, compare=False)

@@ -30,7 +30,7 @@ def train_on_ray(
     address: str | None,
     gpus_per_worker: int | None,
     max_failures: int,
-    on_report: Callable[[Any], None],
+    on_message: Callable[[Any], None],
 ) -> Result:
     """See `jobs.crew.launch.launch`."""
     try:
@@ -50,7 +50,7 @@ def train_on_ray(
         for attempt in range(max_failures + 1):
             if died is not None:
                 logger.warning("starting the crew again, after a death (%s)", died)
-            ending = _run_attempt(plan, attempt, on_report, check)
+            ending = _run_attempt(plan, attempt, on_message, check)
             died = ending.died
             if died is None:
                 return _delivered(ending)
@@ -72,7 +72,7 @@ def plan_gpus(resources: dict[str, float], num_workers: int, gpus_per_worker: in
     return gpus
 
 
-def _run_attempt(plan: Plan, attempt: int, on_report: Callable[[Any], None], check: Callable[[], None]) -> Ending:
+def _run_attempt(plan: Plan, attempt: int, on_message: Callable[[Any], None], check: Callable[[], None]) -> Ending:
     """One attempt, under a supervisor of its own: when that goes, however this is left, its crew goes with it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -89,7 +89,7 @@ def _run_attempt(plan: Plan, attempt: int, on_report: Callable[[Any], None], che
             if isinstance(message, Ending):
                 ended = True
                 return message
-            on_report(ray.cloudpickle.loads(message))
+            on_message(ray.cloudpickle.loads(message))
         raise AssertionError("a supervisor's last message is an ending")
     except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as death:
         ended = True

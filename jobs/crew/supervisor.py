@@ -163,7 +163,7 @@ def _serve(pickled: bytes, supervisor: Any, attempt: int) -> None:
         num_members=context.get_world_size(),
         device=get_device(),
         attempt=attempt,
-        report=lambda value: tell("reported", ray.cloudpickle.dumps(value)),
+        tell=lambda value: tell("reported", ray.cloudpickle.dumps(value)),
     )
     tell("joined", ray.get_runtime_context().current_actor)
     try:

@@ -25,7 +25,7 @@ class Chart:
     """A curve over steps; values that are not finite are left out.
 
     percent: values are fractions. from_zero: the axis of values begins at 0. mark: the step of a point to stand out;
-    resumed: steps at which a training was gone on with.
+    resumed: steps at which a training was resumed.
     """
 
     name: str

@@ -9,17 +9,17 @@ Unit = TypeVar("Unit")
 Record = TypeVar("Record")
 UnitIn = TypeVar("UnitIn", contravariant=True)
 RecordOut = TypeVar("RecordOut", covariant=True)
-Report = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class Worker(Protocol[UnitIn, RecordOut]):
     """Turns one unit into one record, both picklable and small: pixels go elsewhere, as files."""
 
-    def __call__(self, unit: UnitIn, attempt: str, report: Report) -> RecordOut:
+    def __call__(self, unit: UnitIn, attempt: str, on_progress: OnProgress) -> RecordOut:
         """The unit's record.
 
         attempt: a name that no other try at any unit has had, in this run or an earlier one; for file names.
-        report: takes how much more is done; call it from one thread.
+        on_progress: takes how much more is done; call it from one thread.
         """
         ...
 

@@ -35,14 +35,14 @@ class Training:
 
 
 def train(
-    job: Job, *, num_workers: int, address: str | None, device: str, on_report: Callable[[Advance], None]
+    job: Job, *, num_workers: int, address: str | None, device: str, on_progress: Callable[[Advance], None]
 ) -> Training:
     """Train in the folder `job.out`, or go on from the checkpoint that is there; the caller holds the folder.
 
     On a CPU, with the same number of threads and workers, an interrupted and resumed training gives the weights of an
     uninterrupted one, bit for bit.
 
-    num_workers, address: as of `launch`. device: one of DEVICES.
+    num_workers, address: see `launch`. device: one of DEVICES.
     Raises JobError; FitError where a loss or gradient is not finite; RunFolderError where something cannot be written;
     and what the task raises. What was saved before stays.
     """
@@ -51,7 +51,7 @@ def train(
         num_workers=num_workers,
         address=address,
         gpus_per_worker=GPUS_PER_WORKER[device],
-        on_report=on_report,
+        on_message=on_progress,
     )
 
 
@@ -64,7 +64,7 @@ def _train(job: Job, member: Member) -> Training:
         task.state.restore(saved)
         task.recall(saved)
     if member.rank == 0:
-        member.report(Advance(task.state.step, task.num_steps, task.introduction()))
+        member.tell(Advance(task.state.step, task.num_steps, task.introduction()))
     started = time.monotonic()
     if task.state.step < task.num_steps:
         recorder = Recorder(job.out, task, member)

@@ -52,7 +52,7 @@ class Recorder:
 
     def _report(self, line: str | None) -> None:
         if self._member.rank == 0:
-            self._member.report(Advance(self._task.state.step, self._task.num_steps, line))
+            self._member.tell(Advance(self._task.state.step, self._task.num_steps, line))
         self._reported_at = time.monotonic()
 
     def _write_losses(self, log: RunLog, step: int, rate: float) -> None:

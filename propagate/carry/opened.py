@@ -16,7 +16,7 @@ from propagate.shards.manifest import Failure
 
 
 @dataclass(frozen=True)
-class Picture:
+class OpenFrame:
     """An observation of a frame, `pixels` [1,3,H,W] uint8 RGB, and the bytes that these were decoded from, if any."""
 
     pixels: Tensor
@@ -42,7 +42,7 @@ class OpenClip:
     """
 
     clip: Clip
-    pictures: dict[int, Picture]
+    pictures: dict[int, OpenFrame]
     label: np.ndarray
     failures: tuple[Failure, ...]
 
@@ -60,7 +60,7 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
 
     for offset, reason in clip.missing.items():
         fail(offset, reason)
-    pictures: dict[int, Picture] = {}
+    pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
     if 0 in clip.frames:
         with watch("decode"):
@@ -80,18 +80,18 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
     return OpenClip(clip, pictures, label, tuple(failures))
 
 
-def _decode(frame: Frame) -> Picture:
+def _decode(frame: Frame) -> OpenFrame:
     """Raises InputError."""
     encoded = frame.encoded()
     pixels = frame.pixels() if encoded is None else decode_frame(encoded, frame.where)  # never read twice
-    return Picture(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), encoded)
+    return OpenFrame(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), encoded)
 
 
 def _decode_outwards(
     clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, str], None]
-) -> dict[int, Picture]:
+) -> dict[int, OpenFrame]:
     """The neighbours on one side, up to the first that cannot be used."""
-    pictures: dict[int, Picture] = {}
+    pictures: dict[int, OpenFrame] = {}
     offset = direction
     while offset in clip.frames:
         try:

@@ -9,9 +9,9 @@ import torch
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from propagate.carry.confidence import confidence
-from propagate.carry.opened import OpenClip, Picture
-from propagate.carry.recipe import Recipe
+from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.resampling import RESAMPLERS
+from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.walk import walk
 from propagate.data.classes import ClassTable
 from propagate.data.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
@@ -26,7 +26,7 @@ def propagate_clip(
     classes: ClassTable,
     estimator: MotionEstimator,
     reverse_estimator: MotionEstimator,
-    recipe: Recipe,
+    sample_settings: SampleSettings,
     watch: Stopwatch,
     on_failure: Callable[[Failure], None],
 ) -> Iterator[Sample]:
@@ -42,13 +42,13 @@ def propagate_clip(
     if not pictures:
         return
     source = pictures[0]
-    sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=recipe.pairing)
-    if recipe.source:
+    sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=sample_settings.pairing)
+    if sample_settings.source:
         sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
-        yield sample(key=clip.key, offset=0, image=source.stored(recipe.images), label=label, confidence=sure)
+        yield sample(key=clip.key, offset=0, image=source.stored(sample_settings.images), label=label, confidence=sure)
     for direction in (1, -1):
-        resampler = RESAMPLERS[recipe.resample](source.pixels, torch.from_numpy(label)[None, None])
-        displacements = walk(pictures, direction, estimator, reverse_estimator, recipe.history)
+        resampler = RESAMPLERS[sample_settings.resample](source.pixels, torch.from_numpy(label)[None, None])
+        displacements = walk(pictures, direction, estimator, reverse_estimator, sample_settings.history)
         for offset in (offset for offset in pictures if offset * direction > 0):
             with watch("motion"):
                 try:
@@ -59,15 +59,15 @@ def propagate_clip(
                     break
             with watch("warp"):
                 label_map = resampler.label(displacement)[0, 0].numpy()
-                predicted = resampler.frame(displacement) if recipe.pairing == "joint" else None
+                predicted = resampler.frame(displacement) if sample_settings.pairing == "joint" else None
             with watch("confidence"):
                 probability = confidence(displacement, pictures[offset].pixels, source.pixels)
                 sure = quantize_confidence(probability[0, 0].numpy())
-                if recipe.min_confidence is not None:
-                    unsure = sure < recipe.min_confidence * (CONFIDENCE_LEVELS - 1)
+                if sample_settings.min_confidence is not None:
+                    unsure = sure < sample_settings.min_confidence * (CONFIDENCE_LEVELS - 1)
                     label_map = np.where(unsure, np.uint8(classes.ignore_id), label_map)
             with watch("encode"):
-                picture = pictures[offset] if predicted is None else Picture(predicted)
-                image = picture.stored(recipe.images)
+                picture = pictures[offset] if predicted is None else OpenFrame(predicted)
+                image = picture.stored(sample_settings.images)
             yield sample(key=clip.frames[offset].key, offset=offset, image=image, label=label_map, confidence=sure)
             del displacement  # before the next is estimated: it holds three flows

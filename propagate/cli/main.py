@@ -20,7 +20,7 @@ from jobs.errors import JobError
 from jobs.pool.run import ENGINES
 from jobs.training.devices import DEVICES, DTYPES
 from propagate import __version__
-from propagate.carry.recipe import HISTORIES, RESAMPLINGS, Recipe
+from propagate.carry.sample_settings import HISTORIES, RESAMPLINGS, SampleSettings
 from propagate.data.sample import PAIRINGS
 from propagate.datasets import DATASETS, DatasetOptions, open_dataset
 from propagate.errors import PropagateError
@@ -123,7 +123,7 @@ def synth(
                 size=size,
                 length=length,
                 seed=seed,
-                report=progress.advance,
+                on_progress=progress.advance,
             )
     click.echo(
         f"{len(splits) * snippets} snippets of {length} frames in {dest}, exact labels and flow in {dest / 'truth'}",
@@ -237,7 +237,7 @@ def run_command(
             dtype=dtype,
             compile=compile,
         ),
-        recipe=Recipe(
+        sample_settings=SampleSettings(
             pairing=pairing,
             history=history,
             resample=resample,
@@ -335,7 +335,7 @@ def verify(out: Path, as_json: bool) -> None:
 
     manifest = load_manifest(out)
     with Progress("bytes", sum(entry.bytes for entry in manifest.entries())) as progress:
-        found = verify_store(out, report=progress.advance)
+        found = verify_store(out, on_progress=progress.advance)
     if as_json:
         click.echo(json.dumps(asdict(found)))
     else:
@@ -389,7 +389,7 @@ def evaluate(
         options = DatasetOptions(root=root, split=split, layout=layout, max_gap=max_gap)
         labels_of = open_dataset(dataset, options).labels
     with Progress("samples", store.manifest.num_samples) as progress:
-        report = evaluate_store(store, labels_of, report=progress.advance)
+        report = evaluate_store(store, labels_of, on_progress=progress.advance)
     click.echo(json.dumps(report.to_json()) if as_json else report.table())
     if report.failures:
         raise SystemExit(1)
@@ -411,7 +411,7 @@ def export(out: Path, dest: Path, form: str | None, as_json: bool) -> None:
 
     store = open_store(out)
     with Progress("samples", store.manifest.num_samples) as progress:
-        summary = export_store(store, dest, form, report=progress.advance)
+        summary = export_store(store, dest, form, on_progress=progress.advance)
     click.echo(
         json.dumps(asdict(summary))
         if as_json

@@ -15,7 +15,7 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then the lengths of the 
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """Where a file lies inside a zip archive: enough to read it without the archive's directory.
 
     A directory of 150,000 members takes a second to read and 100 MB to keep, in every process; this reads the
@@ -60,7 +60,7 @@ class Resource:
     root: str
     name: str
     size: int
-    member: Member | None = None
+    member: ArchiveMember | None = None
 
     def read(self, limit: int | None = None) -> bytes:
         """The whole file, or at most its first `limit` bytes. Raises InputError."""

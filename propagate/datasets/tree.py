@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from propagate.data.clip import Member, Resource
+from propagate.data.clip import ArchiveMember, Resource
 from propagate.errors import DatasetError
 
 _ENCRYPTED = 0x1
@@ -121,11 +121,11 @@ def _directory(path: Path) -> list[ZipInfo]:
         ) from None
 
 
-def _member(root: Path, archive: str, info: ZipInfo) -> Member:
+def _member(root: Path, archive: str, info: ZipInfo) -> ArchiveMember:
     encrypted, deflated = info.flag_bits & _ENCRYPTED, info.compress_type == ZIP_DEFLATED
     if encrypted or not (deflated or info.compress_type == ZIP_STORED):
         how = "encrypted" if encrypted else f"compressed by method {info.compress_type}"
         raise DatasetError(
             f"{root / archive}!{info.filename}: {how}; only stored or deflated files are read: extract the archive"
         )
-    return Member(archive, info.header_offset, info.compress_size, deflated, info.CRC)
+    return ArchiveMember(archive, info.header_offset, info.compress_size, deflated, info.CRC)

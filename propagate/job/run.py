@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 import propagate
 from jobs.pool.run import run_units
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets import DatasetOptions, open_dataset
 from propagate.errors import DatasetError
 from propagate.job.plan import make_plan
@@ -46,7 +46,7 @@ class RunConfig:
     dataset: str = "cityscapes"
     frames: int = 5
     motion: MotionSettings = field(default_factory=MotionSettings)
-    recipe: Recipe = field(default_factory=Recipe)
+    sample_settings: SampleSettings = field(default_factory=SampleSettings)
     clips_per_shard: int = 16
     limit: int | None = None
     engine: str = "ray"
@@ -61,10 +61,11 @@ class RunConfig:
         ):
             if value is not None and value < (0 if name == "frames" else 1):
                 raise ValueError(f"{name} is {value}, it must be positive")
-        if self.recipe.history != "adjacent" and self.motion.name not in PREDICTORS:
+        history = self.sample_settings.history
+        if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(
-                f"history '{self.recipe.history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks "
-                "back on one frame only; leave it out"
+                f"history '{history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks back on one "
+                "frame only; leave it out"
             )
 
     def settings(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class RunConfig:
             "split": self.options.split,
             "frames": self.frames,
             **open_estimator(motion).fingerprint,
-            **vars(self.recipe),
+            **asdict(self.sample_settings),
             "max_gap": self.options.max_gap,
             "clips_per_shard": self.clips_per_shard,
             "limit": self.limit,
@@ -155,7 +156,7 @@ def run(
                 store=config.out.resolve(),
                 classes=manifest.classes,
                 motion=config.motion,
-                recipe=config.recipe,
+                sample_settings=config.sample_settings,
                 num_threads=config.threads_per_worker(),
             ),
             engine=config.engine,

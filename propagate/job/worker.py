@@ -12,7 +12,7 @@ import torch
 from jobs.ahead import ahead
 from jobs.timing import Stopwatch
 from propagate.carry.opened import OpenClip, open_clip
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
@@ -53,7 +53,7 @@ class ShardWorker:
     store: Path
     classes: ClassTable
     motion: MotionSettings
-    recipe: Recipe
+    sample_settings: SampleSettings
     num_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class ShardWorker:
         self._estimator = open_estimator(self.motion)
         self._reverse_estimator = Dis()  # whatever the motion: a network would run twice a step
 
-    def __call__(self, unit: ShardTask, attempt: str, report: Callable[[int], None]) -> ShardResult:
+    def __call__(self, unit: ShardTask, attempt: str, on_progress: Callable[[int], None]) -> ShardResult:
         """Write the shard. Raises StoreError where the store cannot be written."""
         watch = Stopwatch()
         failures: list[Failure] = []
@@ -74,12 +74,12 @@ class ShardWorker:
         if first is None:
             shard = WrittenShard(entry=_empty_entry(unit.plan, failures), attempt_file=None)
             return ShardResult(shard=shard, stages=dict(watch.seconds))
-        with ShardWriter(path, first.size, self.recipe.images) as writer:
+        with ShardWriter(path, first.size, self.sample_settings.images) as writer:
             sample: Sample | None = first
             while sample is not None:
                 with watch("write"):
                     writer.add(sample)
-                report(1)
+                on_progress(1)
                 sample = next(samples, None)
             with watch("write"):
                 summary = writer.finish()
@@ -96,7 +96,7 @@ class ShardWorker:
             classes=self.classes,
             estimator=self._estimator,
             reverse_estimator=self._reverse_estimator,
-            recipe=self.recipe,
+            sample_settings=self.sample_settings,
             watch=watch,
             on_failure=failures.append,
         )

@@ -17,11 +17,13 @@ from propagate.shards.reader import Store
 BAND_WIDTH = 3
 
 
-def evaluate_store(store: Store, find_truth: TruthLookup, *, report: Callable[[int], object] | None = None) -> Report:
+def evaluate_store(
+    store: Store, find_truth: TruthLookup, *, on_progress: Callable[[int], object] | None = None
+) -> Report:
     """Score every sample of a store whose frame has a truth, one sample in memory at a time.
 
     Every (annotated frame, neighbour) pair counts by itself; the annotated frames themselves (offset 0) do
-    not count. A truth that cannot be used is a failure of the report, and the rest goes on. `report` is
+    not count. A truth that cannot be used is a failure of the report, and the rest goes on. `on_progress` is
     called with the number of samples dealt with since its last call.
 
     Raises StoreError: the store cannot be read, or holds no neighbours, or none of them has a truth.
@@ -33,8 +35,8 @@ def evaluate_store(store: Store, find_truth: TruthLookup, *, report: Callable[[i
     for sample in store.samples(images=False):
         if sample.offset != 0:
             _score(sample, truths.get(sample.key), classes, result)
-        if report is not None:
-            report(1)
+        if on_progress is not None:
+            on_progress(1)
     return result
 
 

@@ -86,7 +86,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class MatrixScores:
     """The scores of one confusion matrix, each in [0,1], or NaN where nothing was there to score.
 
     miou counts a pixel without predicted class as a miss; miou_covered leaves such pixels out.
@@ -98,7 +98,7 @@ class Scores:
     coverage: float
 
     @classmethod
-    def of(cls, matrix: np.ndarray) -> "Scores":
+    def of(cls, matrix: np.ndarray) -> "MatrixScores":
         return cls(
             miou=mean_iou(matrix),
             miou_covered=mean_iou(covered(matrix)),

@@ -10,7 +10,7 @@ import numpy as np
 from jobs.console.tables import Table
 from jobs.console.values import finite, percent
 from propagate.data.sample import CONFIDENCE_LEVELS
-from propagate.scoring.metrics import Scores, class_iou, mean_iou
+from propagate.scoring.metrics import MatrixScores, class_iou, mean_iou
 
 _CONFIDENCE_BINS = 4
 
@@ -28,7 +28,7 @@ class OffsetCounts:
 
     def scores(self) -> dict[str, float]:
         """Fractions in [0,1] by name; NaN where nothing was there to score."""
-        return {**Scores.of(self.whole).to_dict(), "trimap_miou": mean_iou(self.band)}
+        return {**MatrixScores.of(self.whole).to_dict(), "trimap_miou": mean_iou(self.band)}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Verification:
     faults: tuple[str, ...]
 
 
-def verify_store(path: Path, *, report: Callable[[int], None] = lambda _bytes: None) -> Verification:
+def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _bytes: None) -> Verification:
     """Every checksum, every sample, and all counts against the manifest; `report` hears of the bytes done.
 
     Faults are collected, not raised; StoreError is raised only where the manifest itself cannot be read.
@@ -38,7 +38,7 @@ def verify_store(path: Path, *, report: Callable[[int], None] = lambda _bytes: N
         digests = pool.map(lambda entry: _file_fault(path / str(entry.name), entry), entries)
         for entry, fault in zip(entries, digests, strict=True):
             faults += [fault] if fault else _content_faults(path / str(entry.name), entry)
-            report(entry.bytes)
+            on_progress(entry.bytes)
     return Verification(
         shards=len(entries),
         samples=sum(entry.samples for entry in entries),

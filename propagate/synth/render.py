@@ -14,7 +14,7 @@ from propagate.synth.materials import Points
 from propagate.synth.patterns import noise
 from propagate.synth.scene import Light, Scene, label_ids
 from propagate.synth.shadows import Shade, ShadowPlan
-from propagate.synth.view import SKY, Hits, Pinhole, View, by_solid
+from propagate.synth.view import SKY, Hits, Pinhole, Snapshot, by_solid
 
 _RAYS_PER_BAND = 1 << 18
 _ROTATED_GRID = np.array(((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375)))  # (x, y) in pixels
@@ -35,7 +35,7 @@ class Renderer:
 
     def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
         self._scene, self._grid = scene, Pinhole(*size)
-        self._views: dict[int, View] = {}
+        self._views: dict[int, Snapshot] = {}
         self._shadows = ShadowPlan(scene, self._view(0))
         sky = label_ids()["sky"]
         self._label_of = np.array([*(solid.label for solid in scene.solids), sky], np.uint8)  # SKY is the last
@@ -65,7 +65,7 @@ class Renderer:
         return rendered
 
     def _motion(
-        self, view: View, other: View, columns: np.ndarray, rows: np.ndarray, hits: Hits
+        self, view: Snapshot, other: Snapshot, columns: np.ndarray, rows: np.ndarray, hits: Hits
     ) -> tuple[np.ndarray, np.ndarray]:
         """How far what is hit at these pixels moves until the other view [2,N], and whether it is seen there [N]."""
         x, y, inverse_depth = view.follow(other, *self._grid.rays(columns, rows), hits)
@@ -75,7 +75,7 @@ class Renderer:
         seen = inside & other.sees(x, y, Hits(hits.solid, inverse_depth))
         return np.stack((column - columns, row - rows)), seen
 
-    def _colors(self, view: View, columns: np.ndarray, rows: np.ndarray, hits: Hits, shade: Shade) -> np.ndarray:
+    def _colors(self, view: Snapshot, columns: np.ndarray, rows: np.ndarray, hits: Hits, shade: Shade) -> np.ndarray:
         """The light [N,3] that falls on whole rows of pixels."""
         light = _shade(view, *self._grid.rays(columns, rows), hits, shade, self._grid.focal)
         edges = np.flatnonzero(_edges(hits.solid.reshape(-1, self._grid.width)))
@@ -88,10 +88,10 @@ class Renderer:
             light[edges] = parts.reshape(len(_ROTATED_GRID), -1, 3).mean(0)
         return light
 
-    def _view(self, number: int) -> View:
+    def _view(self, number: int) -> Snapshot:
         if number not in self._views:
             self._views = {n: view for n, view in self._views.items() if abs(n - number) <= 2}
-            self._views[number] = View(self._scene, number)
+            self._views[number] = Snapshot(self._scene, number)
         return self._views[number]
 
 
@@ -106,7 +106,7 @@ def _edges(owner: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _shade(view: View, x: np.ndarray, y: np.ndarray, hits: Hits, shade: Shade, focal: float) -> np.ndarray:
+def _shade(view: Snapshot, x: np.ndarray, y: np.ndarray, hits: Hits, shade: Shade, focal: float) -> np.ndarray:
     """The light [N,3] that comes back along the rays x, y [N]."""
     order, runs = by_solid(hits.solid)
     rays = np.stack((x[order], y[order], np.ones_like(x)), 1)
@@ -123,7 +123,7 @@ def _shade(view: View, x: np.ndarray, y: np.ndarray, hits: Hits, shade: Shade, f
     return colors
 
 
-def _lit(view: View, number: int, rays: np.ndarray, depth: np.ndarray, shade: Shade, focal: float) -> np.ndarray:
+def _lit(view: Snapshot, number: int, rays: np.ndarray, depth: np.ndarray, shade: Shade, focal: float) -> np.ndarray:
     """The light [N,3] that comes from one solid, along rays [N,3] at depths [N]."""
     solid, light = view.scene.solids[number], view.scene.light
     local_from_camera = view.local_from_camera[number].astype(np.float32)

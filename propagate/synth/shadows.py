@@ -7,7 +7,7 @@ import numpy as np
 
 from propagate.synth.patterns import lookup
 from propagate.synth.scene import Scene
-from propagate.synth.view import View
+from propagate.synth.view import Snapshot
 
 _LOW = np.array((-30.0, -6.0))  # the plan's corners, world x and z in metres
 _HIGH = np.array((30.0, 114.0))
@@ -32,17 +32,17 @@ class Shade:
 class ShadowPlan:
     """Draws the shade of a scene's frames; what stands still is drawn once."""
 
-    def __init__(self, scene: Scene, first: View) -> None:
+    def __init__(self, scene: Scene, first: Snapshot) -> None:
         self._scene = scene
         width, depth = np.round((_HIGH - _LOW) * _SCALE).astype(int)
         empty = np.zeros((depth, width), np.uint8)
         self._still = self._draw(Shade(empty, empty), first, moving=False)
 
-    def shade(self, view: View) -> Shade:
+    def shade(self, view: Snapshot) -> Shade:
         drawn = self._draw(self._still, view, moving=True)
         return Shade(cv2.blur(drawn.sun, (3, 3)), cv2.blur(drawn.sky, (5, 5)))
 
-    def _draw(self, ground: Shade, view: View, *, moving: bool) -> Shade:
+    def _draw(self, ground: Shade, view: Snapshot, *, moving: bool) -> Shade:
         drawn = Shade(ground.sun.copy(), ground.sky.copy())
         x, y, z = self._scene.light.towards_sun
         for solid, pose in zip(self._scene.solids, view.world_from_local, strict=True):

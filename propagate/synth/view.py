@@ -48,7 +48,7 @@ class Hits:
     inverse_depth: np.ndarray  # [N] float32, per metre
 
 
-class View:
+class Snapshot:
     """A scene at one frame."""
 
     def __init__(self, scene: Scene, frame: int) -> None:
@@ -88,7 +88,7 @@ class View:
         return Hits(owner, inverse_depth)
 
     def follow(
-        self, other: "View", x: np.ndarray, y: np.ndarray, hits: Hits
+        self, other: "Snapshot", x: np.ndarray, y: np.ndarray, hits: Hits
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the points that these rays met are in another view: x, y, inverse depth there [N] float32.
 

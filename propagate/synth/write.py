@@ -30,13 +30,13 @@ def write_dataset(
     size: tuple[int, int] = (256, 512),
     length: int = 30,
     seed: int = 0,
-    report: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write a synthetic driving data set, or another split of one.
 
     num_snippets: of the split, dealt out to the cities in turn. size: height and width of the frames.
     length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
-    snippets changes none of the others. report: called with the number of frames done since it was called last.
+    snippets changes none of the others. on_progress: called with the number of frames done since it was called last.
 
     Raises DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
     """
@@ -44,7 +44,7 @@ def write_dataset(
     _claim(dest, split)
     for number in range(num_snippets):
         in_city, city = divmod(number, num_cities)
-        _write_snippet(dest, split, city, in_city, size, length, seed, report or (lambda _: None))
+        _write_snippet(dest, split, city, in_city, size, length, seed, on_progress or (lambda _: None))
 
 
 def city_name(number: int, split: str = "train") -> str:
@@ -110,7 +110,7 @@ def _write_snippet(
     size: tuple[int, int],
     length: int,
     seed: int,
-    report: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> None:
     identity = (seed, zlib.crc32(split.encode()), city, number)
     rng = np.random.default_rng(identity)
@@ -128,7 +128,7 @@ def _write_snippet(
         if frame == ANNOTATED_FRAME:
             _write_png(labels / f"{key}_gtFine_labelIds.png", rendered.labels)
         _write_truth(truth, key, rendered)
-        report(1)
+        on_progress(1)
 
 
 def _write_truth(folder: Path, key: str, rendered: Rendered) -> None:

@@ -16,7 +16,7 @@ from sdcnet.frames.sequence import FrameSequence
 from sdcnet.motion.registry import INPUT_FLOWS
 from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
-# Those with kernels are trained in stages, which this training has not.
+# Those with kernels are trained in stages, which this training does not have.
 ARCHITECTURES: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
 # What may change between a training and its resumption: where it runs, and how often it says and keeps something.
 PASSING = ("out", "device", "loader_workers", "num_workers", "address", "save_every", "validate_every")
@@ -75,7 +75,7 @@ class FitConfig:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
 
-    def recipe(self, training: Sequence[FrameSequence], validation: Sequence[FrameSequence]) -> dict[str, Any]:
+    def described(self, training: Sequence[FrameSequence], validation: Sequence[FrameSequence]) -> dict[str, Any]:
         """What decides the weights and what is measured on the way, as JSON values.
 
         Weights count by their file's content, frames by the names of their files, their number and size.

@@ -6,7 +6,7 @@ from jobs.registry import Registry
 from jobs.training.schedules import SCHEDULES as ALL_SCHEDULES
 from jobs.training.schedules import Curve, Schedule
 
-# Those without a second part, which this training has not.
+# Those without a second part, which this training does not have.
 SCHEDULES: Registry[Schedule] = Registry("schedule", {name: ALL_SCHEDULES[name] for name in ("cosine", "poly")})
 CURVE = Curve(power=0.9)
 WARM_UP = 0.02  # of all steps, but no more than

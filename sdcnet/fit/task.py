@@ -28,7 +28,7 @@ from sdcnet.fit.drawing import prediction_picture
 from sdcnet.fit.initial import initialise
 from sdcnet.fit.samples import Batch, Samples, StepKeys, Windows, load_batches
 from sdcnet.fit.schedules import learning_rate
-from sdcnet.fit.validation import Scores, validate
+from sdcnet.fit.validation import PhotometricScores, validate
 from sdcnet.losses import prediction_losses
 from sdcnet.motion.pair_flow import PairFlow, open_pair_flow
 from sdcnet.networks.checkpoints import load_predictor, save_network
@@ -46,7 +46,7 @@ class Job:
     """What every member of a crew is told."""
 
     config: FitConfig
-    recipe: dict[str, Any]
+    settings: dict[str, Any]
     windows: Windows
     held_out: Windows | None
     compile: bool = False
@@ -90,14 +90,14 @@ class PredictorTask:
             optimiser_field="optimizer",  # as checkpoints have always called it here
         )
         self.seed, self.num_steps = self._config.seed, self._config.steps
-        self._scores: Scores | None = None
+        self._scores: PhotometricScores | None = None
         in_loader = self._config.input_flow == "dis"  # on the CPU: beside the step; a network's flows are made in it
         self._samples = samples_of(self._config, job.windows, self._flows if in_loader else None)
         share = self._config.batch_size // member.num_members
         self._share = range(member.rank * share, (member.rank + 1) * share)
 
     def recall(self, saved: Mapping[str, Any]) -> None:
-        self._scores = Scores(**saved["scores"]) if saved["scores"] else None
+        self._scores = PhotometricScores(**saved["scores"]) if saved["scores"] else None
 
     def memory(self) -> dict[str, Any]:
         return {"scores": asdict(self._scores) if self._scores else None}
@@ -149,7 +149,7 @@ class PredictorTask:
         return f"step {step}: {self._scores}"
 
     def save_networks(self) -> None:
-        about = {"trained_by": "sdcnet fit", "steps": self.state.step, **self.memory(), "recipe": self._job.recipe}
+        about = {"trained_by": "sdcnet fit", "steps": self.state.step, **self.memory(), "recipe": self._job.settings}
         save_network(self._config.out / PREDICTOR, self.state.average, about=about)
 
     def not_finite(self, step: int, rate: float, loss: float) -> FitError:

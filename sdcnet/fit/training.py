@@ -10,7 +10,7 @@ from jobs.training.runtime import open_runtime
 from sdcnet.fit.config import FitConfig
 from sdcnet.fit.samples import Windows
 from sdcnet.fit.task import Job, library_versions, samples_of
-from sdcnet.fit.validation import Scores
+from sdcnet.fit.validation import PhotometricScores
 from sdcnet.frames import open_sequences
 
 
@@ -20,10 +20,10 @@ class FitSummary:
 
     steps: int
     seconds: float
-    scores: Scores | None
+    scores: PhotometricScores | None
 
 
-def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None) -> FitSummary:
+def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: None) -> FitSummary:
     """Train a predictor in the folder `config.out`, or go on with the training that was begun there.
 
     On a CPU, with the same number of threads and workers, an interrupted and resumed training gives the weights of
@@ -38,19 +38,19 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
     length = config.history + 1
     windows = Windows(open_sequences(config.sources), length)
     held_out = Windows(open_sequences(config.validation), length) if config.validation else None
-    recipe = config.recipe(windows.sequences, held_out.sequences if held_out else ())
+    settings = config.described(windows.sequences, held_out.sequences if held_out else ())
     config = replace(config, out=config.out.resolve())
     samples_of(config, windows, None)  # says whether they can be cropped
     with locked(config.out):
-        begin(config.out, recipe, library_versions())
+        begin(config.out, settings, library_versions())
         trained = train(
-            Job(config=config, recipe=recipe, windows=windows, held_out=held_out),
+            Job(config=config, settings=settings, windows=windows, held_out=held_out),
             num_workers=config.num_workers,
             address=config.address,
             device=config.device,
-            on_report=on_report,
+            on_progress=on_progress,
         )
     scores = trained.memory["scores"]
     return FitSummary(
-        steps=trained.steps, seconds=trained.seconds, scores=Scores(**scores) if scores is not None else None
+        steps=trained.steps, seconds=trained.seconds, scores=PhotometricScores(**scores) if scores is not None else None
     )

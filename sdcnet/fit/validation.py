@@ -15,7 +15,7 @@ NUM_WINDOWS = 32  # spread evenly over all there are
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class PhotometricScores:
     """Mean absolute differences of warped frame and target, in levels of 255, by the network's displacement and by the
     newest of its input flows alone: what the network has to beat."""
 
@@ -27,11 +27,11 @@ class Scores:
         return f"photometric error {self.error:.3f}, of its input flow alone {self.error_of_input_flow:.3f} (of 255)"
 
 
-def validate(network: VideoPredictor, windows: Windows, flows: PairFlow, runtime: Runtime) -> Scores:
+def validate(network: VideoPredictor, windows: Windows, flows: PairFlow, runtime: Runtime) -> PhotometricScores:
     """Score a prepared network on whole frames of up to NUM_WINDOWS windows. Raises MotionError, FrameError."""
     numbers = torch.linspace(0, len(windows) - 1, min(len(windows), NUM_WINDOWS)).long().tolist()
     errors = torch.stack([_window_errors(network, windows, number, flows, runtime) for number in numbers]).mean(0)
-    return Scores(error=errors[0].item(), error_of_input_flow=errors[1].item(), num_windows=len(numbers))
+    return PhotometricScores(error=errors[0].item(), error_of_input_flow=errors[1].item(), num_windows=len(numbers))
 
 
 def _window_errors(network: VideoPredictor, windows: Windows, number: int, flows: PairFlow, runtime: Runtime) -> Tensor:

@@ -31,7 +31,7 @@ class MotionSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Raises MotionError for a name that is unknown, or for settings that the estimator of that name has not."""
+        """Raises MotionError for an unknown name, and for settings that the estimator of that name does not have."""
         try:
             takes = ESTIMATORS[self.name].takes
         except UnknownNameError as error:

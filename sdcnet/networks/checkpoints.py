@@ -157,7 +157,7 @@ def load_flownet2(path: Path) -> FlowNet2:
 def convert_checkpoint(source: Path, destination: Path, architecture: str | None = None) -> None:
     """Write the network in any readable file as a file of ours.
 
-    architecture: as of `load_predictor`, or FLOWNET2; where a file holds two networks, it says which is wanted.
+    architecture: as `load_predictor` takes it, or FLOWNET2; where a file holds two networks, it says which is wanted.
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
     """
     checkpoint = read_checkpoint(source)

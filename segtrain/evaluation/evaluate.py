@@ -14,7 +14,7 @@ from propagate.scoring.metrics import confusion, trimap
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
 from segtrain.evaluation.instances import count_instances
-from segtrain.evaluation.report import Failure, SegmentationReport
+from segtrain.evaluation.report import LeftOut, SegmentationReport
 from segtrain.inference import Inference, Network, segment
 
 NUM_AHEAD = 2  # images that are read while the network computes
@@ -40,9 +40,9 @@ def evaluate(
     """Segment every image of a data set, and count what is right.
 
     network: in evaluation mode, on the runtime's device, with the data set's classes. band: pixels on either side of
-    boundaries that count for the trimap IoU. instance_maps: of every image, by key, as of `find_instance_maps`, for the
-    iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_progress: called with the
-    number of images dealt with since its last call.
+    boundaries that count for the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
+    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_progress: called
+    with the number of images dealt with since its last call.
 
     Raises: DataError, where there are no images; InferenceError, where the network cannot segment one; ValueError for
     a band of no width.
@@ -56,9 +56,9 @@ def evaluate(
     whole = np.zeros((num_classes, num_classes + 1), np.int64)
     near = np.zeros_like(whole)
     instances = None if instance_maps is None else np.zeros((num_classes, 2))
-    failures: list[Failure] = []
+    failures: list[LeftOut] = []
     for annotated in ahead(_read(dataset, instance_maps), NUM_AHEAD):
-        if isinstance(annotated, Failure):
+        if isinstance(annotated, LeftOut):
             failures.append(annotated)
         else:
             truth = annotated.pixels.label
@@ -81,14 +81,14 @@ def evaluate(
     )
 
 
-def _read(dataset: SegmentationDataset, instance_maps: Mapping[str, Resource] | None) -> Iterator[_Annotated | Failure]:
+def _read(dataset: SegmentationDataset, instance_maps: Mapping[str, Resource] | None) -> Iterator[_Annotated | LeftOut]:
     """Every image of the data set with its truth, or why it cannot be read."""
     for number, record in enumerate(dataset.records):
         try:
             pixels = dataset.read(number)
             instances = None if instance_maps is None else _instances(instance_maps[record.key], pixels.label.shape)
         except (PropagateError, DataError) as error:
-            yield Failure(image=record.key, reason=str(error))
+            yield LeftOut(image=record.key, reason=str(error))
         else:
             yield _Annotated(pixels, instances)
 

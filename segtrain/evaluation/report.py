@@ -16,7 +16,7 @@ from segtrain.evaluation.metrics import class_precision, class_recall, frequency
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class LeftOut:
     """An image that was left out, and why; the reason names its file."""
 
     image: str
@@ -27,8 +27,8 @@ class Failure:
 class SegmentationReport:
     """The counts over all images of an evaluation; every score is derived from them.
 
-    whole, band: confusion matrices [C,C+1] as of `propagate.scoring.metrics`, of all pixels and of those at most
-    `band_width` pixels from a boundary. instances: [C,2] as of `count_instances`, None where there are no maps of
+    whole, band: confusion matrices [C,C+1] as in `propagate.scoring.metrics`, of all pixels and of those at most
+    `band_width` pixels from a boundary. instances: [C,2] as in `count_instances`, None where there are no maps of
     instances.
     """
 
@@ -38,7 +38,7 @@ class SegmentationReport:
     band: np.ndarray
     band_width: int
     instances: np.ndarray | None
-    failures: tuple[Failure, ...]
+    failures: tuple[LeftOut, ...]
 
     @property
     def scores(self) -> dict[str, float]:

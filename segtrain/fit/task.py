@@ -33,7 +33,7 @@ from segtrain.data.transforms import Augmentation
 from segtrain.fit.drawing import segmentation_picture
 from segtrain.fit.objective import open_objective
 from segtrain.fit.sources import open_sampling
-from segtrain.fit.validation import Scores, predict, spread, validate
+from segtrain.fit.validation import ValidationScores, predict, spread, validate
 from segtrain.inference import Inference
 from segtrain.losses.objective import StepOutput
 from segtrain.models.network import NetworkOutput, SegmentationNetwork
@@ -115,11 +115,11 @@ class SegmentationTask:
         self.num_steps = config.epochs * self._steps_per_epoch
         self.num_parts = config.accumulate
         self.speed = ("samples_per_second", float(config.batch_size))
-        self._scores: Scores | None = None
+        self._scores: ValidationScores | None = None
         self._best: float | None = None
 
     def recall(self, saved: Mapping[str, Any]) -> None:
-        self._scores = Scores(**saved["scores"]) if saved["scores"] else None
+        self._scores = ValidationScores(**saved["scores"]) if saved["scores"] else None
         self._best = saved["best"]
 
     def memory(self) -> dict[str, Any]:

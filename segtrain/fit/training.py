@@ -16,7 +16,7 @@ from segtrain.config import FitConfig, default_settings
 from segtrain.fit.objective import offsets_of, open_objective
 from segtrain.fit.sources import described, open_sources
 from segtrain.fit.task import Job, require_several_images
-from segtrain.fit.validation import Scores
+from segtrain.fit.validation import ValidationScores
 from segtrain.page.page import write_page
 
 
@@ -26,11 +26,11 @@ class FitSummary:
 
     steps: int
     seconds: float
-    scores: Scores | None
+    scores: ValidationScores | None
     best: float | None
 
 
-def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None) -> FitSummary:
+def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: None) -> FitSummary:
     """Train a network in the folder `config.out`, or go on with the training that was begun there.
 
     On a CPU, with the same number of threads and workers, an interrupted and resumed training gives the weights of
@@ -56,14 +56,14 @@ def fit(config: FitConfig, on_report: Callable[[Advance], None] = lambda _: None
         job = Job(config=config, settings=settings, training=training, held_out=held_out, index=index)
         job.epoch(0)  # says whether there are samples
         trained = train(
-            job, num_workers=config.workers, address=config.address, device=config.device, on_report=on_report
+            job, num_workers=config.workers, address=config.address, device=config.device, on_progress=on_progress
         )
         write_page(config.out)
     scores, best = trained.memory["scores"], trained.memory["best"]
     return FitSummary(
         steps=trained.steps,
         seconds=trained.seconds,
-        scores=Scores(**scores) if scores is not None else None,
+        scores=ValidationScores(**scores) if scores is not None else None,
         best=best,
     )
 

@@ -20,7 +20,7 @@ from segtrain.models.network import SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class ValidationScores:
     """Of a validation; `iou` by class name, without those that neither occur nor were predicted."""
 
     miou: float
@@ -72,7 +72,7 @@ def validate(
     inference: Inference,
     runtime: Runtime,
     member: Member,
-) -> Scores:
+) -> ValidationScores:
     """Score the first member's network on these images; each member takes its share, and has the scores of all.
 
     Raises FitError where the network's scores are not finite, or the memory does not hold an image.
@@ -91,7 +91,7 @@ def validate(
         torch.distributed.all_reduce(total)
         matrix = total.cpu().numpy()
     iou = class_iou(matrix)
-    return Scores(
+    return ValidationScores(
         miou=mean_iou(matrix),
         accuracy=accuracy(matrix),
         iou={name: float(value) for name, value in zip(classes, iou, strict=True) if not np.isnan(value)},

@@ -20,7 +20,7 @@ LabelLoss = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train i
 class StepOutput:
     """What the network made of the annotated frames of a batch, and of those beside them.
 
-    logits, auxiliary, features: of the annotated frames, as of `NetworkOutput`; features only of the stages that the
+    logits, auxiliary, features: of the annotated frames, as in `NetworkOutput`; features only of the stages that the
     objective wants. neighbours: the same of the frames beside them, in the order of the objective's offsets. batch:
     what the network was given, on the device of the logits. epoch: its number, from 0.
     """

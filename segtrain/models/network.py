@@ -15,7 +15,7 @@ from jobs.registry import meant
 from segtrain.models.recomputation import recomputed
 from segtrain.models.trunk import Trunk
 
-IMAGE = "image"  # what stages read beside other stages: the images [B,3,H,W] as of `preprocessing.normalised`
+IMAGE = "image"  # what stages read beside other stages: the images [B,3,H,W] as `preprocessing.normalised` gives them
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SegmentationNetwork(nn.Module, ABC):
     residual blocks, and compute the rest again on the way back: less memory for a third more time, the same numbers.
 
     `architecture` is the network's name in the registry. `stage_names` are the trunk's stages, each a submodule of that
-    name; `foreign_names` is how other programs call parts of them, as of `Trunk`. A family sets `head`: the names in
+    name; `foreign_names` is how other programs call parts of them, as in `Trunk`. A family sets `head`: the names in
     the state dict whose shapes depend on the number of classes.
     """
 
@@ -102,7 +102,7 @@ class SegmentationNetwork(nn.Module, ABC):
         return ()
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] as of `preprocessing.normalised` -> logits [B,num_classes,H,W]."""
+        """images [B,3,H,W] as `preprocessing.normalised` gives them -> logits [B,num_classes,H,W]."""
         return run_stages(self.stages, images)["logits"]
 
     def outputs(self, images: Tensor, features: Sequence[str] = ()) -> NetworkOutput:

@@ -42,7 +42,7 @@ def build_network(
     """A network that has learnt nothing yet: [B,3,H,W], normalised -> logits [B,num_classes,H,W].
 
     name: of NETWORKS. output_stride: 8 is finer, 16 four times cheaper in the deepest stages. checkpoint_activations:
-    as of `SegmentationNetwork`. Its weights are drawn from torch's own generator, which the caller seeds.
+    see `SegmentationNetwork`. Its weights are drawn from torch's own generator, which the caller seeds.
     Raises: ValueError, where an argument is not one of those.
     """
     return NETWORKS[name](

@@ -19,7 +19,7 @@ _IOU = "iou/"  # before a class name
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """A training was begun, or gone on with from `step` on."""
+    """A training was begun, or resumed from `step` on."""
 
     step: int
     workers: int
@@ -37,7 +37,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ValidatedImage:
     """A validated image: `files` by KINDS, of width x height pixels each; `wrong` is the share of wrong pixels."""
 
     key: str
@@ -53,7 +53,7 @@ class Pictures:
 
     step: int
     colours: Mapping[str, str]
-    images: tuple[Picture, ...]
+    images: tuple[ValidatedImage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ def _read_pictures(folder: Path) -> Pictures | None:
     with _telling(path):
         index = json.loads(path.read_text(encoding="utf-8"))
         images = tuple(
-            Picture(
+            ValidatedImage(
                 key=each["key"],
                 width=int(each["width"]),
                 height=int(each["height"]),

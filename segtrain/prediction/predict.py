@@ -16,7 +16,7 @@ from propagate.data.classes import ClassTable
 from propagate.data.images import encode_png
 from propagate.errors import PropagateError
 from segtrain.errors import DataError, InferenceError
-from segtrain.evaluation.report import Failure
+from segtrain.evaluation.report import LeftOut
 from segtrain.inference import Inference, segment
 from segtrain.prediction.sources import Picture
 from segtrain.prediction.submission import Submission
@@ -32,7 +32,7 @@ class PredictSummary:
 
     images: int
     files: int
-    failures: tuple[Failure, ...]
+    failures: tuple[LeftOut, ...]
 
 
 class _Image(NamedTuple):
@@ -75,12 +75,12 @@ def predict(
         raise ValueError(f"kinds must be of {', '.join(KINDS)}, found {', '.join(sorted(unknown))}")
     if not pictures:
         raise DataError("no images to segment; name a folder that holds some, or another split")
-    classes, failures, num_files = trained.classes, list[Failure](), 0
+    classes, failures, num_files = trained.classes, list[LeftOut](), 0
     names = [picture.name for picture in pictures]
     with Submission(submission, names, classes) if submission is not None else nullcontext() as archive:
         segmented = _segmented(trained, ahead(_read(pictures), NUM_AHEAD), inference, runtime)
         for result in ahead(segmented, NUM_AHEAD):
-            if isinstance(result, Failure):
+            if isinstance(result, LeftOut):
                 failures.append(result)
             else:
                 views = _views({*kinds, "pred"} if archive is not None else kinds, result, classes)
@@ -95,21 +95,21 @@ def predict(
     return PredictSummary(images=len(pictures) - len(failures), files=num_files, failures=tuple(failures))
 
 
-def _read(pictures: Iterable[Picture]) -> Iterator[_Image | Failure]:
+def _read(pictures: Iterable[Picture]) -> Iterator[_Image | LeftOut]:
     for picture in pictures:
         try:
             pixels, truth = picture.read()
         except (PropagateError, FileError, DataError) as error:
-            yield Failure(image=picture.where, reason=str(error))
+            yield LeftOut(image=picture.where, reason=str(error))
         else:
             yield _Image(picture.name, pixels, truth)
 
 
 def _segmented(
-    trained: TrainedNetwork, images: Iterable[_Image | Failure], inference: Inference, runtime: Runtime
-) -> Iterator[_Segmented | Failure]:
+    trained: TrainedNetwork, images: Iterable[_Image | LeftOut], inference: Inference, runtime: Runtime
+) -> Iterator[_Segmented | LeftOut]:
     for image in images:
-        if isinstance(image, Failure):
+        if isinstance(image, LeftOut):
             yield image
         else:
             yield _Segmented(image, segment(trained.network, image.pixels, inference, runtime))

@@ -21,7 +21,7 @@ def sum_of_ranks(member: Member) -> float:
 
 
 def alone(member: Member) -> tuple[int, int, int, str, int]:
-    member.report("half way")
+    member.tell("half way")
     return member.rank, member.num_members, member.attempt, str(member.device), os.getpid()
 
 
@@ -35,7 +35,7 @@ class DiesOnce:
         sum_of_ranks(member)
         if member.rank == 1 and member.attempt == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        member.report((member.attempt, member.rank))
+        member.tell((member.attempt, member.rank))
         total = sum_of_ranks(member)
         return {
             "total": total,

@@ -84,7 +84,7 @@ def test_the_camvid_tree_and_the_superseded_sample(
     near = make_sample(2, key="seq_000005", source_key="seq_000009", offset=-4, image=image)
     source = make_sample(3, key="seq_000000", offset=0)
     heard: list[int] = []
-    summary = export_store(make_store([source, far, near]), tmp_path / "out", report=heard.append)
+    summary = export_store(make_store([source, far, near]), tmp_path / "out", on_progress=heard.append)
     assert (summary.format, summary.frames, summary.superseded, summary.files) == ("camvid", 2, 1, 4)
     assert sum(heard) == 3
     assert tree(tmp_path / "out") == [

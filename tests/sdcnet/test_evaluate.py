@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdcnet import evaluate as evaluate_module
 from sdcnet.errors import MotionError
-from sdcnet.evaluate import Failure, evaluate
+from sdcnet.evaluate import UnusableSource, evaluate
 from sdcnet.flow_files import read_flow, write_flow
 from sdcnet.flow_truth import find_targets
 from sdcnet.motion.estimator import MotionEstimator, Observation, Step
@@ -174,7 +174,7 @@ def test_truth_of_another_size_or_damaged_fails_its_frame(moving: Path) -> None:
     Image.fromarray(np.zeros((10, 20), np.uint8)).save(path.with_name("frame02_occluded_in_previous.png"))
     result = evaluate([moving], ConstantMotion(SHIFT))
     assert result.failures == [
-        Failure(str(path), "a flow of 10x20 for frames of 48x64. Is it the truth of these frames?")
+        UnusableSource(str(path), "a flow of 10x20 for frames of 48x64. Is it the truth of these frames?")
     ]
     assert result.to_json()["frames"] == 8
     path.write_bytes(path.read_bytes()[:40])
@@ -204,7 +204,7 @@ def test_estimator_that_cannot_work_on_a_source_goes_on_with_the_next(moving: Pa
         Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(other / f"{number}.png")
     estimator: MotionEstimator = Refusing((0, 0))
     result = evaluate([moving, other], estimator)
-    assert result.failures == [Failure(str(moving), "out of memory")]
+    assert result.failures == [UnusableSource(str(moving), "out of memory")]
     assert result.to_json()["sources"][str(moving)]["psnr"] is None
     assert result.to_json()["sources"][str(other)]["frames"] == 2
 

@@ -23,7 +23,7 @@ from jobs.ray.cluster import connected
 def test_a_single_worker_is_this_process() -> None:
     heard: list[str] = []
     device, own = "cpu", os.getpid()
-    assert launch(train_functions.alone, gpus_per_worker=0, on_report=heard.append) == (0, 1, 0, device, own)
+    assert launch(train_functions.alone, gpus_per_worker=0, on_message=heard.append) == (0, 1, 0, device, own)
     assert heard == ["half way"]
     with pytest.raises(FullDisk, match=r"^checkpoint\.safetensors: no space left$"):
         launch(raise_full_disk)
@@ -102,7 +102,7 @@ def free_cpus() -> float:
 @pytest.mark.usefixtures("ray_here")
 def test_a_crew_starts_again_when_a_member_dies(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[tuple[int, int]] = []
-    result = launch(train_functions.DiesOnce(), num_workers=2, max_failures=1, on_report=heard.append)
+    result = launch(train_functions.DiesOnce(), num_workers=2, max_failures=1, on_message=heard.append)
     assert result == {
         "total": 3.0,
         "attempt": 1,

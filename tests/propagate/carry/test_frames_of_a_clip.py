@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from propagate.carry.opened import open_clip
-from propagate.carry.recipe import Recipe
+from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
@@ -34,7 +34,10 @@ def clip(street: Path) -> Clip:
 
 
 def carry(
-    clip: Clip, recipe: Recipe, estimator: MotionEstimator, reverse_estimator: MotionEstimator | None = None
+    clip: Clip,
+    settings: SampleSettings,
+    estimator: MotionEstimator,
+    reverse_estimator: MotionEstimator | None = None,
 ) -> tuple[list[Sample], list[Failure]]:
     failures: list[Failure] = []
     samples = propagate_clip(
@@ -42,7 +45,7 @@ def carry(
         classes=CLASSES,
         estimator=estimator,
         reverse_estimator=reverse_estimator or Dis(),
-        recipe=recipe,
+        sample_settings=settings,
         watch=Stopwatch(),
         on_failure=failures.append,
     )
@@ -53,10 +56,12 @@ def pixels_of(sample: Sample) -> np.ndarray:
     return decode_frame(sample.image, sample.key) if isinstance(sample.image, bytes) else sample.image
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(pairing="joint", min_confidence=0.5), Recipe(images="raw")])
-def test_frames_in_memory_give_the_samples_of_the_same_frames_in_files(clip: Clip, recipe: Recipe) -> None:
-    of_files, no_failures = carry(clip, recipe, Dis())
-    of_memory, none_either = carry(in_memory(clip), recipe, Dis())
+@pytest.mark.parametrize(
+    "settings", [SampleSettings(), SampleSettings(pairing="joint", min_confidence=0.5), SampleSettings(images="raw")]
+)
+def test_frames_in_memory_give_the_samples_of_the_same_frames_in_files(clip: Clip, settings: SampleSettings) -> None:
+    of_files, no_failures = carry(clip, settings, Dis())
+    of_memory, none_either = carry(in_memory(clip), settings, Dis())
     assert (no_failures, none_either) == ([], [])
     assert [sample.offset for sample in of_memory] == [0, 1, 2, -1, -2]
     for one, other in zip(of_files, of_memory, strict=True):
@@ -89,7 +94,7 @@ def test_a_file_is_read_once_for_its_bytes_and_its_pixels(clip: Clip) -> None:
 def test_a_failure_names_the_frame_as_it_names_itself(clip: Clip) -> None:
     frames = dict(in_memory(clip).frames)
     frames[2] = MemoryFrame(frames[2].key, np.zeros((100, 200, 3), np.uint8))
-    samples, failures = carry(replace(clip, frames=frames), Recipe(), NoMotion())
+    samples, failures = carry(replace(clip, frames=frames), SampleSettings(), NoMotion())
     assert [sample.offset for sample in samples] == [0, 1, -1, -2]
     reason = f"memory: {frames[2].key}: frame of 100x200, its annotated frame has 128x256: they must have one size"
     assert failures == [Failure(clip=clip.key, offset=2, reason=reason)]
@@ -102,7 +107,7 @@ class Refusing(NoMotion):
 
 
 def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_direction(clip: Clip) -> None:
-    samples, failures = carry(in_memory(clip), Recipe(), Refusing())
+    samples, failures = carry(in_memory(clip), SampleSettings(), Refusing())
     assert [sample.offset for sample in samples] == [0, 1, -1]
     assert [failure.offset for failure in failures] == [2, -2]
     assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
@@ -124,8 +129,8 @@ class Shift(NoMotion):
 
 def test_the_steps_back_are_those_of_the_reverse_estimator(clip: Clip) -> None:
     forth, back, astray = Shift(2, []), Shift(-2, []), Shift(60, [])
-    returning, _ = carry(clip, Recipe(), forth, back)
-    missing, _ = carry(clip, Recipe(), forth, astray)
+    returning, _ = carry(clip, SampleSettings(), forth, back)
+    missing, _ = carry(clip, SampleSettings(), forth, astray)
     assert back.asked == [Step((1,), 0), Step((2,), 1), Step((-1,), 0), Step((-2,), -1)]
     for near, far in zip(returning[1:], missing[1:], strict=True):
         np.testing.assert_array_equal(near.label, far.label)

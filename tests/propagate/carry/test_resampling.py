@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.carry.recipe import RESAMPLINGS, Recipe
 from propagate.carry.resampling import RESAMPLERS, Composed, Recursive
+from propagate.carry.sample_settings import RESAMPLINGS, SampleSettings
 from propagate.carry.walk import Displacement
 from sdcnet.geometry import compose
 
@@ -60,6 +60,6 @@ def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_neare
 def test_a_recipe_knows_the_resamplers_and_refuses_others() -> None:
     assert tuple(RESAMPLERS) == RESAMPLINGS
     with pytest.raises(ValueError, match="resample must be one of composed, recursive, found 'twice'"):
-        Recipe(resample="twice")
+        SampleSettings(resample="twice")
     with pytest.raises(ValueError, match=r"min_confidence must lie within 0 and 1, found 1\.5"):
-        Recipe(min_confidence=1.5)
+        SampleSettings(min_confidence=1.5)

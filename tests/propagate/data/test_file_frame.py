@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from propagate.data.clip import Frame, Member, Resource
+from propagate.data.clip import ArchiveMember, Frame, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import encode_png
 from propagate.datasets.tree import Tree
@@ -43,7 +43,7 @@ def test_a_frame_that_was_sent_is_the_same_and_was_small(frame: Frame) -> None:
 
 
 def test_its_identity_is_that_of_the_file_wherever_the_root_lies() -> None:
-    member = Member("frames.zip", 40, 8, True, 77)
+    member = ArchiveMember("frames.zip", 40, 8, True, 77)
     assert FileFrame("a", Resource("/here", "seq/a.png", 9)).identity == ("seq/a.png", 9, None)
     assert FileFrame("a", Resource("/there", "seq/a.png", 9, member)).identity == ("seq/a.png", 9, 77)
 

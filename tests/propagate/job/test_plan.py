@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from propagate.data.clip import Clip, Label, Member, Resource
+from propagate.data.clip import ArchiveMember, Clip, Label, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import encode_png
 from propagate.job.plan import make_plan
@@ -61,7 +61,7 @@ def test_a_clip_is_another_one_as_soon_as_anything_that_it_is_made_from_is(root:
     frame, label = first.frames[-1], first.label
     assert isinstance(frame, FileFrame)
     image = frame.image
-    packed = Member("a.zip", 0, 10, True, crc=5)
+    packed = ArchiveMember("a.zip", 0, 10, True, crc=5)
     others = [
         replace(first, frames=changed_frame(first.frames, -1, replace(frame, key="other"))),
         replace(first, frames=changed_frame(first.frames, -1, replace(frame, image=replace(image, name="small")))),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from memory_frames import MemoryFrame
 
-from propagate.data.clip import Clip, Label, Member, Resource
+from propagate.data.clip import ArchiveMember, Clip, Label, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.job.plan import make_plan
 
@@ -16,7 +16,7 @@ CLIP = Clip(
     split="train",
     group="seq",
     frames={
-        -1: FileFrame("b", Resource("/r", "seq/b.png", 9, Member("seq.zip", 40, 8, True, 123456))),
+        -1: FileFrame("b", Resource("/r", "seq/b.png", 9, ArchiveMember("seq.zip", 40, 8, True, 123456))),
         0: FileFrame("a", Resource("/r", "seq/a.png", 7)),
     },
     label=LABEL,

@@ -113,7 +113,7 @@ def test_what_has_no_truth_is_counted_and_progress_hears_of_every_sample(
 ) -> None:
     store = make_store([sample("s", 0, halves(ROAD, CAR)), *(sample(k, 1, halves(ROAD, CAR)) for k in "abc")])
     heard: list[int] = []
-    found = evaluate_store(store, truths(b=halves(ROAD, CAR)), report=heard.append)
+    found = evaluate_store(store, truths(b=halves(ROAD, CAR)), on_progress=heard.append)
     assert (found.scored, found.without_truth, sum(heard)) == (1, 2, 4)
 
 

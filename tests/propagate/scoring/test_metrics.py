@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propagate.scoring.metrics import Scores, accuracy, class_iou, confusion, coverage, covered, mean_iou, trimap
+from propagate.scoring.metrics import MatrixScores, accuracy, class_iou, confusion, coverage, covered, mean_iou, trimap
 
 
 def by_hand(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_a_class_that_is_only_predicted_counts_with_zero() -> None:
 def test_masking_wrong_pixels_cannot_raise_miou() -> None:
     truth = np.array([0, 0, 1, 1], np.uint8)
     wrong, masked = np.array([0, 0, 1, 0], np.uint8), np.array([0, 0, 1, 255], np.uint8)
-    of_wrong, of_masked = (Scores.of(confusion(truth, p, 2)) for p in (wrong, masked))
+    of_wrong, of_masked = (MatrixScores.of(confusion(truth, p, 2)) for p in (wrong, masked))
     assert of_masked.miou_covered == 1.0
     assert of_masked.accuracy == of_wrong.accuracy == 0.75
     assert of_masked.miou == pytest.approx((1 + 0.5) / 2)
@@ -77,7 +77,7 @@ def test_masking_wrong_pixels_cannot_raise_miou() -> None:
 
 
 def test_with_nothing_to_score_there_is_no_score() -> None:
-    scores = Scores.of(np.zeros((2, 3), np.int64))
+    scores = MatrixScores.of(np.zeros((2, 3), np.int64))
     assert all(np.isnan(value) for value in scores.to_dict().values())
 
 

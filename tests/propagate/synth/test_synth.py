@@ -16,7 +16,7 @@ from propagate.synth.render import Rendered, Renderer
 from propagate.synth.shapes import box, disc, ellipsoid
 from propagate.synth.street import build_scene
 from propagate.synth.truth import read_occlusion, truth_path
-from propagate.synth.view import SKY, View
+from propagate.synth.view import SKY, Snapshot
 from propagate.synth.write import city_name, write_true_flow
 from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import read_flow
@@ -98,7 +98,7 @@ def test_snippets_are_dealt_out_to_cities(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_snippet_does_not_depend_on_how_many_are_made(street: Path, tmp_path: Path) -> None:
     done: list[int] = []
-    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=LENGTH, seed=5, report=done.append)
+    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=LENGTH, seed=5, on_progress=done.append)
     assert sum(done) == LENGTH
     written = list(tmp_path.rglob("*.png"))
     assert len(written) == LENGTH + 1 + LENGTH + 4 * (LENGTH - 1)
@@ -191,7 +191,7 @@ def test_the_bonnet_stands_still_and_the_sky_only_turns() -> None:
     scene = build_scene(np.random.default_rng(3), 30)
     rendered = Renderer(scene, (128, 256)).render(10)
     assert np.abs(rendered.flow_to[1][:, rendered.labels == 1]).max() < 1e-3
-    here, there = View(scene, 10), View(scene, 11)
+    here, there = Snapshot(scene, 10), Snapshot(scene, 11)
     x, y = np.zeros(1, np.float32), np.full(1, -0.15, np.float32)
     hits = here.cast(x, y)
     hits.solid[:], hits.inverse_depth[:] = SKY, 0

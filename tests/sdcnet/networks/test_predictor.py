@@ -10,7 +10,7 @@ from golden.fill import CONSTANTS, fill, wrong_checksums
 from torch import Tensor
 
 from sdcnet.geometry import warp_frames, warp_labels
-from sdcnet.losses import Losses, prediction_losses
+from sdcnet.losses import PredictionLosses, prediction_losses
 from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -37,7 +37,7 @@ def random_sequence(network: VideoPredictor, height: int, width: int) -> tuple[T
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[dict[str, np.ndarray], Tensor, Tensor, Losses]:
+def case(request: pytest.FixtureRequest) -> tuple[dict[str, np.ndarray], Tensor, Tensor, PredictionLosses]:
     """The stored numbers, and what the filled network makes of the same frames and flows."""
     kind, num_history = CASES[request.param]
     network = kind(num_history=num_history)

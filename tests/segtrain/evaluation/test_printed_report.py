@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from segtrain.evaluation.report import Failure, SegmentationReport
+from segtrain.evaluation.report import LeftOut, SegmentationReport
 
 
 def report(instances: np.ndarray | None = None) -> SegmentationReport:
@@ -17,7 +17,7 @@ def report(instances: np.ndarray | None = None) -> SegmentationReport:
         band=0 * whole,
         band_width=3,
         instances=instances,
-        failures=(Failure(image="b", reason="b.png: is damaged"), Failure(image="c", reason="c.png: empty file")),
+        failures=(LeftOut(image="b", reason="b.png: is damaged"), LeftOut(image="c", reason="c.png: empty file")),
     )
 
 

@@ -10,7 +10,7 @@ HISTORIES = ("adjacent", "annotated")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class SampleSettings:
     """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
 
     pairing: str = "label"
