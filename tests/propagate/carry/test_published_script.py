@@ -1,16 +1,17 @@
 """The published propagation script, reproduced: the same label maps and frames from the same files, at less cost."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from golden.fill import fill
 from torch import Tensor
 
+from propagate.cli.main import main
 from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
 from propagate.shards.reader import open_store
@@ -63,16 +64,45 @@ def options(city: Path, weights: Path) -> list[object]:
     ]
 
 
-def neighbours(out: Path) -> dict[int, Sample]:
-    return {sample.offset: sample for sample in open_store(out).samples() if sample.offset}
+@dataclass(frozen=True)
+class Run:
+    """The propagated samples by offset, and for how many pairs and steps the two networks ran."""
+
+    samples: dict[int, Sample]
+    num_pairs: int
+    num_steps: int
 
 
-def test_the_same_labels_and_frames(
-    cli: Callable[..., CompletedProcess[str]], options: list[object], golden: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    result = cli(*options, "--out", tmp_path, "--history", "annotated", "--resample", "recursive")
-    assert result.returncode == 0, result.stderr
-    samples = neighbours(tmp_path)
+@pytest.fixture(scope="module")
+def runs(options: list[object], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """A run with each history: to read FlowNet2 takes longer than all else, so that each runs once."""
+    return {history: run(options, history, tmp_path_factory.mktemp(history)) for history in ("annotated", "adjacent")}
+
+
+def run(options: list[object], history: str, out: Path) -> Run:
+    evaluated = {"pairs": 0, "steps": 0}
+    estimate, displace = FlowNet2.forward, SDCNet2DRecon.displacement
+
+    def flow(network: FlowNet2, first: Tensor, second: Tensor) -> Tensor:
+        evaluated["pairs"] += len(first)
+        return estimate(network, first, second)
+
+    def displacement(network: SDCNet2DRecon, frames: Tensor, flows: Tensor) -> Tensor:
+        evaluated["steps"] += len(frames)
+        return displace(network, frames, flows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowNet2, "forward", flow)
+        patch.setattr(SDCNet2DRecon, "displacement", displacement)
+        arguments = [*options, "--out", out, "--history", history, "--resample", "recursive"]
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    samples = {sample.offset: sample for sample in open_store(out).samples() if sample.offset}
+    return Run(samples, evaluated["pairs"], evaluated["steps"])
+
+
+def test_the_same_labels_and_frames(runs: dict[str, Run], golden: dict[str, np.ndarray]) -> None:
+    samples = runs["annotated"].samples
     assert sorted(samples) == [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]
     for offset, sample in samples.items():
         label, frame = golden[f"label_{offset:+d}"], golden[f"frame_{offset:+d}"]
@@ -84,36 +114,14 @@ def test_the_same_labels_and_frames(
         assert (difference > 1).mean() <= 0.001
 
 
-def test_adjacent_history_is_another_thing(
-    cli: Callable[..., CompletedProcess[str]], options: list[object], golden: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    assert cli(*options, "--out", tmp_path, "--resample", "recursive").returncode == 0
-    samples = neighbours(tmp_path)
+def test_adjacent_history_is_another_thing(runs: dict[str, Run], golden: dict[str, np.ndarray]) -> None:
+    samples = runs["adjacent"].samples
     for offset in (1, 2, -1, -2):  # it begins with the third step
         assert (samples[offset].label != golden[f"label_{offset:+d}"]).mean() <= 0.001
     assert (samples[3].label != golden["label_+3"]).mean() > 0.01
 
 
 @pytest.mark.parametrize(("history", "num_pairs"), [("adjacent", 12), ("annotated", 18)])
-def test_how_often_the_networks_run(
-    cli: Callable[..., CompletedProcess[str]],
-    options: list[object],
-    history: str,
-    num_pairs: int,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    evaluated = {"pairs": 0, "steps": 0}
-
-    def flow(_: FlowNet2, first: Tensor, second: Tensor) -> Tensor:
-        evaluated["pairs"] += len(first)
-        return torch.zeros(len(second), 2, *second.shape[-2:])
-
-    def displacement(_: SDCNet2DRecon, frames: Tensor, flows: Tensor) -> Tensor:
-        evaluated["steps"] += len(frames)
-        return flows[:, -1]
-
-    monkeypatch.setattr(FlowNet2, "forward", flow)
-    monkeypatch.setattr(SDCNet2DRecon, "displacement", displacement)
-    assert cli(*options, "--out", tmp_path, "--history", history).returncode == 0
-    assert evaluated == {"pairs": num_pairs, "steps": 2 * FRAMES}  # the script's: 60 and 30
+def test_how_often_the_networks_run(runs: dict[str, Run], history: str, num_pairs: int) -> None:
+    found = runs[history]
+    assert (found.num_pairs, found.num_steps) == (num_pairs, 2 * FRAMES)  # the script's: 60 and 30

@@ -73,9 +73,10 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 def run_fit(source: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
-    """Starts the command in a process of its own, in which threads wait without taking the cores."""
+    """Starts the command in a process of its own, on one thread: more of them mostly wait for each other."""
     command = [sys.executable, "-m", "sdcnet", "fit", str(source), "--out", str(out), "--device", "cpu", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def test_windows_are_all_places_where_the_frames_are_consecutive(moving: Path) -> None:
