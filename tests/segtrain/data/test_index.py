@@ -16,7 +16,7 @@ from propagate.errors import StoreError
 from propagate.shards.cells import cell_statistics
 from propagate.shards.reader import SampleRecord, open_store
 from segtrain.data.centroids import Centroids, TileGrid, centroids_of_cells, centroids_of_label_map
-from segtrain.data.index import ClassIndex, index_store, join_indices
+from segtrain.data.index import ClassIndex, index_store, join_indices, select_samples
 from segtrain.errors import DataError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -226,3 +226,34 @@ def test_sources_of_other_classes_cannot_be_joined(maps: list[np.ndarray]) -> No
     others = index_of({"b": np.zeros((64, 64), np.uint8)}, CAMVID)
     with pytest.raises(ValueError, match=r"sources of other classes can't be joined: \['road', .* and \['Sky', "):
         join_indices([index_of({"a": maps[0]}), others])
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "num_pixels"),
+    [
+        ((64, 192), 96, [64 * 64, 2 * 64 * 64]),  # the second cell's centre lies at 96
+        ((192, 64), 96, [64 * 64, 2 * 64 * 64]),
+        ((68, 64), 48, [64 * 64, 4 * 64]),  # the second cell ends in the second tile, and there is no third
+        ((64, 68), 48, [64 * 64, 64 * 4]),
+    ],
+)
+def test_a_cell_that_lies_in_several_tiles_goes_to_that_of_its_centre_or_the_last_one(
+    size: tuple[int, int], tile: int, num_pixels: list[int]
+) -> None:
+    cells, grid = cell_statistics(np.zeros(size, np.uint8)), TileGrid(*size, tile)
+    found = centroids_of_cells(np.zeros(len(cells.cell), np.int64), cells, UNMAPPED, grid)
+    assert found.sample.tolist() == [0, 0]
+    assert found.num_pixels.tolist() == num_pixels
+
+
+def test_chosen_samples_are_numbered_anew() -> None:
+    records = tuple(
+        SampleRecord(key=key, source_key=key, group="seq", offset=0, pairing="label", score=1.0) for key in "abcd"
+    )
+    place = np.arange(5, dtype=np.int32)
+    sample = np.array([0, 1, 1, 2, 3])
+    centroids = Centroids(sample=sample, train_id=place.astype(np.uint8), x=place, y=place, num_pixels=place + 1)
+    chosen = select_samples(ClassIndex(records, ("road",), centroids), [1, 3])
+    assert [record.key for record in chosen.records] == ["b", "d"]
+    assert rows(chosen.centroids) == [(0, 1, 1, 1), (0, 2, 2, 2), (1, 4, 4, 4)]
+    assert chosen.centroids.num_pixels.tolist() == [2, 3, 5]

@@ -1,6 +1,7 @@
 """Colours and blurs drawn at random: how far they go, and what they leave."""
 
 import numpy as np
+import pytest
 from helpers.crops import noise
 
 from segtrain.data.photometric import blur, draw_blur, draw_colours
@@ -41,3 +42,11 @@ def test_every_other_crop_is_blurred() -> None:
     assert 0.25 < np.mean(changed) < 0.55  # the weakest blurs change no level
     flat = np.full((9, 9, 3), 77, np.uint8)
     assert all((blur_at_random(flat, np.random.default_rng(i)) == 77).all() for i in range(20))
+
+
+def test_half_of_all_crops_are_blurred_by_any_width_of_the_range() -> None:
+    widths = [draw_blur(np.random.default_rng(i)) for i in range(2000)]
+    drawn = [width for width in widths if width is not None]
+    assert len(drawn) / len(widths) == pytest.approx(0.5, abs=0.03)
+    assert 0.15 <= min(drawn) < 0.16
+    assert 1.29 < max(drawn) <= 1.3

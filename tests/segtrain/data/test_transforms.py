@@ -285,3 +285,10 @@ def test_crops_are_what_they_were_before_there_were_neighbours(
         drawn.append(generator.random())
     assert np.sum(drawn) == drawn_next
     assert found == checksum
+
+
+@pytest.mark.parametrize(("scale", "length"), [(0.9, 9), (0.94, 9), (0.96, 10), (1.04, 10), (0.01, 1)])
+def test_a_small_image_is_scaled_to_the_nearest_number_of_pixels(scale: float, length: int) -> None:
+    view = draw_view((10, 10), None, plain((40, 40), scale), np.random.default_rng(0))
+    assert view.window == Window(0, 0, 10, 10)
+    assert (view.inside.height, view.inside.width) == (length, length)
