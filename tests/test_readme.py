@@ -60,7 +60,7 @@ def test_a_store_is_read_as_its_format_says(own_data: Path, tmp_path: Path, imag
             options=DatasetOptions(root=own_data / "cityscapes"),
             out=tmp_path / "shards",
             frames=1,
-            recipe=SampleSettings(images=images),
+            sample_settings=SampleSettings(images=images),
             engine="local",
         )
     )
