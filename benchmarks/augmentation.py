@@ -17,7 +17,8 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, before torch is imported
 
 from propagate.datasets import DatasetOptions
-from propagate.job.run import RunConfig, run
+from propagate.job.config import RunConfig
+from propagate.job.run import run
 from propagate.synth.write import write_dataset
 from segtrain.config import FitConfig
 from segtrain.fit.recipes import load_recipe

@@ -20,7 +20,8 @@ from PIL import Image
 
 from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets import DatasetOptions
-from propagate.job.run import RunConfig, run
+from propagate.job.config import RunConfig
+from propagate.job.run import run
 from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.render import Renderer
 from propagate.synth.sensor import draw_sensor

@@ -1,39 +1,22 @@
 """The settings of a training, each declared once: recipes and the command line take them from here."""
 
-# ruff: noqa: RUF009 (`setting` makes a field)
-
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from jobs.registry import Registry
-from jobs.training.devices import DEVICES, DTYPES
+from jobs.console.settings import require_settings, setting, setting_of
+from jobs.training.devices import RuntimeSettings
 from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
+from propagate.datasets import DatasetChoice, DatasetOptions
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.settings import IMAGES_PER_GPU
 from segtrain.models.registry import NETWORKS
 
 LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of the last checkpoint, of the best mIoU
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    choices: Collection[Any] = (),
-    passing: bool = False,
-) -> Any:
-    """A field of FitConfig. `passing`: it may change between a training and its resumption."""
-    metadata = {"help": help, "least": least, "most": most, "choices": choices, "passing": passing}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +26,27 @@ class FitConfig:
     Raises ValueError for settings that make no sense.
     """
 
-    out: Path = setting(MISSING, "The run's folder.", passing=True)
+    out: Path = setting(MISSING, "The run's folder: new, or to go on with.", passing=True)
 
     # what is trained on
-    shards: tuple[Path, ...] = setting((), "A store of `propagate run` to train on; repeatable.")
-    dataset: str = setting("cityscapes", "The layout of the data set at --root.")
+    shards: tuple[Path, ...] = setting((), "A store of `propagate run` to train on; repeatable.", repeatable=True)
+    dataset: str = setting_of(DatasetChoice, "dataset")
     root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
-    layout: Path | None = setting(None, "The layout file of --dataset folder.")
+    layout: Path | None = setting_of(DatasetOptions, "layout")
     train_split: str | None = setting(
-        None, "Train on the annotated frames of this split of the data set.  [default: train, without --shards]"
+        None, "Train on the annotated frames of this split of the data set.", otherwise="train, without --shards"
     )
     val_split: str | None = setting("val", "The split to validate on.")
-    classes: Path | None = setting(None, "A class table (YAML) in place of the data's own.")
+    classes: Path | None = setting(None, "A class table (YAML).", otherwise="the data's own")
 
     # the network
     network: str = setting(
         "deepwv3plus", "DeepLabV3+ on the trunk of that name, or another network.", choices=tuple(NETWORKS)
     )
     output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16))
-    weights: Path | None = setting(None, "A whole network to begin with, published or ours.")
+    weights: Path | None = setting(
+        None, "A whole network to begin with, published or ours.", otherwise="one that has learnt nothing"
+    )
     trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")
     new_head: bool = setting(False, "Leave out the last layer of --weights: the classes are others.")
     freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
@@ -70,15 +55,15 @@ class FitConfig:
     # which samples
     class_uniform: float = setting(0.5, "Share of crops around centroids of classes.", least=0, most=1)
     class_uniform_tile: int = setting(1024, "Tiles of so many pixels have a centroid per class.", least=1)
-    class_uniform_until: int | None = setting(None, "The last epoch with such crops.  [default: all]", least=0)
+    class_uniform_until: int | None = setting(None, "The last epoch with such crops.", otherwise="all", least=0)
     boost: Mapping[str, float] = setting({}, "Classes that get more such crops, as pole=2,rider=1.5.")
     propagated: float | None = setting(
-        None, "Share of propagated samples.  [default: as many as there are]", least=0, most=1
+        None, "Share of propagated samples.", otherwise="as many as there are", least=0, most=1
     )
-    max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.  [default: all]", least=0)
+    max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.", otherwise="all", least=0)
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
-    epoch_length: int | None = setting(None, "Samples of an epoch.  [default: as many as are used]", least=1)
+    epoch_length: int | None = setting(None, "Samples of an epoch.", otherwise="as many as are used", least=1)
 
     # how they are changed
     crop: tuple[int, int] = setting((800, 800), "Height x width.")
@@ -92,7 +77,7 @@ class FitConfig:
     loss: str = setting("relaxed", "relaxed: boundary label relaxation.", choices=LOSSES)
     border: int = setting(1, "Relaxed labels: windows of (2 border + 1)² pixels.", least=0)
     strict_classes: tuple[str, ...] = setting((), "Classes that are never relaxed, as pole,rider.")
-    relax_until: int | None = setting(None, "The last epoch with relaxed labels.  [default: all]", least=0)
+    relax_until: int | None = setting(None, "The last epoch with relaxed labels.", otherwise="all", least=0)
     class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
     as_published: bool = setting(
         False, "relaxed, image-weighted: exactly the published loss of two images per GPU, with its defect."
@@ -100,17 +85,17 @@ class FitConfig:
     auxiliary: float = setting(0.4, "Weight of the loss of auxiliary outputs, of networks that have some.", least=0)
 
     # how it learns
-    epochs: int = setting(180, "", least=1)
+    epochs: int = setting(180, "Of the whole training.", least=1)
     batch_size: int = setting(16, "Of all workers together, in one step.", least=1)
     accumulate: int = setting(1, "Parts of a step that are computed one after the other.", least=1)
-    optimiser: str = setting("sgd", "", choices=OPTIMISERS)
+    optimiser: str = setting("sgd", "How weights follow gradients.", choices=OPTIMISERS)
     learning_rate: float = setting(0.004, "The first.", least=0)
     momentum: float = setting(0.9, "Of SGD.", least=0, most=1)
-    weight_decay: float = setting(5e-5, "", least=0)
-    schedule: str = setting("poly", "", choices=SCHEDULES)
+    weight_decay: float = setting(5e-5, "Pulls weights towards 0.", least=0)
+    schedule: str = setting("poly", "How the learning rate falls.", choices=SCHEDULES)
     power: float = setting(1.0, "Of poly.", least=0)
     restart: int | None = setting(
-        None, "scaled-poly: the epoch of its restart.  [default: after --relax-until]", least=0
+        None, "scaled-poly: the epoch of its restart.", otherwise="after --relax-until", least=0
     )
     restart_rate: float = setting(1.0, "scaled-poly: the rate after it, as a factor of the first.", least=0)
     restart_power: float = setting(1.5, "scaled-poly: the power after it.", least=0)
@@ -118,27 +103,28 @@ class FitConfig:
     average: float = setting(
         0.0, "Decay of the moving average of weights that is kept; 0: none.", least=0, most=0.99999
     )
-    dtype: str = setting("float32", "Of activations; weights are float32.", choices=DTYPES)
-    seed: int = setting(0, "", least=0)
+    dtype: str = setting_of(RuntimeSettings, "dtype", help="Of activations; weights are float32.")
+    seed: int = setting(0, "Another one draws other samples and first weights.", least=0)
 
     # how it is watched
-    validate_every: int = setting(1, "Epochs.", least=1)
-    val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.  [default: whole images]")
-    max_val_images: int | None = setting(None, "Validate on so many, evenly spread.  [default: all]", least=1)
+    validate_every: int = setting(1, "Epochs between validations.", least=1)
+    val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.", otherwise="whole images")
+    max_val_images: int | None = setting(None, "Validate on so many, evenly spread.", otherwise="all", least=1)
 
     # where it runs
-    device: str = setting("auto", "", choices=DEVICES, passing=True)
-    compile: bool = setting(False, "Compile the network: pays off on long runs.", passing=True)
+    device: str = setting_of(RuntimeSettings, "device", passing=True)
+    compile: bool = setting_of(
+        RuntimeSettings, "compile", help="Compile the network: pays off on long runs.", passing=True
+    )
     loader_workers: int = setting(2, "Processes of each worker that read ahead.", least=0, passing=True)
     workers: int = setting(1, "Several: by Ray Train.", least=1, passing=True)
     address: str | None = setting(
-        None, "A running Ray cluster, as host:port.  [default: this machine alone]", passing=True
+        None, "A running Ray cluster, as host:port.", otherwise="this machine alone", passing=True
     )
     save_every: int = setting(500, "Steps between checkpoints, which each epoch's end has too.", least=1, passing=True)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            _check(each.name, getattr(self, each.name), each.metadata)
+        require_settings(self)
         low, high = self.scale
         if not 0 < low <= high < inf:
             raise ValueError(f"scale is a range of numbers above 0, found {low:g}…{high:g}")
@@ -200,16 +186,3 @@ def default_settings() -> dict[str, Any]:
         if each.default is not MISSING or each.default_factory is not MISSING
     }
     return json.loads(json.dumps(defaults))
-
-
-def _check(name: str, value: Any, limits: Mapping[str, Any]) -> None:
-    least, most, choices = limits["least"], limits["most"], limits["choices"]
-    if value is None:
-        return
-    if isinstance(choices, Registry):
-        choices.require(value)
-    elif choices and value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, found {value!r}")
-    if (least is not None and not value >= least) or (most is not None and not value <= most):
-        wanted = f"at least {least}" if most is None else f"within {least}…{most}"
-        raise ValueError(f"{name} must be {wanted}, found {value}")

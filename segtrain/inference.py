@@ -6,7 +6,6 @@ than its pixels and its labels.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise, product
 from typing import NamedTuple
@@ -19,33 +18,11 @@ from torch import Tensor
 from jobs.errors import NotFiniteError, TooLargeError
 from jobs.training.runtime import Runtime
 from segtrain.errors import InferenceError
+from segtrain.inference_settings import Inference
 from segtrain.models.preprocessing import normalised
 
 # [B,3,H,W] as `preprocessing.normalised` gives them -> logits [B,C,H,W]; in evaluation mode, on the runtime's device.
 Network = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inference:
-    """How a network is given an image.
-
-    scales: the sizes, relative to the image's own, whose probabilities are averaged. flip: mirrored too. window: (H, W)
-    in pixels of the image, the part of it that is seen at a time, or None for all of it; at scale 2 the network sees
-    the same part four times as large. overlap: the share of a window that its neighbour sees too.
-    """
-
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    window: tuple[int, int] | None = None
-    overlap: float = 1 / 3
-
-    def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ValueError(f"scales must be one or more positive numbers, found {self.scales}")
-        if self.window is not None and min(self.window) < 1:
-            raise ValueError(f"window must be at least 1x1 pixels, found {self.window}")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap must be in [0,1), found {self.overlap}")
 
 
 class Grid(NamedTuple):

@@ -16,7 +16,7 @@ class Name(click.Choice):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return super().convert(value, param, ctx)
+            return super().convert(str(value), param, ctx)
         except click.BadParameter as error:
             suggestion = meant(str(value), self.choices)
             if not suggestion:

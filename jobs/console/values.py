@@ -1,7 +1,10 @@
 """Numbers as people and programs read them, those that are none among them."""
 
+import json
 import math
 from typing import Any
+
+import click
 
 
 def percent(fraction: float, decimals: int, none: str = "-") -> str:
@@ -16,3 +19,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    click.echo(json.dumps(finite(values), ensure_ascii=False))

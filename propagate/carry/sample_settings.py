@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jobs.console.settings import require_settings, setting
 from propagate.data.sample import PAIRINGS
 from propagate.shards.schema import IMAGE_FORMS
 
@@ -13,21 +14,26 @@ HISTORIES = ("adjacent", "annotated")
 class SampleSettings:
     """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
 
-    pairing: str = "label"
-    history: str = "adjacent"
-    resample: str = "composed"
-    min_confidence: float | None = None
-    images: str = "encoded"
-    source: bool = True
+    pairing: str = setting(
+        "label",
+        "label: real frames with propagated labels; joint: frames predicted by the same motion.",
+        choices=PAIRINGS,
+    )
+    history: str = setting(
+        "adjacent",
+        "What the video predictor looks back on; annotated: the annotated frame too, as in the published script.",
+        choices=HISTORIES,
+    )
+    resample: str = setting(
+        "composed",
+        "composed: once, from the annotated frame; recursive: at every step, as the published script does.",
+        choices=RESAMPLINGS,
+    )
+    min_confidence: float | None = setting(
+        None, "Ignore pixels that are less sure than this.", least=0, most=1, otherwise="off"
+    )
+    images: str = setting("encoded", "encoded: frames as their files hold them; raw: as pixels.", choices=IMAGE_FORMS)
+    source: bool = setting(True, "Write the annotated frames themselves too.")
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("pairing", self.pairing, PAIRINGS),
-            ("history", self.history, HISTORIES),
-            ("resample", self.resample, RESAMPLINGS),
-            ("images", self.images, IMAGE_FORMS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, found '{value}'")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence must lie within 0 and 1, found {self.min_confidence}")
+        require_settings(self)

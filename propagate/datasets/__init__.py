@@ -1,7 +1,9 @@
 """Data sets: one file per layout, one line each in the registry below."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from jobs.console.settings import setting
 from jobs.errors import UnknownNameError
 from jobs.registry import Registry
 from propagate.datasets.base import Dataset, DatasetOptions
@@ -18,6 +20,14 @@ DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
         "folder": "propagate.datasets.folder:Folder",
     },
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetChoice:
+    """Which layout of DATASETS, and the data set that is of it."""
+
+    options: DatasetOptions
+    dataset: str = setting("cityscapes", "The layout of the data set.", choices=DATASETS)
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:

@@ -1,10 +1,11 @@
 """What every data set layout shares: its options and its protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from jobs.console.settings import setting
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
 from propagate.errors import DatasetError
@@ -14,10 +15,14 @@ from propagate.errors import DatasetError
 class DatasetOptions:
     """Where a data set lies and how to read it; each layout takes what it needs and refuses what it does not."""
 
-    root: Path
-    split: str = "train"
-    layout: Path | None = None
-    max_gap: int | None = None
+    root: Path = setting(MISSING, "Where the data set lies, extracted or as zip files.")
+    split: str = setting("train", "The split of the data set.")
+    layout: Path | None = setting(
+        None, "The YAML file that describes a `folder` data set, from where you stand; only that layout takes one."
+    )
+    max_gap: int | None = setting(
+        None, "camvid, folder: a larger jump in frame numbers ends a clip.", least=1, otherwise="the smallest one"
+    )
 
     def __post_init__(self) -> None:
         if self.max_gap is not None and self.max_gap < 1:

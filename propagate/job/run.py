@@ -1,14 +1,11 @@
 """The main job: plan -> engine -> shards -> manifest. Only this driver enters shards in a store."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,17 +14,14 @@ import torch
 
 import propagate
 from jobs.pool.run import run_units
-from propagate.carry.sample_settings import SampleSettings
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets import open_dataset
 from propagate.errors import DatasetError
+from propagate.job.config import RunConfig
 from propagate.job.plan import make_plan
 from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
 from propagate.shards.transaction import open_transaction
-from sdcnet.errors import MotionError
-from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
-NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes
 VERSIONS = {
     "propagate": propagate.__version__,
     "numpy": np.__version__,
@@ -35,65 +29,6 @@ VERSIONS = {
     "opencv": cv2.__version__,
     "pillow": PIL.__version__,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What `propagate run` is asked to do: everything here but the engine decides what the store will hold."""
-
-    options: DatasetOptions
-    out: Path
-    dataset: str = "cityscapes"
-    frames: int = 5
-    motion: MotionSettings = field(default_factory=MotionSettings)
-    sample_settings: SampleSettings = field(default_factory=SampleSettings)
-    clips_per_shard: int = 16
-    limit: int | None = None
-    engine: str = "ray"
-    num_workers: int | None = None
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("frames", self.frames),
-            ("clips_per_shard", self.clips_per_shard),
-            ("limit", self.limit),
-        ):
-            if value is not None and value < (0 if name == "frames" else 1):
-                raise ValueError(f"{name} is {value}, it must be positive")
-        history = self.sample_settings.history
-        if history != "adjacent" and self.motion.name not in PREDICTORS:
-            raise MotionError(
-                f"history '{history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks back on one "
-                "frame only; leave it out"
-            )
-
-    def settings(self) -> dict[str, Any]:
-        """What decides the content of the store, as plain values. Opens files of weights, if there are any.
-
-        Raises: MotionError, CheckpointError, where they cannot be used.
-        """
-        # a driver needs no GPU, and the device does not decide what is computed
-        motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
-        return {
-            "dataset": self.dataset,
-            "split": self.options.split,
-            "frames": self.frames,
-            **open_estimator(motion).fingerprint,
-            **asdict(self.sample_settings),
-            "max_gap": self.options.max_gap,
-            "clips_per_shard": self.clips_per_shard,
-            "limit": self.limit,
-        }
-
-    def threads_per_worker(self) -> int:
-        """How many threads a worker computes on; only networks gain from more than one."""
-        cores = os.cpu_count() or 1
-        if not self.motion.is_network:
-            return 1
-        if self.engine == "local":
-            return cores
-        return max(1, cores // self.num_workers) if self.num_workers else min(cores, NETWORK_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)

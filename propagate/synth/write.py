@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from propagate.errors import DatasetError
+from propagate.synth.config import StreetConfig
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
@@ -19,6 +20,21 @@ ANNOTATED_FRAME = 19  # of each snippet, as in Cityscapes: the twentieth
 SMALLEST_SIZE = (64, 128)
 FRAMES_FOLDER, LABELS_FOLDER = "leftImg8bit_sequence", "gtFine"
 _CITIES = ("synthburg", "rasterstadt", "pixelheim", "voxelmar", "renderfurt", "noisehafen", "aliasingen", "quadbach")
+
+
+def write_street(config: StreetConfig, on_progress: Callable[[int], None] | None = None) -> None:
+    """Write all splits of a synthetic data set; see `write_dataset`."""
+    for split in config.splits:
+        write_dataset(
+            config.dest,
+            split=split,
+            num_cities=config.cities,
+            num_snippets=config.snippets,
+            size=config.size,
+            length=config.length,
+            seed=config.seed,
+            on_progress=on_progress,
+        )
 
 
 def write_dataset(

@@ -8,41 +8,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
+from jobs.console.settings import setting, setting_of
 from jobs.errors import UnknownNameError
 from jobs.registry import Registry
+from jobs.training.devices import RuntimeSettings
 from sdcnet.errors import MotionError
 from sdcnet.motion.estimator import MotionEstimator
-
-
-@dataclass(frozen=True, kw_only=True)
-class MotionSettings:
-    """Which estimator, by its name in ESTIMATORS, and what the learned ones need besides.
-
-    input_flow: of the video predictors: 'flownet2' or 'dis'; None takes what the weights were trained with, if they
-    say so, else FlowNet2. flownet2_weights: None takes those in the video predictor's file, if it holds any.
-    """
-
-    name: str = "dis"
-    sdcnet_weights: Path | None = None
-    flownet2_weights: Path | None = None
-    input_flow: str | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises MotionError for an unknown name, and for settings that the estimator of that name does not have."""
-        try:
-            takes = ESTIMATORS[self.name].takes
-        except UnknownNameError as error:
-            raise MotionError(str(error)) from None
-        for field in fields(self):
-            if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
-                raise MotionError(f"motion '{self.name}' has no setting {field.name}; leave it out")
-
-    @property
-    def is_network(self) -> bool:
-        return ESTIMATORS[self.name].is_network
 
 
 class EstimatorClass(Protocol):
@@ -54,7 +25,7 @@ class EstimatorClass(Protocol):
     takes: tuple[str, ...]
     is_network: bool
 
-    def open(self, settings: MotionSettings) -> MotionEstimator:
+    def open(self, settings: "MotionSettings") -> MotionEstimator:
         """The estimator of these settings, which are of this class."""
         ...
 
@@ -71,6 +42,48 @@ ESTIMATORS: Registry[EstimatorClass] = Registry(
         **dict.fromkeys(PREDICTORS, "sdcnet.motion.learned:PredictedMotion"),
     },
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionSettings:
+    """Which estimator, by its name in ESTIMATORS, and what the learned ones need besides.
+
+    input_flow: of the video predictors: 'flownet2' or 'dis'; None takes what the weights were trained with, if they
+    say so, else FlowNet2. flownet2_weights: None takes those in the video predictor's file, if it holds any.
+    """
+
+    name: str = setting("dis", "The estimator of motion.", choices=ESTIMATORS, option="motion")
+    sdcnet_weights: Path | None = setting(
+        None, "sdcnet, sdcnet-predict: the published file, or one of `sdcnet fit`; these need it."
+    )
+    flownet2_weights: Path | None = setting(
+        None,
+        "flownet2, and where it is the input flow: the published file.",
+        otherwise="those in the file of --sdcnet-weights, if any",
+    )
+    input_flow: str | None = setting(
+        None,
+        "What the video predictor refines.",
+        choices=INPUT_FLOWS,
+        otherwise="what it was trained with; flownet2 for published weights",
+    )
+    device: str = setting_of(RuntimeSettings, "device")
+    dtype: str = setting_of(RuntimeSettings, "dtype")
+    compile: bool = setting_of(RuntimeSettings, "compile")
+
+    def __post_init__(self) -> None:
+        """Raises MotionError for an unknown name, and for settings that the estimator of that name does not have."""
+        try:
+            takes = ESTIMATORS[self.name].takes
+        except UnknownNameError as error:
+            raise MotionError(str(error)) from None
+        for field in fields(self):
+            if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
+                raise MotionError(f"motion '{self.name}' has no setting {field.name}; leave it out")
+
+    @property
+    def is_network(self) -> bool:
+        return ESTIMATORS[self.name].is_network
 
 
 def open_estimator(settings: MotionSettings) -> MotionEstimator:

@@ -1,24 +1,32 @@
 """The command `segtrain index`."""
 
-import json
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 import click
 
+from jobs.console.options import command, configured, json_option
+from jobs.console.settings import setting
+from jobs.console.values import print_json
 from propagate.shards.schema import CELL
 
 
-@click.command("index")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option(
-    "--tile",
-    type=click.IntRange(min=CELL),
-    default=1024,
-    show_default=True,
-    help=f"Pixels; a class has a centroid in each tile it occurs in. Exact in multiples of {CELL}.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else.")
-def index(store: Path, tile: int, as_json: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """Which store is looked at, and how closely."""
+
+    store: Path = setting(MISSING, "The shard store.", argument="STORE")
+    tile: int = setting(
+        1024,
+        f"Pixels; a class has a centroid in each tile it occurs in. Exact in multiples of {CELL}.",
+        least=CELL,
+    )
+
+
+@command("index")
+@configured(config=IndexConfig)
+@json_option
+def index(config: IndexConfig, as_json: bool) -> None:
     """Say how much of each trained class the samples of STORE hold, from its statistics alone.
 
     pixels: and their share of all that are trained; samples: that the class occurs in; centroids: the places that
@@ -32,13 +40,14 @@ def index(store: Path, tile: int, as_json: bool) -> None:
     from segtrain.data.class_statistics import ClassStatistics
     from segtrain.data.index import index_store
 
-    statistics = ClassStatistics.of(index_store(open_store(store), tile))
+    statistics = ClassStatistics.of(index_store(open_store(config.store), config.tile))
     if as_json:
-        click.echo(json.dumps({"store": str(store), "tile": tile, **statistics.to_json()}, ensure_ascii=False))
+        print_json({"store": str(config.store), "tile": config.tile, **statistics.to_json()})
         return
     click.echo(statistics)
     click.echo(
-        f"{statistics.num_samples} samples, tiles of {tile}x{tile}; without a pixel: {_listed(statistics.absent)}"
+        f"{statistics.num_samples} samples, tiles of {config.tile}x{config.tile}; without a pixel: "
+        f"{_listed(statistics.absent)}"
     )
 
 

@@ -9,23 +9,24 @@ import os
 
 import click
 
-from jobs.console.commands import Commands
+from jobs.console.exit_codes import Commands
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
-from segtrain.cli.evaluate import evaluate, predict
+from segtrain.cli.evaluate import evaluate
 from segtrain.cli.fit import fit
 from segtrain.cli.index import index
+from segtrain.cli.predict import predict
 from segtrain.cli.report import report
 from segtrain.errors import SegtrainError
 
 
 @click.group(
     cls=Commands,
+    variables="SEGTRAIN",
     failures=(SegtrainError, SdcnetError, PropagateError, JobError),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(package_name="label-propagation", prog_name="segtrain")
+@click.version_option(package_name="label-propagation", prog_name="segtrain", allow_from_autoenv=False)
 def main() -> None:
     """Train segmentation networks on propagated labels, and score and use them.
 

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import click
 
+from jobs.console.options import command
+from jobs.console.types import PATH
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+
+@command()
+@click.argument("run", type=PATH)
 def report(run: Path) -> None:
     """Sum up a training as one HTML page, RUN/index.html: curves, scores, pictures and settings.
 

@@ -10,15 +10,17 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from jobs.console.settings import settings_of
 from jobs.errors import FitError
 from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit import training
-from segtrain.fit.recipes import load_recipe, recipe_names, setting_types
+from segtrain.fit.recipes import load_recipe, recipe_names
 from segtrain.fit.task import learning_rate
 from segtrain.models.registry import NETWORKS, TRUNKS
 
 SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
+KINDS = {each.name: each.kind for each in settings_of(FitConfig)}
 SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
     "shards": (["--shards", "a", "--shards", "b"], (Path("a"), Path("b"))),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
@@ -73,7 +75,7 @@ def typed(name: str, kind: Any, default: Any, choices: tuple[Any, ...]) -> tuple
 def test_every_setting_can_be_typed_and_overrides_the_recipe(
     tmp_path: Path, parsed: list[FitConfig], each: Any
 ) -> None:
-    arguments, value = typed(each.name, setting_types()[each.name], each.default, each.metadata["choices"])
+    arguments, value = typed(each.name, KINDS[each.name], each.default, each.metadata["choices"])
     settings = {"root": "somewhere", **BASE.get(each.name, {})}
     if each.default is not MISSING and each.name not in settings:
         default = list(each.default) if isinstance(each.default, tuple) else each.default

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from propagate.data.classes import load_classes
 from propagate.errors import DatasetError, InputError
-from propagate.synth import write_dataset
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.shapes import box, disc, ellipsoid
 from propagate.synth.street import build_scene
 from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.view import SKY, Snapshot
-from propagate.synth.write import city_name, write_true_flow
+from propagate.synth.write import city_name, write_dataset, write_true_flow
 from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import read_flow
 from sdcnet.geometry import inside, round_trip, warp_frames, warp_labels

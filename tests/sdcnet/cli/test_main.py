@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from sdcnet.cli import main as cli
+from sdcnet.cli.convert import ARCHITECTURES
 from sdcnet.networks.checkpoints import FLOWNET2, PREDICTORS, load_predictor, save_network
 from sdcnet.networks.predictor import SDCNet2DRecon
 
@@ -71,8 +72,8 @@ def test_module_is_the_command() -> None:
 
 
 def test_architectures_are_those_of_the_checkpoints() -> None:
-    assert cli.ARCHITECTURES[0] == FLOWNET2
-    assert set(cli.ARCHITECTURES[1:]) <= set(PREDICTORS)
+    assert ARCHITECTURES[0] == FLOWNET2
+    assert set(ARCHITECTURES[1:]) <= set(PREDICTORS)
 
 
 def test_published_file_is_converted_and_inspected(published: Path, tmp_path: Path) -> None:
@@ -185,6 +186,6 @@ def test_interruption_exits_with_130(frames: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "open_estimator", interrupt)
+    monkeypatch.setattr("sdcnet.cli.evaluate.open_estimator", interrupt)
     result = sdcnet("evaluate", frames)
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")

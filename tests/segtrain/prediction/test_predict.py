@@ -15,7 +15,7 @@ from propagate.data.classes import ClassTable, load_classes
 from propagate.data.colours import colours_of_train_ids, difference, overlay
 from propagate.data.images import encode_png
 from segtrain.checkpoints import save_network
-from segtrain.cli.evaluate import predict as predict_command
+from segtrain.cli.predict import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
 from segtrain.models.registry import build_network

@@ -6,12 +6,21 @@ import click
 
 
 class Commands(click.Group):
-    """Says errors of these types in one sentence, without a traceback, and exits with 1; on Ctrl-C with 130."""
+    """Says errors of these types in one sentence, without a traceback, and exits with 1; on Ctrl-C with 130.
+
+    variables: what the names of the environment variables begin with that stand for options not given.
+    """
 
     def __init__(
-        self, *args: Any, failures: tuple[type[Exception], ...], interrupted: str = "Interrupted.", **settings: Any
+        self,
+        *args: Any,
+        variables: str,
+        failures: tuple[type[Exception], ...],
+        interrupted: str = "Interrupted.",
+        **settings: Any,
     ) -> None:
-        super().__init__(*args, **settings)
+        shared = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": variables}
+        super().__init__(*args, context_settings=shared, **settings)
         self._failures, self._interrupted = failures, interrupted
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,0 +1,42 @@
+"""The command `propagate export`."""
+
+from dataclasses import MISSING, asdict, dataclass
+from pathlib import Path
+
+import click
+
+from jobs.console.options import command, configured, json_option
+from jobs.console.progress import Progress
+from jobs.console.settings import setting
+from jobs.console.values import print_json
+from propagate.export import FORMATS, export_store
+from propagate.shards.reader import open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Which store is written where, and how."""
+
+    out: Path = setting(MISSING, "The shard store.", argument="OUT")
+    dest: Path = setting(MISSING, "The folder of the tree.", argument="DEST")
+    format: str | None = setting(
+        None, "The layout of the tree.", choices=FORMATS, otherwise="that of the store's data set"
+    )
+
+
+@command()
+@configured(config=ExportConfig)
+@json_option
+def export(config: ExportConfig, as_json: bool) -> None:
+    """Write a store as a tree of images that other trainers read.
+
+    \b
+    propagate export shards tree --format cityscapes
+    """
+    store = open_store(config.out)
+    with Progress("samples", store.manifest.num_samples) as progress:
+        summary = export_store(store, config.dest, config.format, on_progress=progress.advance)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        click.echo(f"{config.dest}: {summary.frames} frames, {summary.superseded} samples gave way to a nearer one")

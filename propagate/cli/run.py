@@ -1,0 +1,62 @@
+"""The command `propagate run`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.console.options import command, config_file, configured, json_option
+from jobs.console.progress import Progress
+from jobs.console.values import print_json
+from propagate.cli.places import failed_place
+from propagate.job.config import Continuation, RunConfig
+
+if TYPE_CHECKING:
+    from propagate.job.run import RunSummary
+
+
+@command("run")
+@configured(config=RunConfig, continuation=Continuation)
+@config_file
+@json_option
+def run_command(config: RunConfig, continuation: Continuation, as_json: bool) -> None:
+    """Propagate labels to ±N neighbours and write them as verified shards.
+
+    Run it again to continue an interrupted run: finished shards are kept.
+
+    \b
+    propagate run --root cityscapes --out shards --frames 5 --split train
+    """
+    from propagate.job.run import run
+
+    with Progress("frames") as progress:
+        summary = run(
+            config,
+            retry_failed=continuation.retry_failed,
+            overwrite=continuation.overwrite,
+            on_plan=progress.expect,
+            on_progress=progress.advance,
+        )
+    if as_json:
+        print_json(asdict(summary) | {"samples_per_second": summary.samples_per_second})
+    else:
+        _print_summary(summary, config.out)
+    if summary.failures or summary.lost:
+        raise SystemExit(1)
+
+
+def _print_summary(summary: "RunSummary", out: Path) -> None:
+    if summary.written:
+        click.echo(
+            f"{summary.written} samples written in {summary.seconds:.1f} s ({summary.samples_per_second:.2f} samples/s)"
+        )
+    elif not summary.planned:
+        click.echo("nothing to do: the store is finished")
+    click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
+    for failure in summary.failures:
+        click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
+    if summary.failures:
+        click.echo(f"{len(summary.failures)} failures; mend the inputs, then run again with --retry-failed", err=True)
+    for shard in summary.lost:
+        click.echo(f"not written: {shard}", err=True)

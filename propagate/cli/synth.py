@@ -1,0 +1,28 @@
+"""The command `propagate synth`."""
+
+import click
+
+from jobs.console.options import command, config_file, configured
+from jobs.console.progress import Progress
+from propagate.synth.config import StreetConfig
+
+
+@command()
+@configured(config=StreetConfig)
+@config_file
+def synth(config: StreetConfig) -> None:
+    """Write a synthetic driving data set to DEST, in the Cityscapes layout, with exact truth for every frame.
+
+    \b
+    propagate synth street --snippets 2 --size 256x512
+    propagate synth street --split train --split val
+    """
+    from propagate.synth.write import write_street
+
+    with Progress("frames", config.num_snippets * config.length) as progress:
+        write_street(config, on_progress=progress.advance)
+    click.echo(
+        f"{config.num_snippets} snippets of {config.length} frames in {config.dest}, exact labels and flow in "
+        f"{config.dest / 'truth'}",
+        err=True,
+    )

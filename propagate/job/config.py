@@ -1,0 +1,78 @@
+"""What a run is asked to do; no PyTorch is needed to know it."""
+
+import os
+from dataclasses import MISSING, asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jobs.console.settings import require_settings, setting
+from jobs.pool.run import ENGINES
+from propagate.carry.sample_settings import SampleSettings
+from propagate.datasets import DatasetChoice
+from sdcnet.errors import MotionError
+from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
+
+NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(DatasetChoice):
+    """What `propagate run` is asked to do: everything here but the engine decides what the store will hold."""
+
+    out: Path = setting(MISSING, "The shard store: a new folder, or one to go on with.")
+    frames: int = setting(5, "Neighbours on each side.", least=0)
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    sample_settings: SampleSettings = field(default_factory=SampleSettings)
+    clips_per_shard: int = setting(16, "Clips that a file of the store holds.", least=1)
+    limit: int | None = setting(None, "Only the first N clips.", least=1, otherwise="all")
+    engine: str = setting("ray", "ray: several workers at a time; local: in this process.", choices=ENGINES)
+    num_workers: int | None = setting(
+        None, "Of Ray.", least=1, option="workers", otherwise="one per GPU, else one per core"
+    )
+    address: str | None = setting(None, "A running Ray cluster, as host:port.", otherwise="one on this machine alone")
+
+    def __post_init__(self) -> None:
+        require_settings(self)
+        if self.address is not None and self.engine != "ray":
+            raise ValueError("--address names a Ray cluster: use it with --engine ray")
+        history = self.sample_settings.history
+        if history != "adjacent" and self.motion.name not in PREDICTORS:
+            raise MotionError(
+                f"history '{history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks "
+                "back on one frame only; leave it out"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the content of the store, as plain values. Opens files of weights, if there are any.
+
+        Raises: MotionError, CheckpointError, where they cannot be used.
+        """
+        # a driver needs no GPU, and the device does not decide what is computed
+        motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
+        return {
+            "dataset": self.dataset,
+            "split": self.options.split,
+            "frames": self.frames,
+            **open_estimator(motion).fingerprint,
+            **asdict(self.sample_settings),
+            "max_gap": self.options.max_gap,
+            "clips_per_shard": self.clips_per_shard,
+            "limit": self.limit,
+        }
+
+    def threads_per_worker(self) -> int:
+        """How many threads a worker computes on; only networks gain from more than one."""
+        cores = os.cpu_count() or 1
+        if not self.motion.is_network:
+            return 1
+        if self.engine == "local":
+            return cores
+        return max(1, cores // self.num_workers) if self.num_workers else min(cores, NETWORK_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """How a run goes on with a store that there is already."""
+
+    retry_failed: bool = setting(False, "Make the shards with failed clips again.")
+    overwrite: bool = setting(False, "Remove the store's shards and begin anew.")

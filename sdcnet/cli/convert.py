@@ -1,0 +1,79 @@
+"""The commands `sdcnet convert` and `sdcnet inspect`."""
+
+from dataclasses import MISSING, asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.console.options import command, configured, json_option
+from jobs.console.settings import setting
+from jobs.console.types import PATH
+from jobs.console.values import print_json
+
+if TYPE_CHECKING:
+    from sdcnet.networks.checkpoints import Summary
+
+ARCHITECTURES = ("FlowNet2", "SDCNet2D", "SDCNet2DRecon")  # sdcnet.networks.checkpoints has them too, but needs torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Which file is converted to which."""
+
+    source: Path = setting(MISSING, "The file to read.", argument="IN")
+    destination: Path = setting(MISSING, "The file to write.", argument="OUT")
+    architecture: str | None = setting(
+        None,
+        "Which network IN holds, where it does not say so, or which one is wanted, where it holds two.",
+        choices=ARCHITECTURES,
+        otherwise="as IN says",
+    )
+
+    def __post_init__(self) -> None:
+        if self.source.exists() and self.destination.exists() and self.source.samefile(self.destination):
+            raise ValueError("IN and OUT are the same file; give OUT another name")
+
+
+@command()
+@configured(config=ConvertConfig)
+def convert(config: ConvertConfig) -> None:
+    """Write the network of a published file of weights, IN, as a safetensors file, OUT.
+
+    OUT says what it holds and how frames must be prepared for it. IN is read without running any code in it.
+
+    \b
+    sdcnet convert sdc_cityscapes_vrec.pth.tar recon.safetensors
+    sdcnet convert FlowNet2_checkpoint.pth.tar flownet2.safetensors
+    """
+    from sdcnet.networks.checkpoints import convert_checkpoint, inspect_checkpoint
+
+    convert_checkpoint(config.source, config.destination, config.architecture)
+    click.echo(f"{config.destination}: {_holds(inspect_checkpoint(config.destination))}", err=True)
+
+
+@command("inspect")
+@click.argument("file", type=PATH)
+@json_option
+def inspect_command(file: Path, as_json: bool) -> None:
+    """Say what a file of weights holds, whoever wrote it.
+
+    \b
+    sdcnet inspect recon.safetensors
+    sdcnet inspect sdc_cityscapes_vrec.pth.tar --json
+    """
+    from sdcnet.networks.checkpoints import inspect_checkpoint
+
+    summary = inspect_checkpoint(file)
+    if as_json:
+        print_json(asdict(summary))
+        return
+    click.echo(f"{file}: {_holds(summary)}")
+    for part in ("settings", "preprocessing", "about"):
+        for name, value in getattr(summary, part).items():
+            click.echo(f"  {part:<15}{name}: {value}")
+
+
+def _holds(summary: "Summary") -> str:
+    networks = " and ".join(summary.networks) or "no network that this program knows"
+    return f"{networks}; {summary.num_values:,} values in {summary.num_tensors} tensors of {', '.join(summary.dtypes)}"

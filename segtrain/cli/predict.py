@@ -1,0 +1,88 @@
+"""The command `segtrain predict`."""
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+import click
+
+from jobs.console.options import command, config_file, configured
+from jobs.console.progress import Progress
+from jobs.console.settings import setting
+from propagate.datasets import DatasetOptions
+from segtrain.cli.network import NetworkConfig
+from segtrain.prediction.views import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(NetworkConfig):
+    """Which network segments what, and what is written of it."""
+
+    sources: tuple[Path, ...] = setting((), "Folders, images or videos.", argument="[SOURCE]...")
+    root: Path | None = setting(
+        None, "Where a data set lies, whose annotated images are taken.", otherwise="none, but SOURCE"
+    )
+    out: Path = setting(MISSING, "The folder for what is found.")
+    kinds: tuple[str, ...] = setting(
+        ("pred",),
+        "pred: label ids; rgb: colours; compose: these over the image; diff: what is wrong, with --root.",
+        choices=KINDS,
+    )
+    submission: Path | None = setting(None, "Write the zip file for the Cityscapes benchmark too.")
+
+    def __post_init__(self) -> None:
+        if bool(self.sources) == (self.root is not None):
+            raise ValueError("give either SOURCE or --root, the one thing or the other")
+        if self.root is None and "diff" in self.kinds:
+            raise ValueError("--kinds diff needs the truth of a data set: give --root instead of SOURCE")
+        if self.submission is not None and self.submission.suffix != ".zip":
+            raise ValueError(
+                f"--submission {self.submission}: the benchmark takes a zip file, give a name that ends so"
+            )
+
+
+@command()
+@configured(config=PredictConfig)
+@config_file
+def predict(config: PredictConfig) -> None:
+    """Segment the images of folders, the frames of videos, or a data set, into OUT/KIND/NAME.png.
+
+    SOURCE is a folder, an image or a video, whose frames are named by their numbers.
+
+    \b
+    segtrain predict run/best.safetensors drive.mp4 --out drive --kinds pred,compose
+    segtrain predict run/best.safetensors --root street --split val --out street_val --kinds rgb,diff
+    segtrain predict run/best.safetensors leftImg8bit/test --out test --submission test.zip
+    """
+    from jobs.training.runtime import open_runtime
+    from segtrain.data.labelled_frames import open_labelled_frames
+    from segtrain.prediction.predict import predict as predict_images
+    from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files
+    from segtrain.trained import open_trained
+
+    table = config.class_table()
+    if config.root is None:
+        pictures = pictures_of_files(config.sources)
+    else:
+        options = DatasetOptions(root=config.root, split=config.split, layout=config.layout)
+        samples = open_labelled_frames(config.dataset, options, classes=table)
+        table, pictures = samples.classes, pictures_of_dataset(samples)
+    runtime = open_runtime(config.device, config.dtype)
+    trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=table)
+    with Progress("images", len(pictures)) as progress:
+        summary = predict_images(
+            trained,
+            pictures,
+            config.out,
+            config.inference,
+            runtime,
+            kinds=config.kinds,
+            submission=config.submission,
+            on_progress=progress.advance,
+        )
+    click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")
+    if config.submission is not None:
+        click.echo(f"{config.submission}: the label ids of {summary.images} images")
+    for failure in summary.failures:
+        click.echo(f"left out: {failure.reason}", err=True)
+    if summary.failures:
+        raise SystemExit(1)
