@@ -125,7 +125,9 @@ class _Shared:
     """What several commands have, whatever they do."""
 
     json: bool = setting(False, "Print one JSON object on stdout, nothing else.")
-    config: Path | None = setting(None, "A YAML file of options, as `frames: 5`, which others override.")
+    config: Path | None = setting(
+        None, "A YAML file of options by name; those typed, or in the environment, count before."
+    )
 
 
 _JSON, _CONFIG = settings_of(_Shared)
@@ -152,14 +154,15 @@ def _take_file(ctx: click.Context, option: click.Parameter, path: Path | None) -
         return
     options = {each.name: each.setting for each in ctx.command.params if isinstance(each, SettingOption)}
     known = {name: setting for name, setting in options.items() if name is not None and name != option.name}
+    example = next(f"{name}: {setting.shown_default}" for name, setting in known.items() if not setting.required)
     try:
-        settings = read_settings(path, known, kind="config", help=f"{ctx.command_path} --help")
+        settings = read_settings(path, known, kind="config", example=example, help=f"{ctx.command_path} --help")
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read ({error.strerror}); name a YAML file", ctx) from None
     except ValueError as error:
         raise click.UsageError(f"{path}: {error}", ctx) from None
     ctx.meta[_FILE] = path
-    # to click, None would be no value at all
+    # to click before 8.3, None would be no value at all
     ctx.default_map = {name: "none" if value is None else value for name, value in settings.items()}
 
 
@@ -167,9 +170,9 @@ def _built(ctx: click.Context, config: type, given: Mapping[str, Any]) -> Any:
     try:
         return build(config, given)
     except ValueError as error:
-        origins = {each.name: _origin(ctx, each) for each in ctx.command.params if isinstance(each, SettingOption)}
-        elsewhere = [f"{name} by {origin}" for name, origin in origins.items() if origin]
-        raise click.UsageError(str(error) + (f" (set {', '.join(elsewhere)})" if elsewhere else ""), ctx) from None
+        origins = [_origin(ctx, each) for each in ctx.command.params if isinstance(each, SettingOption)]
+        elsewhere = ", ".join(filter(None, dict.fromkeys(origins)))
+        raise click.UsageError(str(error) + (f" (with {elsewhere})" if elsewhere else ""), ctx) from None
 
 
 def _origin(ctx: click.Context, option: click.Option) -> str:

@@ -13,10 +13,11 @@ from jobs.console.types import text_type
 from jobs.registry import meant
 
 
-def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, help: str) -> dict[str, Any]:
+def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, example: str, help: str) -> dict[str, Any]:
     """The settings of a YAML file, by name, as their dataclass takes them; `-` in a name counts as `_`.
 
-    settings: all that there are, by name. kind: what such a file is called. help: the command that lists them.
+    settings: all that there are, by name. kind: what such a file is called. example: a line of one. help: the command
+    that lists them.
     Raises: OSError; ValueError for no YAML, for a setting that does not exist or has another type.
     """
     try:
@@ -24,7 +25,7 @@ def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, hel
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise ValueError(f"a {kind} is a list of settings, as `epochs: 180`, found {type(data).__name__}")
+        raise ValueError(f"a {kind} is a list of settings, as `{example}`, found {type(data).__name__}")
     named = {str(name).replace("-", "_"): value for name, value in data.items()}
     if unknown := sorted(named.keys() - settings.keys()):
         nearest = meant(unknown[0], settings)

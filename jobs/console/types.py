@@ -17,11 +17,10 @@ class Size(click.ParamType):
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        height, _, width = str(value).partition("x")
+        text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        height, _, width = text.partition("x")
         if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-            self.fail(f"'{value}' is not HxW, as in 256x512", param, ctx)
+            self.fail(f"'{text}' is not HxW, as in 256x512", param, ctx)
         return int(height), int(width)
 
 

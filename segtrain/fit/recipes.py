@@ -25,7 +25,7 @@ def load_recipe(name_or_path: str) -> Settings:
     path = _folder() / f"{name_or_path}.yaml" if name_or_path in recipe_names() else Path(name_or_path)
     try:
         settings = {each.field.name: each for each in settings_of(FitConfig)}
-        return read_settings(path, settings, kind="recipe", help="segtrain fit --help")
+        return read_settings(path, settings, kind="recipe", example="epochs: 180", help="segtrain fit --help")
     except OSError as error:
         known = ", ".join(recipe_names())
         raise FitError(
