@@ -17,10 +17,12 @@ class IndexConfig:
 
     store: Path = setting(MISSING, "The shard store.", argument="STORE")
     tile: int = setting(
-        1024,
-        f"Pixels; a class has a centroid in each tile it occurs in. Exact in multiples of {CELL}.",
-        least=CELL,
+        1024, f"Pixels, {CELL} or more; a class has a centroid in each tile it occurs in. Exact in multiples of {CELL}."
     )
+
+    def __post_init__(self) -> None:
+        if self.tile < CELL:
+            raise ValueError(f"--tile: {self.tile} is not in the range x>={CELL}; a store counts cells of that side")
 
 
 @command("index")
