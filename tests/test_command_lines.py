@@ -84,7 +84,7 @@ def test_options_of_a_run_come_from_four_places(called: Called, tmp_path: Path) 
     assert (config.frames, config.limit) == (1, None)
     assert (config.options.split, config.motion.name) == ("here", "tvl1")
     assert (config.options.root, config.out, config.clips_per_shard) == (Path("street"), Path("shards"), 3)
-    assert (config.engine, config.recipe.pairing) == ("ray", "label")
+    assert (config.engine, config.sample_settings.pairing) == ("ray", "label")
 
 
 def test_options_of_a_predictors_training_come_from_four_places(called: Called, tmp_path: Path) -> None:

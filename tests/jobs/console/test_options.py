@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from jobs.console.commands import Commands
+from jobs.console.exit_codes import Commands
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.settings import require_settings, setting, setting_of, settings_of
 
