@@ -16,7 +16,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, before torch is imported
 
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.job.config import RunConfig
 from propagate.job.run import run
 from propagate.synth.write import write_dataset

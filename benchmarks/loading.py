@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from propagate.carry.sample_settings import SampleSettings
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.job.config import RunConfig
 from propagate.job.run import run
 from propagate.shards.schema import IMAGE_FORMS

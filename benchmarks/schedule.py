@@ -22,7 +22,8 @@ from propagate.carry.samples import propagate_clip
 from propagate.carry.walk import steps_away
 from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.synth.write import write_dataset
 from sdcnet.geometry import warp_frames
 from sdcnet.motion.classical import Dis

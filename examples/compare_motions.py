@@ -9,7 +9,7 @@ made in the folder where you stand, with exact truth. The stores stay there: run
 import argparse
 from pathlib import Path
 
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.scoring.evaluate import evaluate_store
 from propagate.scoring.metrics import mean_iou

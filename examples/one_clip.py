@@ -17,7 +17,8 @@ from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.synth.write import write_dataset
 from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.synth.write import write_dataset
 from segtrain.data.store_samples import open_store_samples

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.files import write_whole
 from sdcnet.errors import FlowFileError
 
 FLO, PNG = ".flo", ".png"
@@ -56,7 +57,7 @@ def write_flow(path: Path, flow: Tensor, valid: Tensor | None = None) -> None:
     encode = {FLO: _encode_flo, PNG: _encode_png}[_format(path)]
     content = encode(pixels, known, str(path))
     try:
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
         raise FlowFileError(str(path), f"cannot be written ({error.strerror}). Name a folder that is there") from error
 

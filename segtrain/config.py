@@ -11,7 +11,8 @@ from jobs.console.settings import require_settings, setting, setting_of
 from jobs.training.devices import RuntimeSettings
 from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
-from propagate.datasets import DatasetChoice, DatasetOptions
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import DatasetChoice
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.settings import IMAGES_PER_GPU
 from segtrain.models.registry import NETWORKS

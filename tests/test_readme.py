@@ -11,7 +11,7 @@ from helpers.documents import DOCUMENTS, REPOSITORY, Block, blocks, command_line
 from PIL import Image
 
 from propagate.carry.sample_settings import SampleSettings
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.write import write_dataset

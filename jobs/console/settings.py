@@ -149,7 +149,7 @@ def require_setting(name: str, value: Any, limits: Mapping[str, Any]) -> None:
     elif isinstance(choices, Registry):
         choices.require(value)
     elif choices and value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(map(str, choices))}, found {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, found {value!r}")
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         wanted = f"at least {least}" if most is None else f"within {least}…{most}"
         raise ValueError(f"{name} must be {wanted}, found {value}")

@@ -126,8 +126,13 @@ def replace(path: Path, data: bytes | memoryview) -> None:
     try:
         write_whole(path, data)
     except OSError as error:
-        reason = f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
-        raise RunFolderError(f"{path}: {reason}") from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path | str, error: OSError) -> RunFolderError:
+    """What is said of a file of a run folder that cannot be written."""
+    reason = f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
+    return RunFolderError(f"{path}: {reason}")
 
 
 def versions(*modules: ModuleType) -> dict[str, str]:

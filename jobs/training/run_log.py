@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from jobs.errors import RunFolderError
+from jobs.training.run_folder import cannot_write
 
 LOG = "log.jsonl"
 
@@ -26,10 +26,7 @@ class RunLog:
         try:
             self._lines.write((json.dumps({"step": step, **values}) + "\n").encode())
         except OSError as error:
-            reason = (
-                f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
-            )
-            raise RunFolderError(f"{self._lines.name}: {reason}") from error
+            raise cannot_write(self._lines.name, error) from error
         for name, value in values.items():
             if isinstance(value, float):
                 self._events.add_scalar(name, value, step)

@@ -9,7 +9,7 @@ from jobs.console.options import command, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.settings import setting
 from jobs.console.values import print_json
-from propagate.datasets import DatasetChoice, open_dataset
+from propagate.datasets.registry import DatasetChoice, open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from jobs.console.settings import require_settings, setting
 from jobs.pool.run import ENGINES
 from propagate.carry.sample_settings import SampleSettings
-from propagate.datasets import DatasetChoice
+from propagate.datasets.registry import DatasetChoice
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 

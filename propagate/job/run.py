@@ -14,7 +14,7 @@ import torch
 
 import propagate
 from jobs.pool.run import run_units
-from propagate.datasets import open_dataset
+from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
 from propagate.job.plan import make_plan

@@ -9,7 +9,7 @@ from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.settings import setting, setting_of
 from jobs.console.values import print_json
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from jobs.console.settings import setting, setting_of
 from jobs.training.devices import RuntimeSettings
 from propagate.data.classes import ClassTable, load_classes
-from propagate.datasets import DatasetChoice, DatasetOptions
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import DatasetChoice
 from segtrain.inference_settings import Inference
 from segtrain.models.registry import NETWORKS
 

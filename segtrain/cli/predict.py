@@ -8,7 +8,7 @@ import click
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
 from jobs.console.settings import setting
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig
 from segtrain.prediction.views import KINDS
 

@@ -5,7 +5,8 @@ import numpy as np
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Frame, Label
 from propagate.data.images import read_label
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex

@@ -6,7 +6,7 @@ Folds were cut otherwise once: a network that was trained then has seen cities w
 from collections.abc import Mapping
 from typing import Any
 
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.identity import groups, identity
 from segtrain.errors import DataError

@@ -9,7 +9,8 @@ import numpy as np
 
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.clip import Resource
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.datasets.tree import Tree
 
 # Pixels, of the training set's instances, by class: facts of the data set, with which its benchmark weights.

@@ -9,6 +9,7 @@ import numpy as np
 
 from jobs.console.tables import Table
 from jobs.console.values import finite, percent
+from jobs.files import write_whole
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.errors import InferenceError
 from segtrain.evaluation.instances import class_iiou
@@ -110,7 +111,7 @@ class SegmentationReport:
 def write_markdown(report: SegmentationReport, path: Path) -> None:
     """Write the report's tables to a file. Raises InferenceError where it cannot be written."""
     try:
-        path.write_text(report.markdown() + "\n", encoding="utf-8")
+        write_whole(path, (report.markdown() + "\n").encode())
     except OSError as error:
         raise InferenceError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 from jobs.errors import FitError
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from segtrain.config import FitConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity

@@ -12,8 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from jobs.errors import RunFolderError
-from jobs.training.run_folder import replace
+from jobs.training.run_folder import cannot_write, replace
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.colours import colours_of_names, colours_of_train_ids, difference
 from propagate.data.images import encode_png
@@ -46,8 +45,7 @@ def save_pictures(out: Path, step: int, images: Sequence[Segmented], classes: Cl
         folder.mkdir(exist_ok=True)
         (folder / INDEX).unlink(missing_ok=True)
     except OSError as error:
-        reason = f"cannot be written ({error.strerror}); what was saved before is kept. Make room, then run it again"
-        raise RunFolderError(f"{folder}: {reason}") from error
+        raise cannot_write(folder, error) from error
     entries = []
     for number, image in enumerate(images):
         for kind, picture in zip(KINDS, _views(image, classes), strict=True):

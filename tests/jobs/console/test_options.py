@@ -199,5 +199,5 @@ def test_a_dataclass_is_held_to_its_limits() -> None:
     require_settings(Oven())
     with pytest.raises(ValueError, match="heat must be within 50…300, found 301"):
         require_settings(Oven(heat=301))
-    with pytest.raises(ValueError, match="mode is one of fan, grill, found 'off'"):
+    with pytest.raises(ValueError, match="mode must be one of fan, grill, found 'off'"):
         require_settings(Oven(mode="off"))

@@ -19,7 +19,8 @@ from propagate.data.clip import Clip
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.shards.manifest import Failure
 from sdcnet.errors import MotionError
 from sdcnet.motion.classical import Dis, NoMotion

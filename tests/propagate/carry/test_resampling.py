@@ -57,9 +57,9 @@ def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_neare
     assert recursive.frame(second)[0, 0, 0].tolist() == [1, 2, 3, 3]
 
 
-def test_a_recipe_knows_the_resamplers_and_refuses_others() -> None:
+def test_sample_settings_know_the_resamplers_and_refuse_others() -> None:
     assert tuple(RESAMPLERS) == RESAMPLINGS
     with pytest.raises(ValueError, match="resample must be one of composed, recursive, found 'twice'"):
         SampleSettings(resample="twice")
-    with pytest.raises(ValueError, match=r"min_confidence must lie within 0 and 1, found 1\.5"):
+    with pytest.raises(ValueError, match=r"min_confidence must be within 0…1, found 1\.5"):
         SampleSettings(min_confidence=1.5)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from propagate.data.clip import Clip
-from propagate.datasets import DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
 from propagate.datasets.cityscapes import Cityscapes
+from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 
 Plant = Callable[..., Path]

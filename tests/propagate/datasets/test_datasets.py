@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from propagate.datasets import DATASETS, DatasetOptions, open_dataset
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import DATASETS, open_dataset
 from propagate.errors import DatasetError
 
 

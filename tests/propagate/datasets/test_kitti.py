@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from propagate.data.clip import Clip
-from propagate.datasets import DatasetOptions, open_dataset
-from propagate.datasets.base import Dataset
+from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 
 Plant = Callable[..., Path]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from propagate.data.images import read_label
-from propagate.datasets import DatasetOptions, open_dataset
-from propagate.datasets.base import Dataset
+from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError, InputError
 
 Plant = Callable[..., Path]

@@ -10,8 +10,8 @@ from memory_frames import MemoryFrame, in_memory
 
 from propagate.data.clip import Clip, Label
 from propagate.data.images import decode_frame
-from propagate.datasets import DatasetOptions, open_dataset
-from propagate.datasets.base import Dataset
+from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.errors import StoreError
 from propagate.job import worker
 from propagate.job.run import RunConfig, run

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from propagate.data.classes import ClassTable, load_classes
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError
 from propagate.shards.reader import SampleRecord
 from segtrain.data.batches import Batch, load_batches

@@ -14,7 +14,7 @@ from helpers.stores import damage_chunk, write_store
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from propagate.data.sample import Sample
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.errors import StoreError
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames

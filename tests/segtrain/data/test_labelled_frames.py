@@ -8,7 +8,7 @@ import pytest
 from helpers.classes import merged_classes
 
 from propagate.data.images import encode_png
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.labelled_frames import open_labelled_frames

@@ -8,8 +8,8 @@ import pytest
 from memory_frames import MemoryFrame, in_memory
 
 from propagate.data.clip import Clip
-from propagate.datasets import DatasetOptions, open_dataset
-from propagate.datasets.base import Dataset
+from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.datasets.registry import open_dataset
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import DataError
 

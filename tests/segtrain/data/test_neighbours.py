@@ -14,7 +14,7 @@ from helpers.stores import damage_chunk, write_store
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from propagate.data.sample import Sample
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError, StoreError
 from segtrain.data.batches import load_batches
 from segtrain.data.dataset import SegmentationDataset, Window, join

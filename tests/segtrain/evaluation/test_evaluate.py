@@ -17,7 +17,7 @@ from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png, read_instance_ids
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError
 from propagate.shards.reader import SampleRecord
 from segtrain.checkpoints import save_network

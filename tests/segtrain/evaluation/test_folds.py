@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from propagate.data.classes import load_classes
-from propagate.datasets import DatasetOptions
+from propagate.datasets.base import DatasetOptions
 from propagate.shards.reader import SampleRecord
 from segtrain.data.identity import groups, identity
 from segtrain.errors import DataError

@@ -1,0 +1,39 @@
+"""The data set layouts that there are, by the names that command lines know: one file each, one line each below."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.console.settings import setting
+from jobs.errors import UnknownNameError
+from jobs.registry import Registry
+from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.errors import DatasetError
+
+DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
+    "data set layout",
+    {
+        "cityscapes": "propagate.datasets.cityscapes:Cityscapes",
+        "cityscapes-coarse": "propagate.datasets.cityscapes:CityscapesCoarse",
+        "camvid": "propagate.datasets.camvid:CamVid",
+        "kitti": "propagate.datasets.kitti:Kitti",
+        "mapillary": "propagate.datasets.mapillary:Mapillary",
+        "folder": "propagate.datasets.folder:Folder",
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetChoice:
+    """Which layout of DATASETS, and the data set that is of it."""
+
+    options: DatasetOptions
+    dataset: str = setting("cityscapes", "The layout of the data set.", choices=DATASETS)
+
+
+def open_dataset(name: str, options: DatasetOptions) -> Dataset:
+    """The data set of that layout. Raises DatasetError."""
+    try:
+        layout = DATASETS[name]
+    except UnknownNameError as error:
+        raise DatasetError(str(error)) from None
+    return layout(options)
