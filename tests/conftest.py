@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 from propagate.cli.main import main
 from propagate.data.images import encode_png
@@ -29,9 +30,15 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic data set: three snippets of 128x256 with all truth. Not to be changed."""
-    root = tmp_path_factory.mktemp("street")
-    write_dataset(root, num_snippets=3, size=(128, 256), length=25, seed=5)
+    """A small synthetic data set: three snippets of 128x256 with all truth. Not to be changed.
+
+    It is made once for all processes that test at the same time.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "street"
+    with FileLock(f"{root}.lock"):
+        if not root.exists():
+            write_dataset(root, num_snippets=3, size=(128, 256), length=25, seed=5)
     return root
 
 
