@@ -20,6 +20,7 @@ from torch import Tensor
 AGAIN = "Copy or download it again"
 CHECKSUM = "sha256"  # the metadata's key
 ZIP_START = b"PK\x03\x04"
+FOLDER = 0x10  # of a zip member's attributes
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def prove_members(file: BinaryIO) -> bool:
         for member in members:
             if member.compress_type != ZIP_STORED:  # it might be a thousand times as large as the file
                 raise ValueError(f"{member.filename} is compressed, which torch.save never does")
+            if member.external_attr & FOLDER:  # torch would leave its tensor as the memory was, without an error
+                raise ValueError(f"{member.filename} is marked as a folder")
         if sum(member.file_size for member in members) > os.fstat(file.fileno()).st_size:
             raise ValueError("its members are larger than the file")
         if not any(member.CRC for member in members):
