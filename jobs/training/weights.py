@@ -253,7 +253,7 @@ def _can_be_printed(*values: object) -> bool:
     try:
         for value in values:
             str(value).encode()
-    except ValueError:  # half a character, or a number of thousands of digits
+    except ValueError:  # half a character
         return False
     return True
 

@@ -7,7 +7,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from jobs.errors import CheckpointError
 from jobs.training.runtime import Runtime, open_runtime
 from sdcnet.errors import MotionError
 from sdcnet.motion.estimator import Observation, Step
