@@ -75,9 +75,7 @@ class PredictedMotion:
         flownet2_weights = settings.flownet2_weights or (checkpoint if checkpoint.has_flownet2 else None)
         input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
         if input_flow not in INPUT_FLOWS:
-            raise CheckpointError(
-                str(weights), f"says that it refines {input_flow!r}; say by --input-flow what it does"
-            )
+            raise MotionError(f"{weights}: says that it refines {input_flow!r}; say by --input-flow what it does")
         flows = open_pair_flow(input_flow, flownet2_weights, runtime)
         network = predictor_of(checkpoint, checkpoint.predictor or expected)
         of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"
