@@ -132,7 +132,7 @@ def load_checkpoint(out: Path) -> dict[str, Any] | None:
 
 def unusable(out: Path, reason: str) -> RunFolderError:
     """The error that says why a training cannot go on from its checkpoint, and what helps."""
-    advice = "put a copy in its place, or remove it to train from the beginning"
+    advice = "remove it to train from the beginning, or put a copy of it in its place"
     return RunFolderError(f"{out / CHECKPOINT}: {reason}; {advice}")
 
 

@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_says_what_helps(tmp_path: Path) -> None:
     path = begun(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content.replace(NETWORK[0].bias.detach().numpy().tobytes(), bytes(16)))
-    message = r"checkpoint\.pt: damaged \(ValueError: .*\); put a copy in its place, or remove it to train from the beg"
+    message = r"checkpoint\.pt: damaged \(ValueError: .*\); remove it to train from the beginning, or put a copy"
     with pytest.raises(RunFolderError, match=message):
         load_checkpoint(tmp_path)
 

@@ -99,5 +99,5 @@ def test_what_is_random_in_a_step_does_not_depend_on_a_restart() -> None:
 def test_a_checkpoint_of_another_training_is_one_sentence(tmp_path: Path) -> None:
     toy = Toy()
     for saved in ({}, {**toy.state.saved(), "network": {"bias": torch.ones(1)}}, {**toy.state.saved(), "optimiser": 5}):
-        with pytest.raises(RunFolderError, match=r"checkpoint\.pt: of another training \([^\n]+\); put a copy in its"):
+        with pytest.raises(RunFolderError, match=r"checkpoint\.pt: of another training \([^\n]+\); remove it to train"):
             _restore(toy, saved, tmp_path)
