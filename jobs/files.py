@@ -4,10 +4,13 @@ What is written lies beside its place, under a name of its own, until all of it 
 write the same file, and whoever reads it finds one of them, whole.
 """
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +45,21 @@ def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) ->
 def partial_names(name: str) -> str:
     """A pattern of what killed processes leave of a file of this name, which may hold wildcards itself."""
     return f".{name}*.partial"  # earlier versions put nothing in between
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file, opened for reading. Raises OSError; also for a pipe or a device, which might be waited for forever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "no regular file, but a pipe, a socket or a device", str(path))
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def sync_directory(directory: Path) -> None:

@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from jobs.errors import CheckpointError
+from jobs.training.descriptions import build_without_values, parse_description
 from jobs.training.weights import (
-    build_without_values,
     fill_network,
-    parse_description,
     read_weights,
     require_parameters,
     write_weights,
@@ -112,6 +111,9 @@ def load_network(
     if output_stride is not None:
         settings["output_stride"] = output_stride
     network = build_without_values(path, partial(build_network, name), settings)
+    if description and len(description.class_names) != network.num_classes:
+        reason = f"names {len(description.class_names)} classes, but scores {network.num_classes}"
+        raise CheckpointError(str(path), f"{reason}. {ADVICE}")
     return fill_network(path, network, _with_counters(checkpoint.tensors, network.state_dict()), ADVICE)
 
 

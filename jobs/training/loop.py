@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.training.devices import GPUS_PER_WORKER
 from jobs.training.recorder import Recorder
-from jobs.training.run_folder import load_checkpoint
+from jobs.training.run_folder import load_checkpoint, unusable
 from jobs.training.runtime import Runtime
 from jobs.training.task import Job, Losses, Task
 
@@ -61,8 +62,7 @@ def _train(job: Job, member: Member) -> Training:
     task = job.open(member, runtime)
     saved = load_checkpoint(job.out)
     if saved is not None:
-        task.state.restore(saved)
-        task.recall(saved)
+        _restore(task, saved, job.out)
     if member.rank == 0:
         member.tell(Advance(task.state.step, task.num_steps, task.introduction()))
     started = time.monotonic()
@@ -75,6 +75,18 @@ def _train(job: Job, member: Member) -> Training:
         finally:
             recorder.close()
     return Training(steps=task.state.step, seconds=time.monotonic() - started, memory=task.memory())
+
+
+def _restore(task: Task[Any, Any], saved: Mapping[str, Any], out: Path) -> None:
+    """Raises: RunFolderError, where what was saved is of another training."""
+    try:
+        task.state.restore(saved)
+        task.recall(saved)
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise unusable(out, f"of another training ({type(error).__name__}: {first_line})") from error
 
 
 def _run_steps(task: Task[Any, Any], member: Member, runtime: Runtime, recorder: Recorder) -> None:

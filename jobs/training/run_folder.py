@@ -1,7 +1,8 @@
 """The folder of a training: its settings and its state, which one process at a time may write.
 
 config.json      settings and versions, as the training was begun
-checkpoint.pt    all that a resumption needs; read without running any code in it
+checkpoint.pt    all that a resumption needs: a zip of torch.save, proven by the CRC-32 of each member, and read without
+                 running any code in it
 
 Records are written by `jobs.training.run_log`; the networks that come out, by who trains them.
 """
@@ -19,7 +20,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from jobs.errors import RunFolderError
-from jobs.files import partial_names, write_whole
+from jobs.files import open_regular, partial_names, write_whole
+from jobs.training.checksums import prove_members, say_unproven
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.pt"
@@ -78,7 +80,7 @@ def begin(
             raise RunFolderError(f"{out}: {reason}") from None
         replace(out / CONFIG, text.encode())
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(f"{out / CONFIG}: cannot be read ({error!r}); choose another --out") from None
     differences = [
         f"{name}: {begun.get(name)} then, {settings.get(name)} now"
@@ -105,20 +107,33 @@ def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(out: Path) -> dict[str, Any] | None:
-    """The state of the training here; None where nothing was saved yet. Raises RunFolderError for a damaged one."""
+    """The state of the training here, proven by its members' CRC-32; None where nothing was saved yet.
+
+    Raises: RunFolderError, where it is damaged, or cannot be read.
+    """
     path = out / CHECKPOINT
-    if not path.exists():
-        return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            is_proven = prove_members(file)
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         found = state.pop("version")
+    except FileNotFoundError:
+        return None
     except Exception as error:  # a reader of pickles raises anything, depending on the bytes
         first_line = str(error).partition("\n")[0]
-        reason = f"damaged ({type(error).__name__}: {first_line}); remove it to train from the beginning"
-        raise RunFolderError(f"{path}: {reason}") from error
+        raise unusable(out, f"damaged ({type(error).__name__}: {first_line})") from error
     if found != VERSION:
         raise RunFolderError(f"{path}: of version {found}, this program reads {VERSION}; choose another --out")
+    if not is_proven:
+        say_unproven(path)
     return state
+
+
+def unusable(out: Path, reason: str) -> RunFolderError:
+    """The error that says why a training cannot go on from its checkpoint, and what helps."""
+    advice = "remove it to train from the beginning, or put a copy of it in its place"
+    return RunFolderError(f"{out / CHECKPOINT}: {reason}; {advice}")
 
 
 def replace(path: Path, data: bytes | memoryview) -> None:

@@ -5,12 +5,14 @@ for motion, `segtrain.checkpoints` for segmentation.
 """
 
 import hashlib
+import io
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +21,18 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from jobs.errors import CheckpointError, ParameterError
-from jobs.files import write_whole
+from jobs.files import open_regular, whole_file
+from jobs.training.checksums import (
+    AGAIN,
+    CHECKSUM,
+    ZIP_START,
+    checksum,
+    dtype_name,
+    prove_members,
+    say_unproven,
+)
 
-AGAIN = "Copy or download it again"
+MORE_MEMORY = "Take a machine with more, or see whether it is the right file"
 
 _NUMPY_SCALAR: Any = np.float64().__reduce__()[0]
 # Scores beside the parameters may be NumPy's numbers: data without code, which torch refuses unless it is told of them.
@@ -31,10 +42,17 @@ _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int64")),
 ]
-# Tensors, fields and metadata, as of WeightFile.
-_Content = tuple[Mapping[str, Tensor], Mapping[str, str | int | float], Mapping[str, str]]
+_PARAMETER_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _Network = TypeVar("_Network", bound=nn.Module)
-_Description = TypeVar("_Description")
+
+
+class _Content(NamedTuple):
+    """Tensors, fields and metadata, as of WeightFile, and whether a checksum in the file has proven them."""
+
+    tensors: Mapping[str, Tensor]
+    fields: Mapping[str, str | int | float]
+    metadata: Mapping[str, str]
+    is_proven: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,60 +70,57 @@ class WeightFile:
     digest: str
 
 
-def read_weights(path: Path, prefixes: re.Pattern[str]) -> WeightFile:
+def read_weights(path: Path, prefixes: re.Pattern[str], sha256: str | None = None) -> WeightFile:
     """Read a safetensors file, or one of torch.save: the parameters themselves, or a dictionary with "state_dict".
 
-    prefixes: matches what other programs put before the names of parameters.
+    What it holds is proven by the checksum that it carries; of a file without one a warning is logged, once, unless
+    its SHA-256 is given. A safetensors file is read once, others are not held in memory beside their tensors.
+
+    prefixes: matches what other programs put before the names of parameters. sha256: what the file must have, in hex.
     Raises: CheckpointError, where it is no file of weights, not whole, or holds anything but data.
     """
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            start = file.read(9)
-            file.seek(0)
-            if not start:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
                 raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
-            is_safetensors = start[8:] == b"{"  # after eight bytes that hold its length, the header is a JSON object
-            tensors, fields, metadata = (_read_safetensors if is_safetensors else _read_torch)(path, file)
+            _require_room(path, size)
+            is_safetensors = file.read(9)[8:] == b"{"  # after eight bytes that hold its length, the header is JSON
+            file.seek(0)
+            source = io.BytesIO(file.read()) if is_safetensors else file
+            found = hashlib.file_digest(source, "sha256").hexdigest()
+            if sha256 is not None and found != sha256.lower():
+                raise CheckpointError(str(path), f"its SHA-256 is {found}, expected {sha256}. {AGAIN}")
+            source.seek(0)
+            content = (_read_safetensors if is_safetensors else _read_torch)(path, source)
     except OSError as error:
         raise _unreadable(path, error) from error
-    own = {prefixes.sub("", name): tensor for name, tensor in tensors.items()}
-    if len(own) < len(tensors):
+    except MemoryError as error:
+        raise CheckpointError(str(path), f"the memory does not hold it. {MORE_MEMORY}") from error
+    if not content.is_proven and sha256 is None:
+        say_unproven(path)
+    _require_plain(path, content.tensors)
+    own = {prefixes.sub("", name): tensor for name, tensor in content.tensors.items()}
+    if len(own) < len(content.tensors):
         raise CheckpointError(str(path), "holds some parameters twice, with and without a prefix. Keep one of each")
-    return WeightFile(tensors=own, fields=fields, metadata=metadata, digest=sha256)
+    return WeightFile(tensors=own, fields=content.fields, metadata=content.metadata, digest=found)
 
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file of weights. Raises CheckpointError where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
-
-
-def parse_description(path: Path, text: str, kind: type[_Description], version: int) -> _Description:
-    """The JSON object with which a file of ours describes its network, as the dataclass that it was written from.
-
-    Raises: CheckpointError, where it is none, or of another version.
-    """
-    try:
-        content = json.loads(text)
-        found = content.pop("version")
-        description = kind(**content) if found == version else None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(str(path), f"its description cannot be read ({error!r}). {AGAIN}") from error
-    if description is None:
-        reason = f"a file of version {found}, this program reads version {version}. Update the program"
-        raise CheckpointError(str(path), reason)
-    return description
 
 
 def write_weights(
     path: Path, network: nn.Module, metadata: Mapping[str, str], dtype: torch.dtype = torch.float32
 ) -> None:
     """Write a network's state as a safetensors file, whole or not at all; the same state gives the same bytes.
+
+    It carries a checksum of its tensors and texts, which proves it whenever it is read.
 
     dtype: of the parameters; buffers keep theirs. Raises: CheckpointError, where the file cannot be written.
     """
@@ -115,22 +130,14 @@ def write_weights(
         for name, tensor in network.state_dict().items()
     }
     try:
-        write_whole(path, save(tensors, metadata=dict(metadata)))  # save_file would let nobody but the owner read it
+        # save_file would let nobody but the owner read it
+        content = memoryview(save(tensors, metadata={**metadata, CHECKSUM: checksum(tensors, metadata)}))
+        length = 8 + int.from_bytes(content[:8], "little")
+        with whole_file(path) as file:
+            file.write(_in_order(bytes(content[8:length])))
+            file.write(content[length:])
     except (OSError, SafetensorError) as error:
         raise CheckpointError(str(path), f"cannot be written ({error}). Is there space, and the folder?") from error
-
-
-def build_without_values(path: Path, kind: Callable[..., _Network], settings: Mapping[str, Any]) -> _Network:
-    """The network that a file describes, on the meta device, where it costs nothing and draws no random numbers.
-
-    Raises: CheckpointError, where there is no network of these settings.
-    """
-    try:
-        with torch.device("meta"):
-            return kind(**settings)
-    except (TypeError, ValueError) as error:
-        reason = f"its settings {dict(settings)} are no network's ({error}). {AGAIN}"
-        raise CheckpointError(str(path), reason) from error
 
 
 def fill_network(path: Path, network: _Network, tensors: Mapping[str, Tensor], advice: str) -> _Network:
@@ -158,25 +165,58 @@ def require_parameters(
             raise CheckpointError(str(path), f"{name} holds values that are not finite. Take weights from before that")
 
 
-def dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights")
+
+
+def _require_room(path: Path, num_bytes: int) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if num_bytes > memory:
+        reason = f"{num_bytes / 1e9:,.0f} GB of weights, but this machine's memory has {memory / 1e9:,.0f}"
+        raise CheckpointError(str(path), f"{reason}. {MORE_MEMORY}")
+
+
+def _require_plain(path: Path, tensors: Mapping[Any, Tensor]) -> None:
+    """Raises CheckpointError unless these are names, and tensors whose values lie in memory, or would fit there."""
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not name.isprintable():
+            found = ascii(name) if isinstance(name, str | int) else f"a {type(name).__name__}"
+            raise CheckpointError(str(path), f"calls a parameter {found:.40}, expected a name. Is it the right file?")
+        is_plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+        if type(tensor) is not Tensor or not is_plain:
+            raise CheckpointError(str(path), f"{name} is no plain tensor, expected values in rows. {AGAIN}")
+    _require_room(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
 
 
 def _read_safetensors(path: Path, file: BinaryIO) -> _Content:
     content = file.read()
     try:
+        tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return load(content), {}, header.get("__metadata__", {})
-    except (SafetensorError, ValueError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # types that torch lacks, sizes that overflow: it depends on the bytes
         raise CheckpointError(str(path), f"damaged safetensors file ({error}). {AGAIN}") from error
+    metadata = header.get("__metadata__") or {}
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
+        raise CheckpointError(str(path), f"damaged: what it holds is not what its checksum was made of. {AGAIN}")
+    return _Content(tensors, {}, metadata, CHECKSUM in metadata)
+
+
+def _in_order(header: bytes) -> bytes:
+    """The beginning of a safetensors file, its length and the header, with the texts in the order of their keys."""
+    content = json.loads(header)
+    content["__metadata__"] = dict(sorted(content["__metadata__"].items()))
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _read_torch(path: Path, file: BinaryIO) -> _Content:
     try:
+        is_zip = file.read(len(ZIP_START)) == ZIP_START
+        is_proven = is_zip and prove_members(file)
+        file.seek(0)
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -186,7 +226,7 @@ def _read_torch(path: Path, file: BinaryIO) -> _Content:
         if refused:
             reason = f"holds objects of another program ({refused[1]}), expected tensors and numbers; it was not opened"
         else:
-            first_sentence = str(error).split(". ")[0]
+            first_sentence = str(error).partition("\n")[0].split(". ")[0]
             reason = f"no file of weights, or not whole ({type(error).__name__}: {first_sentence}). {AGAIN}"
         raise CheckpointError(str(path), reason) from error
     content = content if isinstance(content, dict) else {}
@@ -194,15 +234,30 @@ def _read_torch(path: Path, file: BinaryIO) -> _Content:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         reason = "no dictionary of named tensors, nor one under state_dict. Is it the right file?"
         raise CheckpointError(str(path), reason)
-    return state, _plain_fields(content), {}
+    # detached, they are without whatever attributes the file would give them
+    tensors = {name: Tensor.detach(value) for name, value in state.items()}
+    return _Content(tensors, _plain_fields(content), {}, is_proven)
 
 
-def _plain_fields(content: Mapping[str, object]) -> dict[str, str | int | float]:
-    """The strings and numbers of a file, those of NumPy turned into Python's."""
+def _plain_fields(content: Mapping[Any, object]) -> dict[str, str | int | float]:
+    """The strings and numbers of a file, those of NumPy turned into Python's; but for what cannot be printed."""
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in content.items()}
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float)}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str) and isinstance(value, str | int | float) and _can_be_printed(name, value)
+    }
+
+
+def _can_be_printed(*values: object) -> bool:
+    try:
+        for value in values:
+            str(value).encode()
+    except ValueError:  # half a character
+        return False
+    return True
 
 
 def _shape(tensor: Tensor) -> str:
     """A tensor's shape, and its dtype where that is none that could hold a parameter."""
-    return f"{'' if tensor.is_floating_point() else dtype_name(tensor)}{list(tensor.shape)}"
+    return f"{'' if tensor.dtype in _PARAMETER_DTYPES else dtype_name(tensor)}{list(tensor.shape)}"

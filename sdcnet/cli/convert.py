@@ -1,5 +1,6 @@
 """The commands `sdcnet convert` and `sdcnet inspect`."""
 
+import re
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.console.options import command, configured, json_option
-from jobs.console.settings import setting
-from jobs.console.types import PATH
+from jobs.console.settings import setting, setting_of
 from jobs.console.values import print_json
 
 if TYPE_CHECKING:
@@ -30,9 +30,27 @@ class ConvertConfig:
         otherwise="as IN says",
     )
 
+    sha256: str | None = setting(
+        None,
+        "The SHA-256 that the file must have, in hex, as whoever published it says.",
+        otherwise="any",
+    )
+
     def __post_init__(self) -> None:
+        _require_digest(self.sha256)
         if self.source.exists() and self.destination.exists() and self.source.samefile(self.destination):
             raise ValueError("IN and OUT are the same file; give OUT another name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """Which file is looked into."""
+
+    file: Path = setting(MISSING, "The file to read.", argument="FILE")
+    sha256: str | None = setting_of(ConvertConfig, "sha256")
+
+    def __post_init__(self) -> None:
+        _require_digest(self.sha256)
 
 
 @command()
@@ -48,14 +66,14 @@ def convert(config: ConvertConfig) -> None:
     """
     from sdcnet.networks.checkpoints import convert_checkpoint, inspect_checkpoint
 
-    convert_checkpoint(config.source, config.destination, config.architecture)
+    convert_checkpoint(config.source, config.destination, config.architecture, config.sha256)
     click.echo(f"{config.destination}: {_holds(inspect_checkpoint(config.destination))}", err=True)
 
 
 @command("inspect")
-@click.argument("file", type=PATH)
+@configured(config=InspectConfig)
 @json_option
-def inspect_command(file: Path, as_json: bool) -> None:
+def inspect_command(config: InspectConfig, as_json: bool) -> None:
     """Say what a file of weights holds, whoever wrote it.
 
     \b
@@ -64,14 +82,19 @@ def inspect_command(file: Path, as_json: bool) -> None:
     """
     from sdcnet.networks.checkpoints import inspect_checkpoint
 
-    summary = inspect_checkpoint(file)
+    summary = inspect_checkpoint(config.file, config.sha256)
     if as_json:
         print_json(asdict(summary))
         return
-    click.echo(f"{file}: {_holds(summary)}")
+    click.echo(f"{config.file}: {_holds(summary)}")
     for part in ("settings", "preprocessing", "about"):
         for name, value in getattr(summary, part).items():
             click.echo(f"  {part:<15}{name}: {value}")
+
+
+def _require_digest(sha256: str | None) -> None:
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"sha256 must be 64 hexadecimal digits, found '{sha256}'")
 
 
 def _holds(summary: "Summary") -> str:

@@ -11,7 +11,7 @@ from jobs.training.runtime import Runtime, open_runtime
 from sdcnet.errors import MotionError
 from sdcnet.motion.estimator import Observation, Step
 from sdcnet.motion.pair_flow import PairFlow, open_pair_flow
-from sdcnet.motion.registry import PREDICTORS, MotionSettings
+from sdcnet.motion.registry import INPUT_FLOWS, PREDICTORS, MotionSettings
 from sdcnet.networks.checkpoints import predictor_of, read_checkpoint
 from sdcnet.networks.predictor import VideoPredictor
 
@@ -74,6 +74,8 @@ class PredictedMotion:
         checkpoint = read_checkpoint(weights)
         flownet2_weights = settings.flownet2_weights or (checkpoint if checkpoint.has_flownet2 else None)
         input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
+        if input_flow not in INPUT_FLOWS:
+            raise MotionError(f"{weights}: says that it refines {input_flow!r}; say by --input-flow what it does")
         flows = open_pair_flow(input_flow, flownet2_weights, runtime)
         network = predictor_of(checkpoint, checkpoint.predictor or expected)
         of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from jobs.errors import CheckpointError
+from jobs.training.checksums import dtype_name
+from jobs.training.descriptions import build_without_values, parse_description
 from jobs.training.weights import (
-    build_without_values,
-    dtype_name,
     fill_network,
-    parse_description,
     read_weights,
     write_weights,
 )
@@ -93,8 +92,8 @@ class Checkpoint:
     @property
     def input_flow(self) -> str | None:
         """The name of the flow that a predictor was trained to refine, if the file says so."""
-        recipe = self.description.about.get("recipe", {}) if self.description else {}
-        return recipe.get("input_flow")
+        recipe = self.description.about.get("recipe") if self.description else None
+        return recipe.get("input_flow") if isinstance(recipe, dict) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +109,19 @@ class Summary:
     about: Mapping[str, Any]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a file of weights, whoever wrote it. Raises CheckpointError where it is not one, or not whole."""
-    file = read_weights(path, _PREFIXES)
+def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
+    """Read a file of weights, whoever wrote it. sha256: what the whole file must have, in hex.
+
+    Raises: CheckpointError, where it is none, not whole, or another than that.
+    """
+    file = read_weights(path, _PREFIXES, sha256)
     description = _description(path, file.metadata["sdcnet"]) if "sdcnet" in file.metadata else None
     return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description, digest=file.digest)
 
 
-def inspect_checkpoint(path: Path) -> Summary:
-    """What is in a file of weights, which may be foreign. Raises CheckpointError where it cannot be read."""
-    checkpoint = read_checkpoint(path)
+def inspect_checkpoint(path: Path, sha256: str | None = None) -> Summary:
+    """What is in a file of weights, which may be foreign, and as `read_checkpoint` reads it."""
+    checkpoint = read_checkpoint(path, sha256)
     networks = [checkpoint.predictor or " or ".join(PUBLISHED)] if checkpoint.has_predictor else []
     networks += [FLOWNET2] if checkpoint.has_flownet2 else []
     description = checkpoint.description
@@ -154,13 +156,16 @@ def load_flownet2(path: Path) -> FlowNet2:
     return flownet2_of(read_checkpoint(path))
 
 
-def convert_checkpoint(source: Path, destination: Path, architecture: str | None = None) -> None:
+def convert_checkpoint(
+    source: Path, destination: Path, architecture: str | None = None, sha256: str | None = None
+) -> None:
     """Write the network in any readable file as a file of ours.
 
     architecture: as `load_predictor` takes it, or FLOWNET2; where a file holds two networks, it says which is wanted.
+    sha256: what the source must have, in hex.
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, sha256)
     if architecture is None and checkpoint.has_flownet2 and checkpoint.has_predictor:
         choice = " or ".join((FLOWNET2, *PUBLISHED))
         raise CheckpointError(str(source), f"holds two networks. Say which architecture is wanted: {choice}")

@@ -22,7 +22,8 @@ def require_same_fold(
     about: what the file of weights says of itself; of a file that says nothing, nothing is known. options: those that
     the samples were opened with.
     """
-    settings = about.get("settings", {})
+    stated = about.get("settings")
+    settings = stated if isinstance(stated, Mapping) else {}
     if not options.split.startswith(FOLD) or (dataset, options.split) != (
         settings.get("dataset"),
         settings.get("val_split"),

@@ -251,6 +251,10 @@ def described(path: Path, **changes: object) -> Path:
         ({"preprocessing": {"colour_order": "BGR"}}, "mobilenetv2 with {'colour_order': 'BGR'}, which this program"),
         ({"settings": {"num_classes": 3, "output_stride": 5}}, "are no network's .output_stride must be 8 or 16"),
         ({"settings": {"depth": 3}}, "are no network's"),
+        ({"settings": {"num_classes": "3"}}, "are no network's"),
+        ({"settings": [3]}, r"its description cannot be read \(TypeError\('settings is \[3\]'\)\)"),
+        ({"class_names": [1, 2, 3]}, "its description cannot be read"),
+        ({"class_names": ["road"]}, "names 1 classes, but scores 3"),
     ],
 )
 def test_ours_with_a_description_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, message: str) -> None:

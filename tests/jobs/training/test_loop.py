@@ -1,6 +1,7 @@
 """The loop's arithmetic, with a task of one weight: parts of a step, their means, and what is random in each."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from jobs.crew.member import Member
-from jobs.training.loop import _run_steps
+from jobs.errors import RunFolderError
+from jobs.training.loop import _restore, _run_steps
 from jobs.training.optimisers import OPTIMISERS, Descent
 from jobs.training.runtime import Runtime
 from jobs.training.state import TrainState
@@ -92,3 +94,10 @@ def test_what_is_random_in_a_step_does_not_depend_on_a_restart() -> None:
     resumed.state.step = 1
     run(resumed)
     assert resumed.drawn == whole.drawn[2:]
+
+
+def test_a_checkpoint_of_another_training_is_one_sentence(tmp_path: Path) -> None:
+    toy = Toy()
+    for saved in ({}, {**toy.state.saved(), "network": {"bias": torch.ones(1)}}, {**toy.state.saved(), "optimiser": 5}):
+        with pytest.raises(RunFolderError, match=r"checkpoint\.pt: of another training \([^\n]+\); remove it to train"):
+            _restore(toy, saved, tmp_path)

@@ -1,5 +1,6 @@
 """The command `sdcnet`, as users type it."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -126,6 +127,18 @@ def test_truncated_file_is_one_sentence(published: Path, tmp_path: Path, command
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: {published}: no file of weights, or not whole")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("convert", "ours.safetensors")])
+def test_a_file_of_another_digest_is_refused(published: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    args = (command[0], published, *(tmp_path / name for name in command[1:]))
+    assert sdcnet(*args, "--sha256", hashlib.sha256(published.read_bytes()).hexdigest()).exit_code == 0
+    refused = sdcnet(*args, "--sha256", 64 * "0")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"Error: {published}: its SHA-256 is ")
+    mistyped = sdcnet(*args, "--sha256", "0123")
+    assert mistyped.exit_code == 2
+    assert "sha256 must be 64 hexadecimal digits, found '0123'" in mistyped.stderr
 
 
 def test_conversion_onto_itself_is_refused(published: Path) -> None:

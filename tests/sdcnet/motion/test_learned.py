@@ -121,6 +121,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, recon: VideoPredictor) -> 
     folder = tmp_path_factory.mktemp("weights")
     save_network(folder / "recon.safetensors", recon, about={})
     save_network(folder / "trained_on_dis.safetensors", recon, about={"recipe": {"input_flow": "dis"}})
+    save_network(folder / "trained_on_farneback.safetensors", recon, about={"recipe": {"input_flow": ["farneback"]}})
     save_network(folder / "predict.safetensors", filled(SDCNet2D(width=0.1)), about={})
     return folder
 
@@ -148,6 +149,10 @@ def test_other_weights_are_another_fingerprint(weights: Path, tmp_path: Path) ->
         ({"name": "sdcnet"}, "motion 'sdcnet' needs the weights of an SDCNet2DRecon: .*--sdcnet-weights"),
         ({"name": "sdcnet-predict"}, "needs the weights of an SDCNet2D: "),
         ({"name": "sdcnet", "sdcnet_weights": "recon.safetensors"}, "FlowNet2 needs weights"),
+        (
+            {"name": "sdcnet", "sdcnet_weights": "trained_on_farneback.safetensors"},
+            r"says that it refines \['farneback'\]; say by --input-flow what it does",
+        ),
         (
             {"name": "sdcnet", "sdcnet_weights": "predict.safetensors", "input_flow": "dis"},
             "predict.safetensors: holds SDCNet2D, whose motion is 'sdcnet-predict'; ask for that",
