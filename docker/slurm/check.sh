@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
-# propagate.sbatch does what it says, on loopback: three nodes of Ray with one core each, on this machine, under a stub of Slurm.
-# Needs .venv (make test).
+# propagate.sbatch does what it says, under a stub of Slurm: three nodes of Ray with one core each, on a loopback of their own.
+# Needs root and .venv (make test).
 set -euo pipefail
+# a network in which there is nothing else, and processes that all end with this one
+if [ "${1:-}" != apart ]; then
+    exec unshare --net --pid --fork --kill-child --mount-proc "$0" apart
+fi
+ip link set lo up
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -24,18 +29,7 @@ program propagate <<<"#!/bin/sh
 exec '$checkout/.venv/bin/python' -m propagate \"\$@\""
 
 export PATH="$folder/bin:$checkout/.venv/bin:$PATH" PYTHONPATH=$checkout RAY_TMPDIR=$folder
-export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 # Ray's word for: on loopback alone
-export SLURM_JOB_NODELIST=nodes SLURM_JOB_NUM_NODES=3 SLURM_CPUS_ON_NODE=1
-port=$(python -c '
-import socket
-for port in range(20000, 30000):
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        continue
-    print(port)
-    break')
-export SLURM_JOB_ID=$((port - 20000))
+export SLURM_JOB_ID=1 SLURM_JOB_NODELIST=nodes SLURM_JOB_NUM_NODES=3 SLURM_CPUS_ON_NODE=1
 
 cd "$checkout"
 propagate synth "$folder/street" --snippets 6 --size 64x128
