@@ -28,12 +28,13 @@ apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Create
     sort --unique >"$folder/sources.list"
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3-pip "$release" "$folder/base.tar" "$folder/sources.list"
+mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3-venv "$release" "$folder/base.tar" "$folder/sources.list"
 base=$(buildah from scratch)
 buildah add --quiet "$base" "$folder/base.tar" / >/dev/null
-buildah config --env PATH=/usr/local/bin:/usr/bin:/bin "$base"
+# with a Python of its own that only PATH leads to, as there
+buildah config --env PATH=/opt/base/bin:/usr/bin:/bin "$base"
+buildah run --isolation chroot "$base" -- python3 -m venv /opt/base
 root=$(buildah mount "$base")
-ln --symbolic python3 "$root/usr/bin/python"
 
 # pip of the build is told what this machine's is told, and sees the files that are named there
 mounts=()
@@ -65,10 +66,9 @@ if [ "$variant" = quick ]; then
     cp --recursive --link "$installed" "$dependencies" 2>/dev/null || cp --recursive "$installed/." "$dependencies"
     rm -rf "$dependencies"/*label_propagation*
     mount "$dependencies" /opt/dependencies
-    mkdir --parents "$root$site"
     echo /opt/dependencies >"$root$site/dependencies.pth"
 else
-    run "$base" -- python -m pip install --quiet --no-cache-dir --break-system-packages "$(grep '^torch==' "$checkout/constraints.txt")"
+    run "$base" -- python -m pip install --quiet --no-cache-dir "$(grep '^torch==' "$checkout/constraints.txt")"
     dependencies=$root$site
 fi
 mv "$dependencies"/torch-*.dist-info "$dependencies/torch-$torch.dist-info"
@@ -94,8 +94,9 @@ found=$(run "$container" -- python -c 'from importlib.metadata import version; p
 [ "$found" = "$torch" ] || fail "PyTorch is $found now; the base had $torch, which the build must leave as it is"
 root=$(buildah mount "$container")
 listing "$root" >"$folder/after"
-# Python's own folder, programs, and the folder of the data
-added=$(comm -13 "$folder/before" "$folder/after" | grep --invert-match --extended-regexp "^($site/|/usr/local/bin/|/data\$)" || true)
+# Python's own folder, programs, what login shells read, and the folder of the data
+added=$(comm -13 "$folder/before" "$folder/after" |
+    grep --invert-match --extended-regexp "^($site/|/opt/base/bin/|/etc/profile.d/image.sh\$|/data\$)" || true)
 added+=$(find "$root$site" -maxdepth 1 -name build -or -name tests -or -name 'label_propagation*.egg-info')
 [ -z "$added" ] || fail "building left more than what was installed: $added"
 buildah umount "$container" >/dev/null
@@ -107,7 +108,7 @@ for user in "" 12345:12345; do
     in_it() { run ${user:+--user "$user"} "$container" -- "$@"; }
     [ "$(in_it id -u)" != 0 ] || fail "it runs as root"
     place=/data/${user:-own}
-    in_it propagate --version
+    in_it bash -lc "propagate --version" # as KubeRay starts what it runs
     in_it propagate synth "$place/street" --snippets 2 --size 64x128
     in_it propagate run --root "$place/street" --out "$place/shards" --frames 1 --clips-per-shard 1 --workers 2
     in_it propagate verify "$place/shards"

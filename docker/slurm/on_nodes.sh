@@ -11,11 +11,11 @@ address=$first:$port
 RAY_AUTH_TOKEN=$(od --address-radix=n --format=x1 --read-bytes=32 /dev/urandom | tr --delete ' \n')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
 
-# a step survives the death of one of its nodes, as the work does
+# In place of this process, so that a signal reaches it. A step survives the death of one of its nodes, as the work does.
 on() { # OPTION OF SRUN THAT SAYS WHERE, HOW MANY NODES, COMMAND…
     local where=$1 nodes=$2
     shift 2
-    srun "$where" --nodes="$nodes" --ntasks="$nodes" --cpus-per-task="$SLURM_CPUS_ON_NODE" --overlap --no-kill \
+    exec srun "$where" --nodes="$nodes" --ntasks="$nodes" --cpus-per-task="$SLURM_CPUS_ON_NODE" --overlap --no-kill \
         --kill-on-bad-exit=0 ${IMAGE:+--container-image="$IMAGE"} ${MOUNTS:+--container-mounts="$MOUNTS"} "$@"
 }
 start() { # as `on`, and options of `ray start`
@@ -35,11 +35,11 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
     start --exclude="$first" $((SLURM_JOB_NUM_NODES - 1)) --address="$address"
     steps+=($!)
     # a training needs all of them; a propagation takes those that there are
-    on --nodelist="$first" 1 timeout 300 python -c "
+    (on --nodelist="$first" 1 timeout 300 python -c "
 import ray, time
 ray.init('$address', log_to_driver=False, logging_level='error')
 while sum(node['Alive'] for node in ray.nodes()) < $SLURM_JOB_NUM_NODES:
-    time.sleep(0.5)" || echo "not all nodes joined within 300 s; going on without them" >&2
+    time.sleep(0.5)") || echo "not all nodes joined within 300 s; going on without them" >&2
 fi
 
 on --nodelist="$first" 1 "$@" --address "$address" &
