@@ -1,4 +1,4 @@
-"""docker/slurm under stubs of Slurm and Ray: who is started where, with what. docker/slurm/check.sh runs the real Ray."""
+"""docker/slurm under stubs of Slurm and Ray: who is started where; docker/slurm/check.sh does it with the real Ray."""
 
 import os
 import re
