@@ -18,13 +18,14 @@ from helpers.services import check_command
 FOLDER = REPOSITORY / "docker" / "slurm"
 JOBS = sorted(path.name for path in FOLDER.glob("*.sbatch"))
 # whatever is started says so in a line; Ray's nodes, and a program that is told to, stay until they are ended
+NODES = 'until [ "$(grep --count "^ray start" "$SAID")" = $SLURM_JOB_NUM_NODES ]; do sleep 0.05; done; '
 STUBS = {
     "scontrol": "printf '127.0.0.1\\nother\\n'",
     "srun": 'echo "srun $*" >>"$SAID"; while case $1 in --*) true ;; *) false ;; esac; do shift; done; exec "$@"',
     "ray": 'echo "ray $* with $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$SAID"; exec sleep 60',
-    "python": "exit ${NODES:-0}",
-    "propagate": 'echo "propagate $*" >>"$SAID"; exec sh -c "${DO:-exit 0}"',
-    "segtrain": 'echo "segtrain $*" >>"$SAID"',
+    "python": "exit ${MISSING:-0}",
+    "propagate": NODES + 'echo "propagate $*" >>"$SAID"; exec sh -c "${DO:-exit 0}"',
+    "segtrain": NODES + 'echo "segtrain $*" >>"$SAID"',
 }
 
 
@@ -126,7 +127,7 @@ def test_the_code_of_the_program_is_that_of_the_job(job: dict[str, str]) -> None
 
 
 def test_nodes_that_do_not_come_are_done_without(job: dict[str, str]) -> None:
-    done = run("propagate.sbatch", {**job, "NODES": "124"})
+    done = run("propagate.sbatch", {**job, "MISSING": "124"})
     assert done.returncode == 0
     assert "not all nodes joined within 300 s" in done.stderr
     assert len(started(job, "propagate")) == 1
