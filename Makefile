@@ -22,7 +22,7 @@ lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# half an hour: the image with all that pip installs; .ci/run builds it with what .venv has
+# a quarter of an hour: the image with all that pip installs; .ci/run builds it with what .venv has
 image-test: .venv/ready
 	docker/check_image.sh whole
 
