@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint image-test clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -22,6 +22,10 @@ lint: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# a quarter of an hour: the image with all that pip installs; .ci/run builds it with what .venv has
+image-test: .venv/ready
+	docker/check_image.sh whole
 
 clean:
 	rm -rf .venv demo *.egg-info

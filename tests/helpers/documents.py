@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.services import started_by
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     path
@@ -90,7 +92,7 @@ def follow(document: Iterable[Block], folder: Path, data: Path) -> None:
 def command_lines(block: Block) -> Iterator[list[str]]:
     """The words of each of our commands in a shell block, but for those that a program of one's own runs."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        words = started_by(shlex.split(line, comments=True))
         starts = [place for place, word in enumerate(words) if word in _COMMANDS]
         if starts and "mine.py" not in words and words[starts[0] :][1:2] not in ([], ["--help"]):
             yield words[starts[0] :]
