@@ -4,9 +4,11 @@ What is written lies beside its place, under a name of its own, until all of it 
 write the same file, and whoever reads it finds one of them, whole.
 """
 
+import errno
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +18,9 @@ from typing import BinaryIO
 def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes its place when the context is left without an error.
 
-    synced: the file is whole after a power cut too; that takes 5 ms, much for each of many small files.
-    Raises OSError, the former file untouched.
+    synced: the file is whole, and in its place, after a power cut too; that takes 5 ms, much for each of many small
+    files.
+    Raises OSError, the former file untouched, unless all that failed is to sync the folder.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -31,10 +34,12 @@ def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+    if synced:
+        sync_directory(path.parent)
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) -> None:
-    """Write a file whole or not at all, as `whole_file` says. Raises OSError, the former file untouched."""
+    """Write a file whole or not at all, as `whole_file` says. Raises OSError."""
     with whole_file(path, synced=synced) as file:
         file.write(data)
 
@@ -42,6 +47,29 @@ def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) ->
 def partial_names(name: str) -> str:
     """A pattern of what killed processes leave of a file of this name, which may hold wildcards itself."""
     return f".{name}*.partial"  # earlier versions put nothing in between
+
+
+def remove_leftovers(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove the files of these names; folders are nobody's leftovers. Raises OSError."""
+    for pattern in patterns:
+        for leftover in folder.glob(pattern):
+            if not leftover.is_dir() or leftover.is_symlink():
+                leftover.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file, opened for reading. Raises OSError; also for a pipe or a device, which might be waited for forever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "no regular file, but a pipe, a socket or a device", str(path))
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def sync_directory(directory: Path) -> None:

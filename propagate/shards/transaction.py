@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jobs.files import partial_names, sync_directory
+from jobs.files import partial_names, remove_leftovers, sync_directory
 from propagate.errors import StoreError
 from propagate.shards.manifest import (
     FAILURES,
@@ -113,9 +113,7 @@ def _locked(store: Path) -> Iterator[None]:
 
 def _sweep(store: Path) -> None:
     """Remove what unfinished attempts left behind."""
-    for pattern in _LEFTOVERS:
-        for leftover in store.glob(pattern):
-            leftover.unlink()
+    remove_leftovers(store, _LEFTOVERS)
 
 
 def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool) -> Manifest:

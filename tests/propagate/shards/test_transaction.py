@@ -217,3 +217,13 @@ def test_a_folder_of_something_else_is_no_store(tmp_path: Path, overwrite: bool)
     ):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "holiday.jpg"]
+
+
+def test_a_folder_named_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    with open_transaction(tmp_path, make_manifest()):
+        pass
+    (tmp_path / ".shard-00000.h5.1.part").mkdir()
+    (tmp_path / ".manifest.json.1.partial").mkdir()
+    with open_transaction(tmp_path, make_manifest()) as transaction:
+        assert len(transaction.pending) == 3
+    assert (tmp_path / ".shard-00000.h5.1.part").is_dir()
