@@ -1,6 +1,7 @@
 """Any layout: a small YAML file says by which pattern frames and labels are named, and which classes there are."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from propagate.errors import DatasetError
 _TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
 _PLACEHOLDERS = {"split": "[^/]+", "sequence": "[^/]+", "frame": "(?<![0-9])[0-9]+(?![0-9])"}
 _HOLDS = ("label_ids", "train_ids")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.")
+_SAFE = frozenset("._-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +117,12 @@ class Folder(FileDataset):
 
 
 def _safe(name: str) -> str:
-    """A name that can be a file's on any system: other characters than letters, digits, '.', '_', '-' become '-'."""
-    return _UNSAFE.sub("-", name)
+    """A name that can be a file's on any system: other characters than '.', '_', '-' and the letters, marks and digits
+    of any script become '-', and so does a first '.'. However its accents are written, they come out composed.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    safe = "".join(c if c in _SAFE or unicodedata.category(c)[0] in "LMN" else "-" for c in composed)
+    return re.sub(r"^\.", "-", safe)
 
 
 def _classes(value: object, layout: Path) -> ClassTable:
