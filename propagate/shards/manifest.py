@@ -208,9 +208,15 @@ def _replace(path: Path, text: str) -> None:
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); make room or choose another OUT, then run again"
-        ) from None
+        raise write_error(path, error) from None
+
+
+def write_error(path: Path, error: OSError) -> StoreError:
+    """What to say where a file of a store cannot be written."""
+    return StoreError(
+        f"{path}: cannot be written ({error.strerror or error}); make room or choose another OUT, then run again: "
+        "finished shards are kept"
+    )
 
 
 def _damaged(path: Path) -> StoreError:
