@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -16,6 +16,10 @@ demo: .venv/ready
 
 test: .venv/developer
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# every system call of a run, and 60 of each training, made to fail in turn: some minutes
+faults: .venv/developer
+	FAULTS=all $(BIN)/pytest --timeout 1200 tests/faults
 
 lint: .venv/developer
 	$(BIN)/ruff check .
