@@ -17,9 +17,9 @@ demo: .venv/ready
 test: .venv/developer
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# every system call of a run, and 60 of each training, made to fail in turn: some minutes
+# every system call of a run, and 60 of each training, made to fail in turn, and 1,008 damaged inputs: some minutes
 faults: .venv/developer
-	FAULTS=all $(BIN)/pytest --timeout 1200 tests/faults
+	FAULTS=all CHAOS_INPUTS=48 $(BIN)/pytest --timeout 1800 tests/faults tests/chaos/test_inputs.py
 
 lint: .venv/developer
 	$(BIN)/ruff check .

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
+from jobs.yaml_files import parse_yaml
 from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
 from propagate.datasets.files import FileDataset
@@ -39,11 +38,11 @@ class Layout:
 def load_layout(path: Path) -> Layout:
     """A layout from its YAML file. Raises DatasetError: not readable, a field missing, unknown or of no use."""
     try:
-        data = yaml.safe_load(path.read_bytes())
+        data = parse_yaml(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path}: the layout file cannot be read ({error.strerror}); check --layout") from None
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
     known = [f.name for f in fields(Layout)]
     if not isinstance(data, dict):
         raise DatasetError(f"{path}: expected fields, one a line: {', '.join(known)}")

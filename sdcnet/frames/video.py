@@ -79,7 +79,7 @@ class VideoSequence(FrameSequence):
 
     def _opened(self) -> Any:
         try:
-            container = av.open(str(self._path))
+            container = av.open(str(self._path), metadata_errors="replace")  # titles, of which nothing is used
         except (av.FFmpegError, OSError) as error:
             reason = f"cannot be opened as a video ({error}); expected a file that FFmpeg reads; copy it again"
             raise FrameError(str(self._path), reason) from None

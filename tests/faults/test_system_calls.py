@@ -177,7 +177,7 @@ def draw_faults(counts: dict[str, int], num_drawn: int | None, seed: int) -> lis
     return [(kind, number, ERRORS[(number + seed) % len(ERRORS)]) for kind, number in everything]
 
 
-@pytest.mark.timeout(1200 if IS_WHOLE else 300)
+@pytest.mark.timeout(1800 if IS_WHOLE else 300)
 def test_a_system_call_that_fails_costs_nothing_but_time(machine: Machine, command: Command, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     undisturbed = machine.run(command, whole)

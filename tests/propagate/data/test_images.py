@@ -306,7 +306,7 @@ def test_an_archived_image_is_not_unpacked_before_its_header_is_known(tmp_path: 
 
 
 def test_a_member_that_its_archive_does_not_hold_as_a_whole_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "all.zip").write_bytes(b"PK\3\4" + bytes(60))
+    (tmp_path / "all.zip").write_bytes(b"PK\3\4" + bytes(22) + b"\5\0\0\0a.png" + bytes(60))
     member = ArchiveMember("all.zip", 0, 1 << 62, False, 0)
     with pytest.raises(InputError, match="the archive has changed or is damaged: it ends before this member does"):
         Resource(str(tmp_path), "a.png", 1 << 62, member).read()

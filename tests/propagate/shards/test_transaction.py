@@ -159,7 +159,9 @@ def test_no_entry_names_a_file_that_it_does_not_describe(store: Path, write: Wri
         plan = transaction.manifest.plan[1]
         shard = write(plan)
         (store / str(shard.attempt_file)).unlink()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(
+            StoreError, match=r"shard-00001\.h5: cannot be written \(No such file or directory\); make room"
+        ):
             transaction.enter(plan, shard)
     assert sorted(load_manifest(store).shards) == [0, 2]
 
