@@ -25,7 +25,7 @@ from sdcnet.errors import SdcnetError
 from segtrain.errors import SegtrainError
 
 TYPED = (FileError, JobError, PropagateError, SdcnetError, SegtrainError)
-LIMIT_SECONDS, LIMIT_MEGABYTES = 10, 400
+LIMIT_SECONDS, LIMIT_MEGABYTES = 30, 400
 OUTCOMES = ("as written", "accepted", "sentence", "traceback", "hang", "memory", "wrong", "died")
 BAD = OUTCOMES[3:]
 NUM_INPUTS = int(os.environ.get("CHAOS_INPUTS", "2"))  # of each kind; `make faults` tries 48, 1,008 in all

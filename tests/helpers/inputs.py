@@ -146,7 +146,7 @@ def _read_config(path: Path) -> str:
 
 
 def _make_names(path: Path) -> None:
-    path.write_text("0016E5_07959\n0001TP_006690\nSeq05VD_f00000\nSeq05VD_f00030\n")
+    path.write_text("0016E5_07959\n0001TP_006690\nSeq05VD_f00000\nSeq05VD_f00001\n")
 
 
 def _read_names(path: Path) -> list[str]:
@@ -180,7 +180,9 @@ KINDS = {
     "zip": Kind("all.zip", _make_zip, _read_zip, is_proven=True),
     "video": Kind("drive.avi", _make_video, _sequences),
     "video mp4": Kind("drive.mp4", _make_video, _sequences),
-    "png picture": Kind("1.png", partial(_make_pictures, form="PNG"), lambda path: _sequences(path.parent)),
+    "png picture": Kind(
+        "1.png", partial(_make_pictures, form="PNG"), lambda path: _sequences(path.parent), is_proven=True
+    ),
     "tiff picture": Kind("1.tif", partial(_make_pictures, form="TIFF"), lambda path: _sequences(path.parent)),
     "webp picture": Kind("1.webp", partial(_make_pictures, form="WEBP"), lambda path: _sequences(path.parent)),
     "bmp picture": Kind("1.bmp", partial(_make_pictures, form="BMP"), lambda path: _sequences(path.parent)),

@@ -5,13 +5,16 @@ from collections.abc import Callable
 
 Mutation = Callable[[random.Random, bytes], bytes]
 _EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\1\0\0\0")
+LAUGHS = (
+    "[&a [x,x,x,x,x,x,x,x,x]"
+    + "".join(f", &{new} [{','.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefghi", "bcdefghij", strict=True))
+    + "]"
+).encode()  # 9^10 values
 _STRANGE_YAML = (
     *("null", "[]", "{}", "''", "-1", "1e999", ".nan", "-.inf", "true", "0x", "1_0", "2001-13-45", "9" * 5000, "~"),
     *("!!python/object/apply:os.system [x]", "!!binary x", "!!set {a}", "*gone", "&a [*a]", "{? [a] : b}", "<<: 3"),
     *("../../x", "/etc/passwd", "a\tb", "日本", "\u202e", "\ufeff", "\x00", "[" * 3000, "{a: " * 1000, "|\n  x\n y"),
-    "[&a [x,x,x,x,x,x,x,x,x]"
-    + "".join(f", &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
-    + "]",
+    LAUGHS.decode(),
 )
 
 
