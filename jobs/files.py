@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import BinaryIO
 def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes its place when the context is left without an error.
 
-    synced: the file is whole after a power cut too; that takes 5 ms, much for each of many small files.
-    Raises OSError, the former file untouched.
+    synced: the file is whole, and in its place, after a power cut too; that takes 5 ms, much for each of many small
+    files.
+    Raises OSError, the former file untouched, unless all that failed is to sync the folder.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -34,10 +35,12 @@ def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         raise
+    if synced:
+        sync_directory(path.parent)
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) -> None:
-    """Write a file whole or not at all, as `whole_file` says. Raises OSError, the former file untouched."""
+    """Write a file whole or not at all, as `whole_file` says. Raises OSError."""
     with whole_file(path, synced=synced) as file:
         file.write(data)
 
@@ -45,6 +48,14 @@ def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) ->
 def partial_names(name: str) -> str:
     """A pattern of what killed processes leave of a file of this name, which may hold wildcards itself."""
     return f".{name}*.partial"  # earlier versions put nothing in between
+
+
+def remove_leftovers(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove the files of these names; folders are nobody's leftovers. Raises OSError."""
+    for pattern in patterns:
+        for leftover in folder.glob(pattern):
+            if not leftover.is_dir() or leftover.is_symlink():
+                leftover.unlink(missing_ok=True)
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.files import write_whole
+from jobs.errors import FileError
+from jobs.files import open_regular, write_whole
+from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FlowFileError
 
 FLO, PNG = ".flo", ".png"
@@ -24,6 +26,7 @@ _FLO_MAGIC = b"PIEH"  # 202021.25 as float32, by which a reader with the wrong b
 _FLO_UNKNOWN = np.float32(1e10)  # written where flow is unknown; all above 1e9 is read so
 _FLO_LIMIT = 1e9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_SIZE_END = 24  # bytes, of which the last eight are width and height
 _PNG_COMPRESSION = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # half the bytes of OpenCV's own choice; higher levels take longer
 
 
@@ -33,11 +36,7 @@ def read_flow(path: Path) -> tuple[Tensor, Tensor]:
     The format follows from the name, `.flo` or `.png`. Raises FlowFileError, where the file is not that, or not whole.
     """
     decode = {FLO: _decode_flo, PNG: _decode_png}[_format(path)]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FlowFileError(str(path), f"cannot be read ({error.strerror}), expected a file of flow") from error
-    pixels, valid = decode(content, str(path))
+    pixels, valid = decode(read_file(path, "a file of flow"), str(path))
     pixels[~valid] = 0
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), torch.from_numpy(valid)[None, None]
 
@@ -62,6 +61,28 @@ def write_flow(path: Path, flow: Tensor, valid: Tensor | None = None) -> None:
         raise FlowFileError(str(path), f"cannot be written ({error.strerror}). Name a folder that is there") from error
 
 
+def read_file(path: Path, expected: str) -> bytes:
+    """What a file holds. Raises FlowFileError, which says what was expected."""
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise FlowFileError(str(path), f"cannot be read ({error.strerror}), expected {expected}") from error
+
+
+def decode_png(content: bytes, where: str, error: type[FileError]) -> np.ndarray | None:
+    """The pixels of a PNG file as they are stored, of any depth and channels; None where it is no whole PNG.
+
+    Raises that error, which names `where`, for more pixels than may be read.
+    """
+    if not content.startswith(_PNG_SIGNATURE) or len(content) < _PNG_SIZE_END:
+        return None
+    width, height = struct.unpack_from(">II", content, _PNG_SIZE_END - 8)
+    require_few_pixels(height, width, where, error)
+    stored: np.ndarray | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    return stored
+
+
 def _decode_flo(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """The flow of a file, [H,W,2] float32, and where it is known, [H,W] bool."""
     header, rows = content[: _FLO_HEADER.size], content[_FLO_HEADER.size :]
@@ -73,6 +94,7 @@ def _decode_flo(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     if width < 1 or height < 1 or len(rows) != 8 * width * height:
         expected = f"{_FLO_HEADER.size + 8 * width * height} of a flow of {height}x{width} pixels, which it says it is"
         raise FlowFileError(where, f"has {len(content)} bytes, expected {expected}. {AGAIN}")
+    require_few_pixels(height, width, where, FlowFileError)
     pixels = np.frombuffer(rows, "<f4").reshape(height, width, 2).astype(np.float32)
     return pixels, np.abs(pixels).max(axis=2) <= _FLO_LIMIT  # NaN is no more known than what is too large
 
@@ -87,7 +109,7 @@ def _encode_flo(pixels: np.ndarray, known: np.ndarray, where: str) -> bytes:
 def _decode_png(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     if not content.startswith(_PNG_SIGNATURE):
         raise FlowFileError(where, f"begins with {content[:8]!r}, which no PNG does. {AGAIN}")
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = decode_png(content, where, FlowFileError)
     if stored is None:
         raise FlowFileError(where, f"PNG that cannot be decoded: damaged, or not whole. {AGAIN}")
     if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdcnet.errors import FlowFileError
-from sdcnet.flow_files import AGAIN, FLO, read_flow
+from sdcnet.flow_files import AGAIN, FLO, decode_png, read_file, read_flow
 from sdcnet.frames import FrameSequence, open_sequences
 from sdcnet.frames.pictures import PictureSequence
 
@@ -140,11 +139,7 @@ def _first_of(paths: list[Path], truth: FlowTruth) -> Target:
 
 def _read_mask(path: Path) -> Tensor:
     """Where an 8-bit grey PNG is not 0: bool [1,1,H,W]. Raises FlowFileError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FlowFileError(str(path), f"cannot be read ({error.strerror}), expected a mask of occlusion") from error
-    mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    mask = decode_png(read_file(path, "a mask of occlusion"), str(path), FlowFileError)
     if mask is None or mask.dtype != np.uint8 or mask.ndim != 2:
         found = "no image" if mask is None else f"{mask.dtype} of shape {list(mask.shape)}"
         raise FlowFileError(str(path), f"found {found}, expected a mask of occlusion, 8 bits in 1 channel. {AGAIN}")

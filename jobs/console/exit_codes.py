@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from jobs.image_limit import max_pixels
+
 
 class Commands(click.Group):
     """Says errors of these types in one sentence, without a traceback, and exits with 1; on Ctrl-C with 130.
@@ -24,6 +26,10 @@ class Commands(click.Group):
         self._failures, self._interrupted = failures, interrupted
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            max_pixels()
+        except ValueError as error:
+            raise click.UsageError(str(error), ctx) from None
         try:
             return super().invoke(ctx)
         except self._failures as error:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
-import yaml
 
 from jobs.console.settings import Setting
 from jobs.console.types import text_type
 from jobs.registry import meant
+from jobs.yaml_files import parse_yaml
 
 
 def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, example: str, help: str) -> dict[str, Any]:
@@ -20,10 +20,7 @@ def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, exa
     that lists them.
     Raises: OSError; ValueError for no YAML, for a setting that does not exist or has another type.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a YAML file: {' '.join(str(error).split())}") from None
+    data = parse_yaml(path.read_bytes())
     if not isinstance(data, dict):
         raise ValueError(f"a {kind} is a list of settings, as `{example}`, found {type(data).__name__}")
     named = {str(name).replace("-", "_"): value for name, value in data.items()}

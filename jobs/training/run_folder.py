@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from jobs.errors import RunFolderError
-from jobs.files import open_regular, partial_names, write_whole
+from jobs.files import open_regular, partial_names, remove_leftovers, write_whole
 from jobs.training.checksums import prove_members, say_unproven
 
 CONFIG = "config.json"
@@ -94,9 +94,7 @@ def begin(
             f"{out}: a training with other settings was begun here ({'; '.join(differences)}); give the former ones to "
             "go on with it, or choose another --out"
         )
-    for name in (CHECKPOINT, "*.safetensors"):  # as large as networks
-        for leftover in out.glob(partial_names(name)):
-            leftover.unlink(missing_ok=True)
+    remove_leftovers(out, map(partial_names, (CHECKPOINT, "*.safetensors")))  # as large as networks
 
 
 def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:

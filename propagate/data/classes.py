@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from jobs.yaml_files import parse_yaml
 from propagate.errors import DatasetError
 
 IGNORE_TRAIN_ID = 255
@@ -109,6 +109,8 @@ class ClassTable:
                 f"{where}: {type(error).__name__}: {error}; a class table needs name, ignore_id and classes, "
                 "each with id, name, train_id and color [r, g, b]"
             ) from None
+        except DatasetError as error:
+            raise DatasetError(f"{where}: {error}") from None
 
 
 def _label_class(data: Mapping[str, Any]) -> LabelClass:
@@ -144,7 +146,7 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
             f"{name}: no such class table ({error.strerror}); give a YAML file or one of {', '.join(builtin_tables())}"
         ) from None
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{name}: not a YAML file: {' '.join(str(error).split())}") from None
+        data = parse_yaml(text)
+    except ValueError as error:
+        raise DatasetError(f"{name}: {error}") from None
     return ClassTable.from_json(data, where=name)

@@ -1,5 +1,6 @@
 """What a data set yields: clips of one annotated frame and its neighbours, as references to where they lie."""
 
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from jobs.files import open_regular
 from propagate.errors import InputError
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then the lengths of the name and of the extra field
+_LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, the lengths of the name and of the extra field
+_UTF8 = 0x800  # a flag: else names are in code page 437
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,22 @@ class ArchiveMember:
     deflated: bool  # or stored
     crc: int
 
-    def read(self, root: Path, size: int, limit: int | None = None) -> bytes:
-        """The file's `size` bytes, or at most its first `limit`. Raises OSError, ValueError, zlib.error."""
-        with (root / self.archive).open("rb") as archive:
+    def read(self, root: Path, name: str, size: int, limit: int | None = None) -> bytes:
+        """The `size` bytes of the file of that name, or at most its first `limit`.
+
+        Raises OSError, ValueError, zlib.error.
+        """
+        with open_regular(root / self.archive) as archive:
             archive.seek(self.offset)
             header = archive.read(_LOCAL_HEADER.size)
             if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
                 raise ValueError("the archive has changed or is damaged: no member begins here")
-            _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-            archive.seek(name_length + extra_length, 1)
+            _, flags, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            if archive.read(name_length).decode("utf-8" if flags & _UTF8 else "cp437") != name:
+                raise ValueError("the archive has changed or is damaged: a member of another name is here")
+            start = archive.seek(extra_length, os.SEEK_CUR)
+            if start + self.packed_size > os.fstat(archive.fileno()).st_size:
+                raise ValueError("the archive has changed or is damaged: it ends before this member does")
             # twice the limit unpacks to at least the limit: deflate never doubles what it packs
             packed = archive.read(min(self.packed_size, self.packed_size if limit is None else 2 * limit + 64))
         data = (
@@ -66,8 +76,8 @@ class Resource:
         """The whole file, or at most its first `limit` bytes. Raises InputError."""
         try:
             if self.member is not None:
-                return self.member.read(Path(self.root), self.size, limit)
-            with (Path(self.root) / self.name).open("rb") as file:
+                return self.member.read(Path(self.root), self.name, self.size, limit)
+            with open_regular(Path(self.root) / self.name) as file:
                 return file.read(-1 if limit is None else limit)
         except (OSError, ValueError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)

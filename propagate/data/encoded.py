@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jobs.image_limit import require_few_pixels
 from propagate.errors import InputError
 
 AGAIN = "copy or download it again"
@@ -52,16 +53,19 @@ def checked_header(data: bytes, where: str) -> Header:
 
 
 def read_header(data: bytes, where: str) -> Header:
-    """The header from an image's first bytes. Raises InputError."""
+    """The header from an image's first bytes. Raises InputError, also where it has more pixels than may be read."""
     if not data:
         raise InputError(where, f"empty file (0 bytes), expected a PNG or JPEG image; {AGAIN}")
     if data.startswith(_PNG_SIGNATURE):
-        return _png_header(data, where)
-    if data.startswith(_JPEG_SIGNATURE):
-        return _jpeg_header(data, where)
-    raise InputError(
-        where, f"neither PNG nor JPEG (it begins with {data[:12]!r}); convert it, or {AGAIN} if it should be"
-    )
+        header = _png_header(data, where)
+    elif data.startswith(_JPEG_SIGNATURE):
+        header = _jpeg_header(data, where)
+    else:
+        raise InputError(
+            where, f"neither PNG nor JPEG (it begins with {data[:12]!r}); convert it, or {AGAIN} if it should be"
+        )
+    require_few_pixels(header.height, header.width, where, InputError)
+    return header
 
 
 def _png_header(data: bytes, where: str) -> Header:

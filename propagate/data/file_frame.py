@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from propagate.data.clip import Resource
-from propagate.data.images import decode_frame, image_size
+from propagate.data.images import decode_frame, image_size, read_image
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class FileFrame:
         return decode_frame(self.encoded(), self.where)
 
     def encoded(self) -> bytes:
-        return self.image.read()
+        return read_image(self.image)

@@ -6,12 +6,15 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from jobs.image_limit import open_image
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Label, Resource
 from propagate.data.encoded import AGAIN, Header, checked_header, png_chunks, png_row_bytes, read_header
 from propagate.errors import InputError
 
 _HEAD_BYTES = 4096
+_LONGEST_HEAD_BYTES = 1 << 20  # a JPEG may carry a thumbnail before its frame header
+_PIXEL_BYTES, _OTHER_BYTES = 9, 1 << 26  # the most that a file holds for each pixel, and beside them
 _FRAME_ADVICE = {
     "grey": "a frame needs its colours: give the RGB image, or repeat the grey channel three times",
     "palette": "a palette has lost colours: give the RGB image, or convert it to RGB",
@@ -45,15 +48,34 @@ def check_encoded(data: bytes, where: str) -> None:
 
 def image_size(resource: Resource) -> tuple[int, int]:
     """(H, W), from the first bytes of a PNG or JPEG. Raises InputError."""
+    header = _header_of(resource)
+    return header.height, header.width
+
+
+def read_image(resource: Resource) -> bytes:
+    """The file of a PNG or JPEG, as it lies. Raises InputError.
+
+    Its header is looked at first: what is no image, or has too many pixels or bytes, is neither read nor unpacked.
+    """
+    header = _header_of(resource)
+    most = _PIXEL_BYTES * header.height * header.width + _OTHER_BYTES
+    data = resource.read() if resource.size <= most else b""
+    if max(resource.size, len(data)) > most:
+        found = f"{max(resource.size, len(data))} bytes for {header.height}x{header.width} pixels"
+        raise InputError(str(resource), f"{found}, expected at most {most}; is it an image? If it is, save it anew")
+    return data
+
+
+def _header_of(resource: Resource) -> Header:
     where = str(resource)
     head = resource.read(_HEAD_BYTES)
     try:
-        header = read_header(head, where)
+        return read_header(head, where)
     except InputError:
-        if len(head) < _HEAD_BYTES:
+        longer = resource.read(_LONGEST_HEAD_BYTES) if len(head) == _HEAD_BYTES else head
+        if len(longer) == len(head):
             raise
-        header = read_header(resource.read(), where)  # a JPEG may carry a thumbnail before its frame header
-    return header.height, header.width
+        return read_header(longer, where)
 
 
 def read_label(label: Label, classes: ClassTable) -> np.ndarray:
@@ -63,7 +85,7 @@ def read_label(label: Label, classes: ClassTable) -> np.ndarray:
     then they are the ids), and ids that the table does not have.
     """
     where = str(label.resource)
-    data = label.resource.read()
+    data = read_image(label.resource)
     header = checked_header(data, where)
     if header.format == "JPEG":
         raise InputError(where, "label map as JPEG, whose compression alters ids; expected an 8-bit PNG")
@@ -88,7 +110,7 @@ def read_instance_ids(resource: Resource) -> np.ndarray:
     Raises InputError: a file that cannot be read, or holds anything else.
     """
     where = str(resource)
-    data = resource.read()
+    data = read_image(resource)
     header = checked_header(data, where)
     if header.format != "PNG" or header.kind != "grey" or header.bits != 16:
         raise InputError(where, f"{header} map of instances, expected one 16-bit channel; give *_instanceIds.png")
@@ -131,9 +153,9 @@ def _ranges(ids: list[int]) -> str:
 def _decode(data: bytes, header: Header, where: str) -> np.ndarray:
     """Pixels as they are: [H,W,3] of RGB, [H,W] of grey values or palette indices. Raises InputError."""
     try:
-        with Image.open(BytesIO(data), formats=[header.format]) as image:
+        with open_image(BytesIO(data), where, InputError, formats=[header.format]) as image:
             pixels = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise InputError(where, f"{header.format} that cannot be decoded ({error}); {AGAIN}") from None
     # Pillow accepts a stream that ends early, and leaves the rest zero: only then is it inflated once more.
     if header.format == "PNG" and (header.interlaced or not pixels[-1].any()):

@@ -1,13 +1,13 @@
 """Any layout: a small YAML file says by which pattern frames and labels are named, and which classes there are."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
+from jobs.yaml_files import parse_yaml
 from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
 from propagate.datasets.files import FileDataset
@@ -18,7 +18,7 @@ from propagate.errors import DatasetError
 _TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
 _PLACEHOLDERS = {"split": "[^/]+", "sequence": "[^/]+", "frame": "(?<![0-9])[0-9]+(?![0-9])"}
 _HOLDS = ("label_ids", "train_ids")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|^\.")
+_SAFE = frozenset("._-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Layout:
 def load_layout(path: Path) -> Layout:
     """A layout from its YAML file. Raises DatasetError: not readable, a field missing, unknown or of no use."""
     try:
-        data = yaml.safe_load(path.read_bytes())
+        data = parse_yaml(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path}: the layout file cannot be read ({error.strerror}); check --layout") from None
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
     known = [f.name for f in fields(Layout)]
     if not isinstance(data, dict):
         raise DatasetError(f"{path}: expected fields, one a line: {', '.join(known)}")
@@ -116,8 +116,12 @@ class Folder(FileDataset):
 
 
 def _safe(name: str) -> str:
-    """A name that can be a file's on any system: other characters than letters, digits, '.', '_', '-' become '-'."""
-    return _UNSAFE.sub("-", name)
+    """A name that can be a file's on any system: other characters than '.', '_', '-' and the letters, marks and digits
+    of any script become '-', and so does a first '.'. However its accents are written, they come out composed.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    safe = "".join(c if c in _SAFE or unicodedata.category(c)[0] in "LMN" else "-" for c in composed)
+    return re.sub(r"^\.", "-", safe)
 
 
 def _classes(value: object, layout: Path) -> ClassTable:

@@ -152,9 +152,14 @@ def _recordings(tree: Tree, frames: Iterable[Entry]) -> dict[tuple[str, str], Re
 
 
 def _without_twins(tree: Tree, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries; raises DatasetError at the second file with one key, or with one number in one sequence."""
+    """The entries; raises DatasetError at the second file with one key, or with one number in one sequence, and at a
+    name that no key can have.
+    """
     seen: dict[object, Entry] = {}
     for entry in entries:
+        if not entry.key.isprintable() and any("\ud800" <= c <= "\udfff" for c in entry.key):
+            path = tree.locate(entry.path).encode(errors="backslashreplace").decode()
+            raise DatasetError(f"{path}: its name is not written in UTF-8; rename it")
         for identity in (entry.key, (entry.group, entry.sequence, entry.number)):
             if identity in seen:
                 raise DatasetError(

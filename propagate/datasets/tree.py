@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from jobs.files import open_regular
 from propagate.data.clip import ArchiveMember, Resource
 from propagate.errors import DatasetError
 
@@ -17,7 +18,8 @@ class Tree:
 
     A zip file counts where it lies directly in the root and its name fits one of `archives`; its members count
     as if they were extracted there. A name that is in several places is taken from the folder, else from the
-    first zip file. Names that begin with a dot are passed over. Only folders that are asked for are listed.
+    first zip file; a zip file that has it twice is refused. Names that begin with a dot are passed over. Only folders
+    that are asked for are listed.
 
     Raises DatasetError, here and in every method: no such root, a broken zip file, an unreadable folder.
     """
@@ -78,7 +80,12 @@ class _Archived:
                 if folder not in self.files:
                     self._add_folder(folder)
                 if file and not file.startswith("."):
-                    self.files[folder].setdefault(file, (archive, info))
+                    former, _ = self.files[folder].setdefault(file, (archive, info))
+                    if former == archive and self.files[folder][file][1] is not info:
+                        raise DatasetError(
+                            f"{root / archive}: holds {info.filename} twice; extract it here, which keeps the last, "
+                            "and move it out of this folder"
+                        )
 
     def _add_folder(self, folder: str) -> None:
         self.files[folder] = {}
@@ -112,7 +119,7 @@ def _size(path: Path) -> int:
 
 def _directory(path: Path) -> list[ZipInfo]:
     try:
-        with ZipFile(path) as archive:
+        with open_regular(path) as file, ZipFile(file) as archive:
             return archive.infolist()
     except (BadZipFile, OSError, NotImplementedError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

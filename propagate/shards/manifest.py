@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.files import sync_directory, write_whole
+from jobs.files import write_whole
 from propagate.data.classes import ClassTable
 from propagate.errors import StoreError
 from propagate.shards.schema import SCHEMA_VERSION
@@ -207,11 +207,16 @@ def load_manifest(store: Path) -> Manifest:
 def _replace(path: Path, text: str) -> None:
     try:
         write_whole(path, text.encode())
-        sync_directory(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); make room or choose another OUT, then run again"
-        ) from None
+        raise write_error(path, error) from None
+
+
+def write_error(path: Path, error: OSError) -> StoreError:
+    """What to say where a file of a store cannot be written."""
+    return StoreError(
+        f"{path}: cannot be written ({error.strerror or error}); make room or choose another OUT, then run again: "
+        "finished shards are kept"
+    )
 
 
 def _damaged(path: Path) -> StoreError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jobs.files import partial_names, sync_directory
+from jobs.files import partial_names, remove_leftovers, sync_directory
 from propagate.errors import StoreError
 from propagate.shards.manifest import (
     FAILURES,
@@ -21,6 +21,7 @@ from propagate.shards.manifest import (
     ShardPlan,
     load_manifest,
     save_manifest,
+    write_error,
 )
 
 LOCK = ".lock"
@@ -59,11 +60,14 @@ class Transaction:
         manifest = self.manifest
         if manifest.shards.pop(plan.index, None) is not None:
             save_manifest(self.store, manifest)
-        if shard.attempt_file is None:
-            (self.store / plan.name).unlink(missing_ok=True)
-        else:
-            (self.store / shard.attempt_file).rename(self.store / plan.name)
-        sync_directory(self.store)
+        try:
+            if shard.attempt_file is None:
+                (self.store / plan.name).unlink(missing_ok=True)
+            else:
+                (self.store / shard.attempt_file).rename(self.store / plan.name)
+            sync_directory(self.store)
+        except OSError as error:
+            raise write_error(self.store / plan.name, error) from None
         manifest.plan = tuple(plan if old.index == plan.index else old for old in manifest.plan)
         manifest.shards[plan.index] = shard.entry
         save_manifest(self.store, manifest)
@@ -113,9 +117,7 @@ def _locked(store: Path) -> Iterator[None]:
 
 def _sweep(store: Path) -> None:
     """Remove what unfinished attempts left behind."""
-    for pattern in _LEFTOVERS:
-        for leftover in store.glob(pattern):
-            leftover.unlink()
+    remove_leftovers(store, _LEFTOVERS)
 
 
 def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool) -> Manifest:
@@ -126,7 +128,10 @@ def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool)
     if (store / MANIFEST).exists() and overwrite:
         for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
             for old in store.glob(pattern):
-                old.unlink()
+                try:
+                    old.unlink()
+                except OSError as error:
+                    raise write_error(old, error) from None
     if (store / MANIFEST).exists():
         manifest = load_manifest(store)
         if manifest.shards:

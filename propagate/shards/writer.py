@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ import numpy as np
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
 from propagate.shards.cells import cell_statistics, pixels_per_label
-from propagate.shards.manifest import ShardSummary
+from propagate.shards.manifest import ShardSummary, write_error
 from propagate.shards.schema import SCHEMA_VERSION, Column, ContentHash, columns, content_hash, encode_key
 
 
@@ -84,7 +85,7 @@ class ShardWriter:
         try:
             self._file = _FaultKeepingFile(self.path)
         except OSError as error:
-            raise _write_error(self.path, error) from None
+            raise write_error(self.path, error) from None
         self._hdf5 = h5py.File(self._file, "w")
         self._content = ContentHash()
         self._hdf5.attrs["schema_version"] = SCHEMA_VERSION
@@ -99,7 +100,8 @@ class ShardWriter:
             self._hdf5.close()
             self._file.close()
         if error is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # which would hide the error; a sweep follows
+                self.path.unlink()
 
     def add(self, sample: Sample) -> None:
         """Append one sample. Raises StoreError (the disk), ValueError (a sample of another size or form)."""
@@ -128,13 +130,18 @@ class ShardWriter:
         self._file.sync()
         self._check()
         self._file.close()
-        expected = self._content.hexdigest()
-        with h5py.File(self.path, "r") as written:
-            content = content_hash(written, list(columns(self.size, self.images)))
-        if content != expected:
+        try:
+            with h5py.File(self.path, "r") as written:
+                content = content_hash(written, list(columns(self.size, self.images)))
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StoreError(
+                f"{self.path}: cannot be read back ({reason}); check the disk, then run again: finished shards are kept"
+            ) from None
+        if content != self._content.hexdigest():
             raise StoreError(f"{self.path}: what was read back is not what was written: check disk and memory")
-        with self.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         return ShardSummary(
             sha256=digest,
             content=content,
@@ -171,7 +178,7 @@ class ShardWriter:
 
     def _check(self) -> None:
         if self._file.fault is not None:
-            raise _write_error(self.path, self._file.fault)
+            raise write_error(self.path, self._file.fault)
 
 
 def _create(file: h5py.File, name: str, column: Column) -> None:
@@ -185,11 +192,4 @@ def _create(file: h5py.File, name: str, column: Column) -> None:
         fletcher32=True,
         shuffle=False,
         **compression,
-    )
-
-
-def _write_error(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"{path}: cannot be written ({error.strerror or error}); make room or choose another OUT, then run again: "
-        "finished shards are kept"
     )

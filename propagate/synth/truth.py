@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from jobs.files import open_regular
 from propagate.errors import InputError
-from sdcnet.flow_files import PNG_LIMIT, PNG_UNITS, PNG_ZERO
+from sdcnet.flow_files import PNG_LIMIT, PNG_UNITS, PNG_ZERO, decode_png
 
 TRUTH_FOLDER = "truth"
 OTHER_FRAMES = {-1: "previous", 1: "next"}  # offset -> its name in file names
@@ -37,10 +37,11 @@ def truth_path(folder: Path, key: str, what: str) -> Path:
 def read_occlusion(path: Path) -> np.ndarray:
     """Where a frame's surface is not seen in the other frame: bool [H,W]. Raises InputError."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            data = file.read()
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})") from None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    image = decode_png(data, str(path), InputError)
     if image is None or image.dtype != np.uint8 or image.ndim != 2:
         found = "no image" if image is None else f"{image.dtype} of shape {image.shape}"
         raise InputError(str(path), f"found {found}, expected a PNG of uint8 [H,W]")

@@ -63,6 +63,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         require_settings(self)
+        if shared := sorted(set(self.sources) & set(self.validation)):
+            raise ValueError(f"{shared[0]} is both to train on and to validate on; give --val other frames")
         if self.batch_size % self.num_workers:
             raise ValueError(f"a batch of {self.batch_size} cannot be shared equally by {self.num_workers} workers")
         if self.architecture == "SDCNet2D" and self.history < 2:  # the other one sees the target too

@@ -28,7 +28,8 @@ def _open_source(source: Path) -> list[FrameSequence]:
             raise FrameError(str(source), "a single image, expected a video or a folder of frames; give its folder")
         return [video.VideoSequence(source)]
     if not source.is_dir():
-        raise FrameError(str(source), "does not exist, expected a folder of frames or a video; check the path")
+        found = "is no regular file" if source.exists() else "does not exist"
+        raise FrameError(str(source), f"{found}, expected a folder of frames or a video; check the path")
     files = visible_files(source)
     images = [path for path in files if path.suffix.lower() in pictures.ENDINGS]
     videos = [path for path in files if path.suffix.lower() in video.ENDINGS]

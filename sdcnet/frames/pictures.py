@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from jobs.image_limit import open_image
 from sdcnet.errors import FrameError
 from sdcnet.frames.sequence import FrameSequence
 
@@ -33,8 +33,7 @@ class PictureSequence(FrameSequence):
                     "put recordings of different sizes in different folders"
                 )
                 raise FrameError(str(path), reason)
-        super().__init__(f"{paths[0]}…{paths[-1].name}", size)
-        self.paths = tuple(paths)
+        super().__init__(f"{paths[0]}…{paths[-1].name}", size, tuple(paths))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -42,9 +41,9 @@ class PictureSequence(FrameSequence):
     def _read(self, index: int) -> np.ndarray:
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
+            with open_image(path, str(path), FrameError) as image:
                 pixels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise FrameError(str(path), f"an image that cannot be decoded ({error}); {AGAIN}") from None
         if pixels.shape != (*self.size, 3):
             raise FrameError(str(path), f"has changed since it was opened; expected {_by(self.size)} RGB; begin again")
@@ -94,9 +93,9 @@ def natural_order(path: Path) -> list[tuple[int, int, str]]:
 def _checked_size(path: Path) -> tuple[int, int]:
     """(H, W) from an image's header. Raises FrameError: no image, or none of 8-bit RGB."""
     try:
-        with Image.open(path) as image:
+        with open_image(path, str(path), FrameError) as image:
             form, mode, (width, height) = image.format, image.mode, image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         if path.is_file() and not path.stat().st_size:
             raise FrameError(str(path), f"empty file (0 bytes), expected an image; {AGAIN}") from None
         raise FrameError(str(path), f"cannot be read as an image ({error}); {AGAIN}, or remove it") from None

@@ -1,6 +1,7 @@
 """What every source of frames is to those who read it: frames of one recording, in order, by their number."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor
 class FrameSequence(ABC):
     """Consecutive frames of one recording, all of one size.
 
-    `name` says where they lie, for messages; `size` is (H, W). The frames of the last call are kept, so that a window
-    that slides over a sequence decodes each frame once. What a sequence holds open is opened anew in another process.
+    `name` says where they lie, for messages; `size` is (H, W); `paths` are the files that hold them. The frames of the
+    last call are kept, so that a window that slides over a sequence decodes each frame once. What a sequence holds open
+    is opened anew in another process.
     """
 
-    def __init__(self, name: str, size: tuple[int, int]) -> None:
-        self.name, self.size = name, size
+    def __init__(self, name: str, size: tuple[int, int], paths: tuple[Path, ...]) -> None:
+        self.name, self.size, self.paths = name, size, paths
         self._kept: dict[int, np.ndarray] = {}
 
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
 from sdcnet.frames.sequence import FrameSequence
 
@@ -48,8 +49,9 @@ class VideoSequence(FrameSequence):
         with self._opened() as container:
             stream = container.streams.video[0]
             size = stream.height, stream.width
+            require_few_pixels(*size, str(path), FrameError)
             num_promised, times, keys = self._index(container)
-        super().__init__(str(path), size)
+        super().__init__(str(path), size, (path,))
         self._times, self._keys = times, keys  # in the units of the stream, ascending
         if not self._in_order(self._times_from(keys[0], NUM_TRIED)):
             raise FrameError(str(path), f"its time stamps do not tell the order of its frames; {CONVERT}")
@@ -77,7 +79,7 @@ class VideoSequence(FrameSequence):
 
     def _opened(self) -> Any:
         try:
-            container = av.open(str(self._path))
+            container = av.open(str(self._path), metadata_errors="replace")  # titles, of which nothing is used
         except (av.FFmpegError, OSError) as error:
             reason = f"cannot be opened as a video ({error}); expected a file that FFmpeg reads; copy it again"
             raise FrameError(str(self._path), reason) from None

@@ -100,6 +100,9 @@ def read_run(run: Path) -> RunRecord:
         settings, versions = dict(config["settings"]), dict(config["versions"])
     if not {"network", "training", "validation"} <= settings.keys():
         raise RunError(f"{run}: its {CONFIG} is of another program; give the --out of a `segtrain fit`")
+    with _telling(run / CONFIG):
+        for data in (settings["training"], settings["validation"] or settings["training"]):
+            _ = data["samples"], data["classes"], data["sha256"]
     num_steps, beginnings = None, []
     lines: dict[int, dict[str, Any]] = {}
     for step, values in _log_lines(run / LOG):
@@ -184,6 +187,6 @@ def _telling(path: Path, line: int | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{where}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"damaged ({type(error).__name__}: {error}), expected what `segtrain fit` writes"
         raise RunError(f"{where}: {reason}; restore it, or remove it to do without") from None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from propagate.data.clip import Resource
-from propagate.data.images import decode_frame
+from propagate.data.images import decode_frame, read_image
 from sdcnet.frames import pictures, video, visible_files
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import DataError
@@ -88,7 +88,7 @@ def _of_file(path: Path, folder: Path) -> Iterator[Picture]:
 
 
 def _read_image(path: Path) -> tuple[np.ndarray, None]:
-    return decode_frame(Resource(str(path.parent), path.name, 0).read(), str(path)), None
+    return decode_frame(read_image(Resource(str(path.parent), path.name, 0)), str(path)), None
 
 
 def _read_frame(sequence: video.VideoSequence, number: int) -> tuple[np.ndarray, None]:

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from jobs.files import partial_names, whole_file, write_whole
+from jobs.files import open_regular, partial_names, remove_leftovers, whole_file, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -90,3 +90,41 @@ def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path) -> No
     for pattern in (partial_names("state.pt"), partial_names("*.pt")):
         assert sorted(path.name for path in tmp_path.glob(pattern)) == names(tmp_path)
     assert not list(tmp_path.glob(partial_names("other.pt")))
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_the_folder_is_synced_once_the_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: bool
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def spy(number: int) -> None:
+        seen.append((str(Path(f"/proc/self/fd/{number}").readlink()), names(tmp_path)))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write_whole(tmp_path / "state", b"new", synced=synced)
+    assert seen[1:] == ([(str(tmp_path), ["state"])] if synced else [])
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"here")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with open_regular(tmp_path / name) as file:
+            assert file.read() == b"here"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file, but a pipe, a socket or a device"):
+        open_regular(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "absent")
+
+
+def test_folders_are_no_leftovers(tmp_path: Path) -> None:
+    for name in (".a.1.partial", ".b.1.partial"):
+        (tmp_path / name).touch()
+    (tmp_path / ".c.1.partial").mkdir()
+    (tmp_path / ".d.1.partial").symlink_to(tmp_path)
+    remove_leftovers(tmp_path, [partial_names("a"), partial_names("[cd]")])
+    assert names(tmp_path) == [".b.1.partial", ".c.1.partial"]

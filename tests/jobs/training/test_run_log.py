@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jobs.errors import RunFolderError
 from jobs.training.run_log import LOG, RunLog
@@ -22,12 +24,27 @@ def test_each_line_is_in_the_file_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="no device here that is always full")
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, 0)
-    log._lines.close()
-    with FULL.open("ab", buffering=0) as full:
-        log._lines = full
-        with pytest.raises(
-            RunFolderError, match=r"full: cannot be written \(No space left on device\); what was saved"
-        ):
-            log.write(3, loss=0.5)
-        log.close()
+    for stream in ("_lines", "_events"):
+        log = RunLog(tmp_path, 0)
+        getattr(log, stream).close()
+        with FULL.open("ab", buffering=0) as full:
+            setattr(log, stream, full)
+            with pytest.raises(
+                RunFolderError, match=r"full: cannot be written \(No space left on device\); what was saved"
+            ):
+                log.write(3, loss=0.5)
+            log.close()
+
+
+def test_tensorboard_sees_what_counts_at_once(tmp_path: Path) -> None:
+    first = RunLog(tmp_path, 0)
+    for step in (1, 2, 3):
+        first.write(step, loss=float(step), device="cpu")
+    first.draw(3, "picture", torch.zeros(3, 4, 6, dtype=torch.uint8))
+    second = RunLog(tmp_path, 2)  # resumed: what was told of steps from 2 on no longer counts
+    second.write(2, loss=20.0)
+    seen = EventAccumulator(str(tmp_path)).Reload()  # both are still open
+    assert [(event.step, event.value) for event in seen.Scalars("loss")] == [(1, 1.0), (2, 20.0)]
+    assert [image.step for image in EventAccumulator(first._events.name).Reload().Images("picture")] == [3]
+    first.close()
+    second.close()

@@ -1,6 +1,7 @@
 """Encoded images: what is read, and what is refused in which words."""
 
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from contextlib import suppress
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from propagate.data.classes import load_classes
-from propagate.data.clip import Label, Resource
+from propagate.data.clip import ArchiveMember, Label, Resource
 from propagate.data.encoded import Header, png_row_bytes
-from propagate.data.images import check_encoded, decode_frame, encode_png, image_size, read_label
+from propagate.data.images import check_encoded, decode_frame, encode_png, image_size, read_image, read_label
 from propagate.datasets.tree import Tree
 from propagate.errors import InputError
 
@@ -280,3 +281,32 @@ def test_encoding_loses_nothing(array: np.ndarray) -> None:
 def test_encoding_refuses_other_arrays() -> None:
     with pytest.raises(ValueError, match=r"expected \[H,W\] or \[H,W,3\] uint8, found \[24, 40, 3\] float64"):
         encode_png(FRAME / 255)
+
+
+def test_an_archived_image_is_not_unpacked_before_its_header_is_known(tmp_path: Path) -> None:
+    bomb = png_of(np.zeros((8, 8), np.uint8)) + bytes(200 << 20)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("zeros.png", bytes(200 << 20))
+        archive.writestr("bomb.png", bomb)
+    del bomb
+    tree = Tree(tmp_path)
+    tracemalloc.start()
+    for name, sentence in (
+        ("zeros.png", "neither PNG nor JPEG"),
+        ("bomb.png", r"2097\d+ bytes for 8x8 pixels, expected at most 67109440; is it an image"),
+    ):
+        resource = tree.resource(name)
+        with pytest.raises(InputError, match=rf"{name}: {sentence}"):
+            read_image(resource)
+        with pytest.raises(InputError, match=rf"{name}: {sentence}"):
+            read_label(Label(resource), load_classes("camvid"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20
+
+
+def test_a_member_that_its_archive_does_not_hold_as_a_whole_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"PK\3\4" + bytes(22) + b"\5\0\0\0a.png" + bytes(60))
+    member = ArchiveMember("all.zip", 0, 1 << 62, False, 0)
+    with pytest.raises(InputError, match="the archive has changed or is damaged: it ends before this member does"):
+        Resource(str(tmp_path), "a.png", 1 << 62, member).read()

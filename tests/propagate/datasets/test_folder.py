@@ -110,7 +110,16 @@ def test_only_the_folders_of_the_layout_are_listed(
 def test_unsafe_characters_leave_keys_and_groups_safe(plant: Plant, open_folder: OpenFolder) -> None:
     plant(["f/x..#1.png", "f/xmy drive ü#1.png", "l/x..#1.png", "l/xmy drive ü#1.png"])
     clips = open_folder(patterns("f/x{sequence}#{frame}.png", "l/x{sequence}#{frame}.png")).clips(0)
-    assert [(clip.key, clip.group) for clip in clips] == [("-._1", "-."), ("my-drive--_1", "my-drive--")]
+    assert [(clip.key, clip.group) for clip in clips] == [("-._1", "-."), ("my-drive-ü_1", "my-drive-ü")]
+
+
+def test_names_of_any_script_stay_apart(plant: Plant, open_folder: OpenFolder) -> None:
+    names = ["日本", "中国", "हिन्दी", "हुन्दी", "Nguye\u0302\u0303n", "\u202eabc", "a b", "Seq05VD.x-y_z"]
+    plant([f"{folder}/{name}/1.png" for folder in "fl" for name in names])
+    clips = open_folder(patterns("f/{sequence}/{frame}.png", "l/{sequence}/{frame}.png")).clips(0)
+    expected = {"日本", "中国", "हिन्दी", "हुन्दी", "Nguy\u1ec5n", "-abc", "a-b", "Seq05VD.x-y_z"}
+    assert {clip.group for clip in clips} == expected
+    assert {clip.key for clip in clips} == {f"{name}_1" for name in expected}
 
 
 @pytest.mark.parametrize(

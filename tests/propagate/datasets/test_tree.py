@@ -164,3 +164,23 @@ def test_a_dangling_link_fails_when_it_is_read(plant: Plant) -> None:
     assert tree.files("a") == ["link.png", "x.png"]
     with pytest.raises(InputError, match=r"link\.png: cannot be read \(No such file or directory\)"):
         tree.resource("a/link.png").read()
+
+
+def test_a_pipe_that_is_called_a_zip_file_or_an_image_is_named_not_waited_for(plant: Plant) -> None:
+    root = plant(["a/x.png"])
+    os.mkfifo(root / "a" / "pipe.png")
+    with pytest.raises(InputError, match=r"a/pipe\.png: cannot be read \(no regular file, but a pipe"):
+        Tree(root).resource("a/pipe.png").read()
+    os.mkfifo(root / "all.zip")
+    with pytest.raises(DatasetError, match=r"all\.zip: not a whole zip file \(no regular file, but a pipe"):
+        Tree(root).files("a")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_file_that_holds_a_name_twice_is_refused(plant: Plant) -> None:
+    root = plant(["a/x.png", "b/", "b/", "a/y.png", "a/.z", "a/.z"], "all.zip")
+    plant(["a/x.png"], "more.zip")
+    assert Tree(root).files("a") == ["x.png", "y.png"]
+    plant(["a/x.png"], "all.zip")
+    with pytest.raises(DatasetError, match=r"all\.zip: holds a/x\.png twice; extract it here, which keeps the last"):
+        Tree(root).files("a")

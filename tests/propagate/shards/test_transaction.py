@@ -159,7 +159,9 @@ def test_no_entry_names_a_file_that_it_does_not_describe(store: Path, write: Wri
         plan = transaction.manifest.plan[1]
         shard = write(plan)
         (store / str(shard.attempt_file)).unlink()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(
+            StoreError, match=r"shard-00001\.h5: cannot be written \(No such file or directory\); make room"
+        ):
             transaction.enter(plan, shard)
     assert sorted(load_manifest(store).shards) == [0, 2]
 
@@ -217,3 +219,13 @@ def test_a_folder_of_something_else_is_no_store(tmp_path: Path, overwrite: bool)
     ):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "holiday.jpg"]
+
+
+def test_a_folder_named_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    with open_transaction(tmp_path, make_manifest()):
+        pass
+    (tmp_path / ".shard-00000.h5.1.part").mkdir()
+    (tmp_path / ".manifest.json.1.partial").mkdir()
+    with open_transaction(tmp_path, make_manifest()) as transaction:
+        assert len(transaction.pending) == 3
+    assert (tmp_path / ".shard-00000.h5.1.part").is_dir()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,7 +202,8 @@ def settings(moving: Path, tmp_path: Path) -> Iterator[FitConfig]:
     """A training of seconds, on one thread: threads of so small a network wait more than they work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield FitConfig(sources=(moving,), validation=(moving,), out=tmp_path / "run", steps=4, save_every=2, **TINY)
+    unseen = Path(shutil.copytree(moving, tmp_path / "unseen"))
+    yield FitConfig(sources=(moving,), validation=(unseen,), out=tmp_path / "run", steps=4, save_every=2, **TINY)
     torch.set_num_threads(before)
 
 
