@@ -72,6 +72,7 @@ def make_sample() -> Callable[..., Sample]:
             "group": "seq",
             "offset": number,
             "pairing": "label",
+            "origin": "propagated" if fields.get("offset", number) else "annotated",
             "image": pixels if raw else encode_png(pixels),
             "label": random.integers(0, 12, size, np.uint8),
             "confidence": random.integers(0, 16, size, np.uint8),

@@ -31,6 +31,7 @@ def info(out: Path, as_json: bool) -> None:
     click.echo(f"  shards     {shards['finished']} of {shards['planned']} finished")
     click.echo(f"  sizes      {_pairs(summary['sizes'])}")
     click.echo(f"  offsets    {_pairs(summary['offsets'])}")
+    click.echo(f"  origins    {_pairs(summary['origins'])}")
     click.echo(f"  shortened  {summary['shortened_clips']} clips reach the end of their sequence")
     click.echo(f"  settings   {_pairs(summary['settings'])}")
     click.echo(f"  versions   {_pairs(summary['versions'])}")

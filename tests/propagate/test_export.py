@@ -28,7 +28,10 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def record(source: str, offset: int, score: float) -> SampleRecord:
-    return SampleRecord(key="k", source_key=source, group="g", offset=offset, pairing="label", score=score)
+    origin = "propagated" if offset else "annotated"
+    return SampleRecord(
+        key="k", source_key=source, group="g", offset=offset, pairing="label", score=score, origin=origin
+    )
 
 
 @pytest.mark.parametrize(

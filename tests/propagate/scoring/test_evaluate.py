@@ -35,6 +35,7 @@ def sample(key: str, offset: int, label: np.ndarray, source: str = "s", level: i
         group="g",
         offset=offset,
         pairing="label",
+        origin="propagated" if offset else "annotated",
         image=IMAGE,
         label=label,
         confidence=np.full(label.shape, level, np.uint8),

@@ -19,7 +19,10 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "segmentation_misc.j
 
 def record(number: int, offset: int = 0, score: float = 1.0) -> SampleRecord:
     key = f"frame_{number:06d}"
-    return SampleRecord(key=key, source_key=key, group="city", offset=offset, pairing="label", score=score)
+    origin = "propagated" if offset else "annotated"
+    return SampleRecord(
+        key=key, source_key=key, group="city", offset=offset, pairing="label", score=score, origin=origin
+    )
 
 
 def centroids_at(sample: list[int], train_id: list[int]) -> Centroids:
