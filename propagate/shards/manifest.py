@@ -164,7 +164,7 @@ class Manifest:
         names = {c.id: c.name for c in self.classes.classes}
         pixels: Counter[str] = Counter()
         for label, count in sorted(labels.items()):
-            pixels[names[label]] += count
+            pixels[names.get(label, f"id {label}")] += count
         clips = [clip for plan in self.plan for clip in plan.clips]
         frames = self.settings.get("frames", 0)
         return {
@@ -274,7 +274,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         if plan.index != index:
             raise ValueError(f"shard {index} of the plan calls itself {plan.index}")
     for index, entry in manifest.shards.items():
-        _require_possible(entry, manifest.plan[index] if 0 <= index < len(manifest.plan) else None, manifest.classes)
+        _require_possible(entry, manifest.plan[index] if 0 <= index < len(manifest.plan) else None)
     return manifest
 
 
@@ -285,7 +285,7 @@ def _origins(offsets: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _require_possible(entry: ShardEntry, plan: ShardPlan | None, classes: ClassTable) -> None:
+def _require_possible(entry: ShardEntry, plan: ShardPlan | None) -> None:
     """Raise ValueError where an entry is not one of its shard in the plan, or contradicts itself."""
     if plan is None or entry.name not in (None, plan.name):
         raise ValueError(f"'{entry.name}' is not the file of a shard in the plan")
@@ -298,5 +298,5 @@ def _require_possible(entry: ShardEntry, plan: ShardPlan | None, classes: ClassT
         raise ValueError(f"{plan.name} has {entry.samples} samples, but others by offset or origin")
     if pixels != entry.samples * height * width:
         raise ValueError(f"{plan.name} has {pixels} pixels by label, expected {entry.samples * height * width}")
-    if set(entry.origins) - set(ORIGINS) or not set(entry.labels) <= {each.id for each in classes.classes}:
+    if not set(entry.origins) <= set(ORIGINS) or not set(entry.labels) <= set(range(256)):
         raise ValueError(f"{plan.name} has origins or label ids that there are not")

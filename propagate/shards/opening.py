@@ -5,6 +5,7 @@ file says of its sizes may be anything. So nothing is read of a shard before all
 """
 
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ from h5py import h5d, h5g, h5l, h5t, h5z
 
 from propagate.errors import StoreError
 from propagate.shards.manifest import ShardSummary
-from propagate.shards.schema import IMAGE_FORMS, Column, ShardPlace, columns
+from propagate.shards.schema import IMAGE_FORMS, Column, ShardPlace
 
 # What h5py raises for files that are damaged, or made to harm; MemoryError where they claim to be larger than memory.
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
@@ -21,16 +22,14 @@ ADVICE = "`propagate verify` says more"
 _MOST_BY_GZIP = 1032  # times smaller than what it packs a file can be
 
 
-def open_shard(
-    path: Path, entry: ShardSummary, place: ShardPlace, version: int
-) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
-    """The file and its arrays by name, proven to be of that schema version, and what the manifest's entry tells of.
+def open_file(path: Path, entry: ShardSummary, place: ShardPlace, version: int) -> tuple[h5py.File, str]:
+    """The file, and its form of images: of that schema version, and the one that the manifest's entry tells of.
 
-    Raises StoreError. No array's content is read: that is proven by checksums, whenever it is.
+    Raises StoreError.
     """
     try:
-        _require_file(path, entry)
-        file = h5py.File(path, "r")
+        _require_size(path, entry)
+        file = h5py.File(path, "r", rdcc_nbytes=0)  # chunks that were read would fill memory as long as it is open
     except UNREADABLE as error:
         raise StoreError(f"{path}: cannot be opened ({error}); {ADVICE}") from None
     try:
@@ -38,16 +37,49 @@ def open_shard(
         images = _text(file, "images")
         if images not in IMAGE_FORMS:
             raise ValueError(f"images are '{images}', expected one of {', '.join(IMAGE_FORMS)}")
-        return file, _arrays(file, entry, columns(entry.size, images, version))
+    except (StoreError, *UNREADABLE) as error:
+        file.close()
+        raise error if isinstance(error, StoreError) else _not_a_shard(path, error) from None
+    return file, images
+
+
+def open_array(file: h5py.File, path: Path, entry: ShardSummary, name: str, column: Column) -> h5py.Dataset:
+    """An array of a shard, reached by hard links alone, and stored as its column says. Raises StoreError.
+
+    Nothing of it is read: that is proven by checksums, whenever it is.
+    """
+    prefix, _, last = name.rpartition("/")
+    try:
+        group = file.id
+        if prefix:
+            _require_hard_link(group, prefix)
+            group = h5g.open(group, prefix.encode())
+        _require_hard_link(group, last)
+        array = h5d.open(group, last.encode())
+        _require_stored_so(name, array, column)
+        _require_rows(name, array, column, entry)
     except UNREADABLE as error:
-        file.close()
-        raise StoreError(f"{path}: not a shard as its schema says ({error}); {ADVICE}") from None
-    except StoreError:
-        file.close()
-        raise
+        raise _not_a_shard(path, error) from None
+    return h5py.Dataset(array, readonly=True)
 
 
-def _require_file(path: Path, entry: ShardSummary) -> None:
+def require_nothing_else(file: h5py.File, path: Path, names: Collection[str]) -> None:
+    """Raise StoreError where a file holds more than the arrays of these names, which it is known to hold."""
+    members = {"": {name.partition("/")[0] for name in names}}
+    for name in names:
+        prefix, _, last = name.rpartition("/")
+        members.setdefault(prefix, set()).add(last)
+    for prefix, inside in members.items():
+        found = file[f"/{prefix}"].id.get_num_objs()
+        if found != len(inside):
+            raise _not_a_shard(path, f"'/{prefix}' has {found} members, expected {len(inside)}")
+
+
+def _not_a_shard(path: Path, fault: object) -> StoreError:
+    return StoreError(f"{path}: not a shard as its schema says ({fault}); {ADVICE}")
+
+
+def _require_size(path: Path, entry: ShardSummary) -> None:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError("it is no regular file")
@@ -76,8 +108,8 @@ def _require_place(file: h5py.File, path: Path, entry: ShardSummary, place: Shar
 
 def _another(path: Path, fault: str) -> StoreError:
     return StoreError(
-        f"{path}: {fault}: files were exchanged, or the store was written anew since it was opened; open it again, and "
-        f"if that does not help, {ADVICE}"
+        f"{path}: cannot be opened as the shard that the manifest tells of: it {fault}; files were exchanged, or the "
+        f"store was written anew since it was opened: open it again, and if that does not help, {ADVICE}"
     )
 
 
@@ -86,28 +118,6 @@ def _text(file: h5py.File, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"attribute '{name}' is no text")
     return value
-
-
-def _arrays(file: h5py.File, entry: ShardSummary, expected: dict[str, Column]) -> dict[str, h5py.Dataset]:
-    """The arrays, all of them and nothing else, each reached by hard links and stored as its column says."""
-    groups = {"": file.id}
-    for name in sorted({name.partition("/")[0] for name in expected if "/" in name}):
-        _require_hard_link(file.id, name)
-        groups[name] = h5g.open(file.id, name.encode())
-    for prefix, group in groups.items():
-        inside = {name for name in expected if name.rpartition("/")[0] == prefix}
-        num_expected = len(inside) + (len(groups) - 1 if prefix == "" else 0)
-        if group.get_num_objs() != num_expected:
-            raise ValueError(f"group '/{prefix}' has {group.get_num_objs()} members, expected {num_expected}")
-    arrays = {}
-    for name, column in expected.items():
-        prefix, _, last = name.rpartition("/")
-        _require_hard_link(groups[prefix], last)
-        array = h5d.open(groups[prefix], last.encode())
-        _require_stored_so(name, array, column)
-        _require_rows(name, array, column, entry)
-        arrays[name] = h5py.Dataset(array, readonly=True)
-    return arrays
 
 
 def _require_hard_link(group: h5g.GroupID, name: str) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from propagate.data.sample import ANNOTATED, ORIGINS, PAIRINGS, PROPAGATED, Sample
 from propagate.errors import StoreError
 from propagate.shards.manifest import Manifest, ShardSummary, load_manifest
-from propagate.shards.opening import ADVICE, UNREADABLE, open_shard
-from propagate.shards.schema import SCHEMA_VERSION, ShardPlace
+from propagate.shards.opening import ADVICE, UNREADABLE, open_array, open_file, require_nothing_else
+from propagate.shards.schema import SCHEMA_VERSION, ShardPlace, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +36,17 @@ class SampleRecord:
 
 
 class Shard:
-    """One open shard. Close it, or use it as a context; every read passes HDF5's checksums.
+    """One open shard, the one that belongs there. Close it, or use it as a context; every read passes HDF5's checksums.
 
-    Raises StoreError where it is not the shard that belongs there, of the form that its schema says.
+    Raises StoreError. Each array is proven to be of the form that the schema says before it is used for the first time.
     """
 
     def __init__(self, path: Path, entry: ShardSummary, place: ShardPlace, version: int = SCHEMA_VERSION) -> None:
         self.path = path
-        self.version = version
-        self._file, self._arrays = open_shard(path, entry, place, version)
+        self._entry = entry
+        self._file, self.images = open_file(path, entry, place, version)
+        self.columns = columns(entry.size, self.images, version)
+        self._arrays: dict[str, h5py.Dataset] = {}
 
     def __enter__(self) -> "Shard":
         return self
@@ -56,23 +58,26 @@ class Shard:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self._arrays["key"])
+        return self._entry.samples
+
+    def require_form(self) -> None:
+        """Raise StoreError unless the shard holds what its schema says, and nothing else."""
+        for name in self.columns:
+            self.array(name)
+        require_nothing_else(self._file, self.path, self.columns)
 
     def array(self, name: str) -> h5py.Dataset:
         """One of the arrays that `schema` describes. What reading it can raise is `opening.UNREADABLE`."""
+        if name not in self._arrays:
+            self._arrays[name] = open_array(self._file, self.path, self._entry, name, self.columns[name])
         return self._arrays[name]
-
-    @property
-    def images(self) -> str:
-        """How frames are stored: "encoded" or "raw"."""
-        return "raw" if "image/pixels" in self._arrays else "encoded"
 
     def column(self, name: str) -> np.ndarray:
         """The whole of one of the arrays with a number or a text per row."""
         try:
-            return self._arrays[name][:]
+            return self.array(name)[:]
         except UNREADABLE as error:
-            raise StoreError(f"{self.path}: '{name}' cannot be read ({error}); {ADVICE}") from None
+            raise StoreError(f"{self.path}: cannot be read ('{name}': {error}); {ADVICE}") from None
 
     @cached_property
     def cell_runs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +91,7 @@ class Shard:
     def _runs(self, group: str, rows: str) -> tuple[np.ndarray, np.ndarray]:
         """Starts and sizes of runs that follow one another, and are all of the rows."""
         start, size = self.column(f"{group}/start"), self.column(f"{group}/size")
-        num_rows = len(self._arrays[f"{group}/{rows}"])
+        num_rows = len(self.array(f"{group}/{rows}"))
         ends = np.cumsum(size)
         if not ((size >= 0) & (size <= num_rows)).all() or (start != ends - size).any() or ends[-1:] != num_rows:
             raise StoreError(
@@ -97,21 +102,19 @@ class Shard:
     @cached_property
     def records(self) -> tuple[SampleRecord, ...]:
         """What the shard holds, without pixels."""
-        columns = {name: self.column(name).tolist() for name in ("offset", "score")}
+        values = {name: self.column(name).tolist() for name in ("offset", "score")}
         for name in ("key", "source_key", "group", "pairing"):
-            columns[name] = self._texts(name)
-        if self.version == 1:
-            columns["origin"] = [PROPAGATED if offset else ANNOTATED for offset in columns["offset"]]
+            values[name] = self._texts(name)
+        if "origin" not in self.columns:  # version 1
+            values["origin"] = [PROPAGATED if offset else ANNOTATED for offset in values["offset"]]
         else:
-            columns["origin"] = [self._one_of(ORIGINS, number) for number in self.column("origin").tolist()]
-            columns["second_source_key"] = self._texts("second_source_key")
-            columns["second_offset"] = self.column("second_offset").tolist()
-            columns["digest"] = self._texts("sample_digest")
-        if not all(0 <= score <= 1 for score in columns["score"]) or not set(columns["pairing"]) <= set(PAIRINGS):
+            values["origin"] = [self._one_of(ORIGINS, number) for number in self.column("origin").tolist()]
+            values["second_source_key"] = self._texts("second_source_key")
+            values["second_offset"] = self.column("second_offset").tolist()
+            values["digest"] = self._texts("sample_digest")
+        if not all(0 <= score <= 1 for score in values["score"]) or not set(values["pairing"]) <= set(PAIRINGS):
             raise StoreError(f"{self.path}: holds a score that is not within 0…1, or an unknown pairing; {ADVICE}")
-        return tuple(
-            SampleRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-        )
+        return tuple(SampleRecord(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True))
 
     def _texts(self, name: str) -> list[str]:
         try:
@@ -173,6 +176,7 @@ class Store:
         """The finished shards, in the order of the plan, each open until the next is asked for."""
         for index in self.indices:
             with self.open(index) as shard:
+                shard.require_form()
                 yield shard
 
     def records(self) -> Iterator[SampleRecord]:

@@ -234,7 +234,8 @@ def _is_done(store: Path, manifest: Manifest, plan: ShardPlan) -> bool:
     if entry is None or entry.name is None:
         return entry is not None
     try:
-        Store(store, manifest).open(plan.index).close()
+        with Store(store, manifest).open(plan.index) as shard:
+            shard.require_form()
     except StoreError:
         return False
     return True

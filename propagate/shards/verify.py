@@ -15,7 +15,7 @@ from propagate.errors import InputError, StoreError
 from propagate.shards.manifest import ShardEntry
 from propagate.shards.opening import UNREADABLE
 from propagate.shards.reader import Shard, Store, open_store
-from propagate.shards.schema import columns, row_blocks, sample_digest
+from propagate.shards.schema import row_blocks, sample_digest
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def _content_faults(store: Store, index: int) -> list[str]:
 
 
 def _shard_faults(shard: Shard, entry: ShardEntry) -> Iterator[str]:
-    for name in columns(entry.size, shard.images, shard.version):
+    shard.require_form()
+    for name in shard.columns:
         if name not in _OF_PIXELS:
             _read_through(shard.array(name))
     records = shard.records

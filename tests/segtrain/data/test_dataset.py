@@ -249,7 +249,6 @@ def test_processes_forked_after_reading_open_their_own_files(tmp_path: Path, mak
         save_store(tmp_path / "store", [[make_sample(0, raw=True)], [make_sample(1, raw=True)]])
     )
     expected = [dataset.read(0), dataset.read(1)]
-    shard = tmp_path / "store" / "shard-00001.h5"
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
@@ -257,7 +256,7 @@ def test_processes_forked_after_reading_open_their_own_files(tmp_path: Path, mak
         shards = dataset._shards  # type: ignore[attr-defined]
         before = set(shards._open.values())
         again = [dataset.read(0), dataset.read(1)]
-        answers.put((all(map(same, again, expected)), before & {shards.get(shard)} == set()))
+        answers.put((all(map(same, again, expected)), before & {shards.get(1)} == set()))
 
     process = context.Process(target=child)
     process.start()
@@ -330,7 +329,7 @@ def test_a_missing_or_damaged_shard_is_named(tmp_path: Path, make_sample: MakeSa
     with pytest.raises(StoreError, match=rf"^{shard}: cannot be opened .*propagate verify"):
         open_store_samples(store)
     shard.write_bytes((store / "shard-00000.h5").read_bytes())
-    with pytest.raises(StoreError, match=rf"^{shard}: holds 1 samples, the manifest says 2; `propagate verify`"):
+    with pytest.raises(StoreError, match=rf"^{shard}: cannot be opened .* it has .* bytes, the manifest says"):
         open_store_samples(store)
     shard.unlink()
     with pytest.raises(StoreError, match=rf"^{shard}: cannot be opened .*propagate verify"):
