@@ -9,7 +9,7 @@ from jobs.console.options import command, json_option
 from jobs.console.types import PATH
 from jobs.console.values import print_json
 from propagate.cli.places import failed_place
-from propagate.shards.manifest import load_manifest
+from propagate.shards.reader import open_store
 
 
 @command()
@@ -21,7 +21,10 @@ def info(out: Path, as_json: bool) -> None:
     \b
     propagate info shards
     """
-    summary = load_manifest(out).summary()
+    store = open_store(out)
+    for _ in store.shards():  # each is the one that belongs there, or this says which is not
+        pass
+    summary = store.manifest.summary()
     if as_json:
         print_json(summary)
         return

@@ -96,10 +96,11 @@ def _require_place(file: h5py.File, path: Path, entry: ShardSummary, place: Shar
         return
     if _text(file, "store_id") != place.store_id:
         raise _another(path, "is a shard of another store")
-    index, number = int(file.attrs["shard_index"]), int(file.attrs["num_shards"])
-    if (index, number) != (place.shard_index, place.num_shards):
-        expected = f"{place.shard_index} of {place.num_shards}"
-        raise _another(path, f"is shard {index} of {number} of its store, but lies in the place of {expected}")
+    index, number = file.attrs["shard_index"], file.attrs["num_shards"]
+    if index != place.shard_index:
+        raise _another(path, f"is shard {index} of its store, and lies in the place of shard {place.shard_index}")
+    if number != place.num_shards:
+        raise _another(path, f"is of a store of {number} shards, expected {place.num_shards}")
     if _text(file, "content") != entry.content:
         raise _another(path, "holds other samples than the manifest says")
     if _text(file, "classes") != place.classes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from propagate.data.sample import ANNOTATED, ORIGINS, PAIRINGS, PROPAGATED, Sample
 from propagate.errors import StoreError
-from propagate.shards.manifest import Manifest, ShardSummary, load_manifest
+from propagate.shards.manifest import Manifest, ShardPlan, ShardSummary, load_manifest
 from propagate.shards.opening import ADVICE, UNREADABLE, open_array, open_file, require_nothing_else
 from propagate.shards.schema import SCHEMA_VERSION, ShardPlace, columns
 
@@ -41,8 +41,11 @@ class Shard:
     Raises StoreError. Each array is proven to be of the form that the schema says before it is used for the first time.
     """
 
-    def __init__(self, path: Path, entry: ShardSummary, place: ShardPlace, version: int = SCHEMA_VERSION) -> None:
+    def __init__(
+        self, path: Path, plan: ShardPlan, entry: ShardSummary, place: ShardPlace, version: int = SCHEMA_VERSION
+    ) -> None:
         self.path = path
+        self._plan = plan
         self._entry = entry
         self._file, self.images = open_file(path, entry, place, version)
         self.columns = columns(entry.size, self.images, version)
@@ -114,6 +117,11 @@ class Shard:
             values["digest"] = self._texts("sample_digest")
         if not all(0 <= score <= 1 for score in values["score"]) or not set(values["pairing"]) <= set(PAIRINGS):
             raise StoreError(f"{self.path}: holds a score that is not within 0…1, or an unknown pairing; {ADVICE}")
+        strangers = set(values["source_key"]) - {clip.key for clip in self._plan.clips}
+        if strangers:
+            raise StoreError(
+                f"{self.path}: holds samples of '{min(strangers)}', which is not in the plan of this shard; {ADVICE}"
+            )
         return tuple(SampleRecord(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True))
 
     def _texts(self, name: str) -> list[str]:
@@ -165,7 +173,8 @@ class Store:
     def open(self, index: int) -> Shard:
         """The shard of that index in the plan. Raises StoreError where its file is not the one that belongs there."""
         entry = self.manifest.shards[index]
-        return Shard(self.path / str(entry.name), entry, self.manifest.place(index), self.manifest.version)
+        plan, place = self.manifest.plan[index], self.manifest.place(index)
+        return Shard(self.path / str(entry.name), plan, entry, place, self.manifest.version)
 
     @property
     def indices(self) -> tuple[int, ...]:

@@ -10,11 +10,13 @@ import pytest
 
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
+from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.reader import Shard
 from propagate.shards.schema import ShardPlace, columns
 from propagate.shards.writer import ShardSummary, ShardWriter
 
 MakeSample = Callable[..., Sample]
+PLAN = ShardPlan(index=0, size=(70, 90), clips=(PlannedClip(key="seq_000000", inputs="1f", before=0, after=0),))
 PLACE = ShardPlace(store_id="5a", shard_index=0, num_shards=1, classes="{}")
 
 
@@ -34,7 +36,7 @@ def same(a: Sample, b: Sample) -> bool:
 def test_samples_come_back_as_they_went_in(tmp_path: Path, make_sample: MakeSample, raw: bool) -> None:
     samples = [make_sample(n, raw=raw, offset=n - 2, key=f"straße_{n}") for n in range(5)]
     summary = write(tmp_path / "s.h5", samples, "raw" if raw else "encoded")
-    with Shard(tmp_path / "s.h5", summary, PLACE) as shard:
+    with Shard(tmp_path / "s.h5", PLAN, summary, PLACE) as shard:
         assert len(shard) == 5
         assert all(same(shard.sample(n), sample) for n, sample in enumerate(samples))
     assert summary.offsets == {-2: 1, -1: 1, 0: 1, 1: 1, 2: 1}
