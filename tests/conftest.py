@@ -59,7 +59,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sample() -> Callable[..., Sample]:
     """Samples with label ids of CamVid, all different from one another, the same for the same number."""
 

@@ -205,6 +205,8 @@ def load_manifest(store: Path) -> Manifest:
     """The manifest of a store. Raises StoreError where there is none, or it is damaged, or of another version."""
     path = store / MANIFEST
     try:
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path}: cannot be read (it is no regular file)")
         raw = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{store}: no shard store here (it has no {MANIFEST}); `propagate run` makes one") from None
@@ -220,7 +222,7 @@ def load_manifest(store: Path) -> Manifest:
     blanked = raw.replace(recorded.encode(), _BLANK.encode(), 1)
     if hashlib.sha256(blanked).hexdigest() != recorded:
         raise _damaged(path)
-    if version not in READ_VERSIONS:
+    if type(version) is not int or version not in READ_VERSIONS:
         raise StoreError(
             f"{path}: written with schema version {version}, this program reads {READ_VERSIONS[0]} and "
             f"{SCHEMA_VERSION}: use the release that wrote it, or write the store again with "

@@ -56,10 +56,10 @@ def open_array(file: h5py.File, path: Path, entry: ShardSummary, name: str, colu
             group = h5g.open(group, prefix.encode())
         _require_hard_link(group, last)
         array = h5d.open(group, last.encode())
-        _require_stored_so(name, array, column)
-        _require_rows(name, array, column, entry)
+        _require_stored_so(array, column)
+        _require_rows(array, column, entry)
     except UNREADABLE as error:
-        raise _not_a_shard(path, error) from None
+        raise _not_a_shard(path, f"'{name}': {error}") from None
     return h5py.Dataset(array, readonly=True)
 
 
@@ -123,28 +123,28 @@ def _text(file: h5py.File, name: str) -> str:
 
 def _require_hard_link(group: h5g.GroupID, name: str) -> None:
     if group.links.get_info(name.encode()).type != h5l.TYPE_HARD:
-        raise ValueError(f"'{name}' is a link to elsewhere")
+        raise ValueError("lies behind a link, which may lead elsewhere")
 
 
-def _require_stored_so(name: str, array: h5d.DatasetID, column: Column) -> None:
+def _require_stored_so(array: h5d.DatasetID, column: Column) -> None:
     stored = array.get_create_plist()
     if stored.get_layout() != h5d.CHUNKED:
-        raise ValueError(f"'{name}' is not stored in chunks of this file")
+        raise ValueError("is not stored in chunks of this file")
     filters = {stored.get_filter(number)[0] for number in range(stored.get_nfilters())}
     if filters != {h5z.FILTER_FLETCHER32, *([h5z.FILTER_DEFLATE] if column.gzip else [])}:
-        raise ValueError(f"'{name}' has other filters than it should: {sorted(filters)}")
+        raise ValueError(f"has other filters than it should: {sorted(filters)}")
     if stored.get_chunk() != column.chunk:
-        raise ValueError(f"'{name}' has chunks of {stored.get_chunk()}, expected {column.chunk}")
+        raise ValueError(f"has chunks of {stored.get_chunk()}, expected {column.chunk}")
     if not array.get_type().equal(h5t.py_create(np.dtype(column.dtype), logical=True)):
-        raise ValueError(f"'{name}' is of type {array.dtype}, expected {column.dtype}")
+        raise ValueError(f"is of type {array.dtype}, expected {column.dtype}")
 
 
-def _require_rows(name: str, array: h5d.DatasetID, column: Column, entry: ShardSummary) -> None:
+def _require_rows(array: h5d.DatasetID, column: Column, entry: ShardSummary) -> None:
     """Raise ValueError unless an array has a row per sample, where that is so, and no more than its file can hold."""
     num_rows, *row = array.shape
     if tuple(row) != column.row:
-        raise ValueError(f"'{name}' has rows of {tuple(row)}, expected {column.row}")
+        raise ValueError(f"has rows of {tuple(row)}, expected {column.row}")
     if column.is_per_sample and num_rows != entry.samples:
-        raise ValueError(f"'{name}' has {num_rows} rows, the manifest says {entry.samples} samples")
+        raise ValueError(f"has {num_rows} rows, the manifest says {entry.samples} samples")
     if num_rows * column.row_bytes > entry.bytes * (_MOST_BY_GZIP if column.gzip else 1):
-        raise ValueError(f"'{name}' is said to have {num_rows} rows, more than a file of {entry.bytes} bytes can hold")
+        raise ValueError(f"is said to have {num_rows} rows, more than a file of {entry.bytes} bytes can hold")
