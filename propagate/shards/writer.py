@@ -145,11 +145,11 @@ class ShardWriter:
         self._check()
         self._file.close()
         try:
+            num_bytes = self.path.stat().st_size
             with h5py.File(self.path, "r") as written:
                 content = content_hash(written, list(columns(self.size, self.images)))
             with self.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            num_bytes = self.path.stat().st_size
         except OSError as error:
             raise _write_error(self.path, error) from None
         if content != expected:
