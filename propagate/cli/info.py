@@ -22,8 +22,8 @@ def info(out: Path, as_json: bool) -> None:
     propagate info shards
     """
     store = open_store(out)
-    for _ in store.shards():  # each is the one that belongs there, or this says which is not
-        pass
+    for index in store.indices:  # each is the shard that belongs there, or this says which is not
+        store.open(index).close()
     summary = store.manifest.summary()
     if as_json:
         print_json(summary)
