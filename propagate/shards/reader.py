@@ -85,18 +85,19 @@ class Shard:
     @cached_property
     def cell_runs(self) -> tuple[np.ndarray, np.ndarray]:
         """Which rows of `cells/cell` and those beside it are of each sample: their starts and sizes, [n] int64."""
-        return self._runs("cells", "cell")
+        return self._runs("cells", ("cell", "label_id", "count", "sum_x", "sum_y"))
 
     @cached_property
     def _image_runs(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._runs("image", "data")
+        return self._runs("image", ("data",))
 
-    def _runs(self, group: str, rows: str) -> tuple[np.ndarray, np.ndarray]:
-        """Starts and sizes of runs that follow one another, and are all of the rows."""
+    def _runs(self, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Starts and sizes of runs that follow one another, and are all of the rows that each of the arrays has."""
         start, size = self.column(f"{group}/start"), self.column(f"{group}/size")
-        num_rows = len(self.array(f"{group}/{rows}"))
+        num_rows, *others = (len(self.array(f"{group}/{name}")) for name in names)
         ends = np.cumsum(size)
-        if not ((size >= 0) & (size <= num_rows)).all() or (start != ends - size).any() or ends[-1:] != num_rows:
+        is_within = ((size >= 0) & (size <= num_rows)).all() and (start == ends - size).all() and ends[-1] == num_rows
+        if not is_within or set(others) - {num_rows}:
             raise StoreError(
                 f"{self.path}: '{group}/start' and '{group}/size' are not of its {num_rows} rows; {ADVICE}"
             )
