@@ -230,7 +230,7 @@ def load_manifest(store: Path) -> Manifest:
         )
     try:
         return _manifest(data)
-    except (ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, DatasetError) as error:
         raise StoreError(
             f"{path}: not what `propagate run` writes ({error}), though its digest is right: somebody edited it; "
             "restore it from a copy, or write the store again with `propagate run --overwrite`"

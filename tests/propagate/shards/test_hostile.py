@@ -235,6 +235,7 @@ def test_names_that_are_not_the_plans_are_refused(store: Path, name: Any) -> Non
         lambda data: data["shards"]["0"].update(more=1),
         lambda data: data["classes"].update(classes=[]),
         lambda data: data["classes"].update(ignore_id=[1]),
+        lambda data: data["classes"].update(ignore_id=float("inf")),
         lambda data: data.update(classes=None),
         lambda data: data.update(settings=[]),
         lambda data: data.update(settings={"frames": "many"}),

@@ -231,6 +231,9 @@ def test_validation_is_apart_from_training(tmp_path: Path, make_sample: MakeSamp
         require_apart(training, training)
     with pytest.raises(DataError, match=r"^1 frames .*: "):  # annotated itself, and propagated to in training
         require_apart(training, store("neighbour", [training.records[3].key]))
+    fused = make_sample(0, source_key="a", origin="fused", second_source_key="g", second_offset=-1)
+    with pytest.raises(DataError, match=r"^1 frames are both trained on and validated on: g; "):
+        require_apart(open_store_samples(save_store(tmp_path / "fused", [[fused]])), store("second", ["f", "g"]))
 
 
 def test_a_data_set_that_was_read_from_travels_without_open_files(
