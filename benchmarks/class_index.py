@@ -19,8 +19,8 @@ import numpy as np
 
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
-from propagate.data.sample import CONFIDENCE_LEVELS, Sample
-from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
+from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.reader import Store, open_store
 from propagate.shards.writer import ShardWriter
 from propagate.synth.render import Renderer
@@ -48,6 +48,7 @@ def samples(size: tuple[int, int], num_samples: int) -> Iterator[Sample]:
             group="street",
             offset=0,
             pairing="label",
+            origin=ANNOTATED,
             image=PIXEL,
             label=np.roll(streets[number % NUM_STREETS], 37 * number, axis=1),
             confidence=confidence,
@@ -55,16 +56,20 @@ def samples(size: tuple[int, int], num_samples: int) -> Iterator[Sample]:
 
 
 def write_store(path: Path, size: tuple[int, int], num_samples: int) -> Store:
-    shards: dict[int, ShardEntry] = {}
+    clips = [PlannedClip(key=f"street_{number:06d}", inputs="", before=0, after=0) for number in range(num_samples)]
+    plan = tuple(
+        ShardPlan(index=index, size=size, clips=tuple(clips[start : start + PER_SHARD]))
+        for index, start in enumerate(range(0, num_samples, PER_SHARD))
+    )
+    about = {"dataset": "cityscapes", "split": "train", "settings": {}, "versions": {}}
+    manifest = Manifest(**about, classes=CLASSES, plan=plan)
     source = samples(size, num_samples)
-    for index in range(-(-num_samples // PER_SHARD)):
-        name = f"shard-{index:05d}.h5"
-        with ShardWriter(path / name, size, "encoded") as writer:
+    for each in plan:
+        with ShardWriter(path / each.name, size, "encoded", manifest.place(each.index)) as writer:
             for sample in islice(source, PER_SHARD):
                 writer.add(sample)
-            shards[index] = ShardEntry(name=name, **asdict(writer.finish()), failures=())
-    about = {"dataset": "cityscapes", "split": "train", "settings": {}, "versions": {}}
-    save_manifest(path, Manifest(**about, classes=CLASSES, plan=(), shards=shards))
+            manifest.shards[each.index] = ShardEntry(name=each.name, **asdict(writer.finish()), failures=())
+    save_manifest(path, manifest)
     return open_store(path)
 
 

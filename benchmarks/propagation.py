@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from propagate.data.classes import load_classes
-from propagate.data.sample import Sample
+from propagate.data.sample import ANNOTATED, PROPAGATED, Sample
 from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.writer import ShardWriter
 
@@ -79,35 +79,41 @@ def write_small_store(out: Path, num_samples: int) -> None:
     size, per_shard = (64, 128), 176
     random = np.random.default_rng(0)
     label = random.integers(0, 12, size, np.uint8)
-    plans, entries = [], {}
-    for index, start in enumerate(range(0, num_samples, per_shard)):
-        path = out / f"shard-{index:05d}.h5"
-        with ShardWriter(path, size, "encoded") as writer:
-            for number in range(start, min(start + per_shard, num_samples)):
-                writer.add(
-                    Sample(
-                        key=f"city_{number:06d}_000019",
-                        source_key=f"city_{number // 11:06d}_000019",
-                        group="city",
-                        offset=number % 11 - 5,
-                        pairing="label",
-                        image=random.bytes(20_000),
-                        label=label,
-                        confidence=label,
-                    )
-                )
-            entries[index] = ShardEntry(name=path.name, failures=(), **vars(writer.finish()))
-        clips = tuple(PlannedClip(key=f"{index}_{n}", inputs="", before=5, after=5) for n in range(16))
-        plans.append(ShardPlan(index=index, size=size, clips=clips))
+    keys = [f"city_{number:06d}_000019" for number in range(-(-num_samples // 11))]
+    plan = tuple(
+        ShardPlan(
+            index=index,
+            size=size,
+            clips=tuple(PlannedClip(key=key, inputs="", before=5, after=5) for key in keys[start : start + 16]),
+        )
+        for index, start in enumerate(range(0, len(keys), 16))
+    )
     manifest = Manifest(
         dataset="camvid",
         split="train",
         settings={"frames": 5},
         versions={},
         classes=load_classes("camvid"),
-        plan=tuple(plans),
-        shards=entries,
+        plan=plan,
     )
+    for each in plan:
+        with ShardWriter(out / each.name, size, "encoded", manifest.place(each.index)) as writer:
+            for number in range(each.index * per_shard, min((each.index + 1) * per_shard, num_samples)):
+                offset = number % 11 - 5
+                writer.add(
+                    Sample(
+                        key=f"city_{number:06d}_000019",
+                        source_key=keys[number // 11],
+                        group="city",
+                        offset=offset,
+                        pairing="label",
+                        origin=PROPAGATED if offset else ANNOTATED,
+                        image=random.bytes(20_000),
+                        label=label,
+                        confidence=label,
+                    )
+                )
+            manifest.shards[each.index] = ShardEntry(name=each.name, failures=(), **vars(writer.finish()))
     save_manifest(out, manifest)
 
 

@@ -11,7 +11,7 @@ from jobs.registry import Registry
 from propagate.data.classes import ClassTable
 from propagate.data.colours import colours_of_label_ids
 from propagate.data.images import decode_frame, encode_png
-from propagate.data.sample import Sample
+from propagate.data.sample import ANNOTATED, Sample
 from propagate.errors import StoreError
 from propagate.shards.reader import SampleRecord, Store
 
@@ -37,8 +37,8 @@ def export_store(
     """Write every frame of a store with its label map below `dest`, one sample in memory at a time.
 
     format: a name in FORMATS; None takes that of the store's data set, and Cityscapes for any other. A
-    frame that several samples show is written once: from the sample of smallest |offset|, then of highest
-    mean confidence, then of the first source key. PNG frames are written byte for byte. `on_progress` is called
+    frame that several samples show is written once: from the annotated one, else that of smallest |offset|, then of
+    highest mean confidence, then of the first source key. PNG frames are written byte for byte. `on_progress` is called
     with the number of samples dealt with since its last call.
 
     Raises: UnknownNameError, where no format has that name. StoreError, where the store cannot be read or is empty,
@@ -61,7 +61,7 @@ def export_store(
 
 
 def choose_samples(records: Iterable[SampleRecord]) -> dict[str, SampleRecord]:
-    """The sample to export for each key: smallest |offset|, highest mean confidence, first source key."""
+    """The sample to export for each key: annotated, smallest |offset|, highest mean confidence, first source key."""
     best: dict[str, SampleRecord] = {}
     for record in records:
         if record.key not in best or _rank(record) < _rank(best[record.key]):
@@ -69,8 +69,9 @@ def choose_samples(records: Iterable[SampleRecord]) -> dict[str, SampleRecord]:
     return best
 
 
-def _rank(record: SampleRecord) -> tuple[int, float, str, int, str]:
-    return abs(record.offset), -record.score, record.source_key, record.offset, record.pairing
+def _rank(record: SampleRecord) -> tuple[bool, int, float, str, int, str]:
+    is_made = record.origin != ANNOTATED
+    return is_made, abs(record.offset), -record.score, record.source_key, record.offset, record.pairing
 
 
 def _chosen_samples(

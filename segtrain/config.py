@@ -122,6 +122,9 @@ class FitConfig:
     address: str | None = setting(
         None, "A running Ray cluster, as host:port.", otherwise="this machine alone", passing=True
     )
+    verify: bool = setting(
+        False, "Prove every byte of --shards before training, whatever their size; up to 2 GB always.", passing=True
+    )
     save_every: int = setting(500, "Steps between checkpoints, which each epoch's end has too.", least=1, passing=True)
 
     def __post_init__(self) -> None:

@@ -66,7 +66,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sample() -> Callable[..., Sample]:
     """Samples with label ids of CamVid, all different from one another, the same for the same number."""
 
@@ -79,6 +79,7 @@ def make_sample() -> Callable[..., Sample]:
             "group": "seq",
             "offset": number,
             "pairing": "label",
+            "origin": "propagated" if fields.get("offset", number) else "annotated",
             "image": pixels if raw else encode_png(pixels),
             "label": random.integers(0, 12, size, np.uint8),
             "confidence": random.integers(0, 16, size, np.uint8),

@@ -58,6 +58,11 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_begun(out: Path) -> bool:
+    """Whether a training in the folder has saved a state to go on from."""
+    return (out / CHECKPOINT).exists()
+
+
 def begin(
     out: Path, settings: Mapping[str, Any], versions: Mapping[str, str], *, defaults: Mapping[str, Any] | None = None
 ) -> None:
@@ -87,7 +92,7 @@ def begin(
         for name in sorted(begun.keys() | settings.keys())
         if begun.get(name) != settings.get(name)
     ]
-    if differences and not (out / CHECKPOINT).exists():
+    if differences and not is_begun(out):
         replace(out / CONFIG, text.encode())
     elif differences:
         raise RunFolderError(

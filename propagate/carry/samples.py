@@ -14,7 +14,7 @@ from propagate.carry.resampling import RESAMPLERS
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.walk import walk
 from propagate.data.classes import ClassTable
-from propagate.data.sample import CONFIDENCE_LEVELS, Sample, quantize_confidence
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, PROPAGATED, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator
@@ -45,7 +45,8 @@ def propagate_clip(
     sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=sample_settings.pairing)
     if sample_settings.source:
         sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
-        yield sample(key=clip.key, offset=0, image=source.stored(sample_settings.images), label=label, confidence=sure)
+        image = source.stored(sample_settings.images)
+        yield sample(key=clip.key, offset=0, origin=ANNOTATED, image=image, label=label, confidence=sure)
     for direction in (1, -1):
         resampler = RESAMPLERS[sample_settings.resample](source.pixels, torch.from_numpy(label)[None, None])
         displacements = walk(pictures, direction, estimator, reverse_estimator, sample_settings.history)
@@ -69,5 +70,12 @@ def propagate_clip(
             with watch("encode"):
                 picture = pictures[offset] if predicted is None else OpenFrame(predicted)
                 image = picture.stored(sample_settings.images)
-            yield sample(key=clip.frames[offset].key, offset=offset, image=image, label=label_map, confidence=sure)
+            yield sample(
+                key=clip.frames[offset].key,
+                offset=offset,
+                origin=PROPAGATED,
+                image=image,
+                label=label_map,
+                confidence=sure,
+            )
             del displacement  # before the next is estimated: it holds three flows

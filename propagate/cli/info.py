@@ -9,7 +9,7 @@ from jobs.console.options import command, json_option
 from jobs.console.types import PATH
 from jobs.console.values import print_json
 from propagate.cli.places import failed_place
-from propagate.shards.manifest import load_manifest
+from propagate.shards.reader import open_store
 
 
 @command()
@@ -21,7 +21,10 @@ def info(out: Path, as_json: bool) -> None:
     \b
     propagate info shards
     """
-    summary = load_manifest(out).summary()
+    store = open_store(out)
+    for index in store.indices:  # each is the shard that belongs there, or this says which is not
+        store.open(index).close()
+    summary = store.manifest.summary()
     if as_json:
         print_json(summary)
         return
@@ -31,6 +34,7 @@ def info(out: Path, as_json: bool) -> None:
     click.echo(f"  shards     {shards['finished']} of {shards['planned']} finished")
     click.echo(f"  sizes      {_pairs(summary['sizes'])}")
     click.echo(f"  offsets    {_pairs(summary['offsets'])}")
+    click.echo(f"  origins    {_pairs(summary['origins'])}")
     click.echo(f"  shortened  {summary['shortened_clips']} clips reach the end of their sequence")
     click.echo(f"  settings   {_pairs(summary['settings'])}")
     click.echo(f"  versions   {_pairs(summary['versions'])}")

@@ -52,7 +52,10 @@ def _print_summary(summary: "RunSummary", out: Path) -> None:
             f"{summary.written} samples written in {summary.seconds:.1f} s ({summary.samples_per_second:.2f} samples/s)"
         )
     elif not summary.planned:
-        click.echo("nothing to do: the store is finished")
+        click.echo(
+            "nothing to do: the store is finished; checked of each shard: its store, place, size and form; "
+            "`propagate verify` reads all that it holds"
+        )
     click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
     for failure in summary.failures:
         click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)

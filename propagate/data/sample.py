@@ -6,6 +6,8 @@ import numpy as np
 
 CONFIDENCE_LEVELS = 16
 PAIRINGS = ("label", "joint")
+ORIGINS = ("annotated", "propagated", "fused", "refined", "pseudo")
+ANNOTATED, PROPAGATED, *_ = ORIGINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,9 @@ class Sample:
     label: [H,W] uint8 label ids. confidence: [H,W] uint8 levels 0…15, which stand for level / 15.
     `pairing` tells how frame and labels belong together: "label", the real frame with propagated labels; "joint", the
     predicted frame, moved by the same motion as its labels. `group` is the folder under which it is exported.
+    `origin` tells how the labels came about: "annotated" by a person, "propagated" from one annotated frame, "fused"
+    from two, "refined" afterwards, or "pseudo", predicted by a network. `second_source_key` and `second_offset` are
+    those of the other annotated frame, where there is one.
     """
 
     key: str
@@ -23,6 +28,9 @@ class Sample:
     group: str
     offset: int
     pairing: str
+    origin: str
+    second_source_key: str = ""
+    second_offset: int = 0
     image: bytes | np.ndarray
     label: np.ndarray
     confidence: np.ndarray

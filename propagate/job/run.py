@@ -85,7 +85,14 @@ def run(
         by_key = {clip.key: clip for clip in clips}
         clock = _Clock()
         outcomes = run_units(
-            [ShardTask(plan=plan, clips=tuple(by_key[clip.key] for clip in plan.clips)) for plan in pending],
+            [
+                ShardTask(
+                    plan=plan,
+                    place=manifest.place(plan.index),
+                    clips=tuple(by_key[clip.key] for clip in plan.clips),
+                )
+                for plan in pending
+            ],
             partial(
                 ShardWorker,
                 store=config.out.resolve(),

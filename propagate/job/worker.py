@@ -18,7 +18,7 @@ from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
-from propagate.shards.schema import ContentHash
+from propagate.shards.schema import ContentHash, ShardPlace
 from propagate.shards.transaction import WrittenShard, attempt_name
 from propagate.shards.writer import ShardWriter
 from sdcnet.motion.classical import Dis
@@ -30,6 +30,7 @@ class ShardTask:
     """A shard's plan with its clips resolved to frames: the unit that the engine hands out."""
 
     plan: ShardPlan
+    place: ShardPlace
     clips: tuple[Clip, ...]
 
 
@@ -74,7 +75,7 @@ class ShardWorker:
         if first is None:
             shard = WrittenShard(entry=_empty_entry(unit.plan, failures), attempt_file=None)
             return ShardResult(shard=shard, stages=dict(watch.seconds))
-        with ShardWriter(path, first.size, self.sample_settings.images) as writer:
+        with ShardWriter(path, first.size, self.sample_settings.images, unit.place) as writer:
             sample: Sample | None = first
             while sample is not None:
                 with watch("write"):
@@ -112,6 +113,7 @@ def _empty_entry(plan: ShardPlan, failures: list[Failure]) -> ShardEntry:
         samples=0,
         size=plan.size or (0, 0),
         offsets={},
+        origins={},
         labels={},
         failures=tuple(failures),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.clip import Label
 from propagate.data.images import read_label
-from propagate.data.sample import CONFIDENCE_LEVELS, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
 from propagate.errors import InputError, StoreError
 from propagate.scoring.metrics import confusion, trimap
 from propagate.scoring.report import OffsetCounts, Report, TruthFailure
@@ -22,9 +22,9 @@ def evaluate_store(
 ) -> Report:
     """Score every sample of a store whose frame has a truth, one sample in memory at a time.
 
-    Every (annotated frame, neighbour) pair counts by itself; the annotated frames themselves (offset 0) do
-    not count. A truth that cannot be used is a failure of the report, and the rest goes on. `on_progress` is
-    called with the number of samples dealt with since its last call.
+    Every (annotated frame, neighbour) pair counts by itself; the annotated frames themselves do not count. A truth
+    that cannot be used is a failure of the report, and the rest goes on. `on_progress` is called with the number of
+    samples dealt with since its last call.
 
     Raises StoreError: the store cannot be read, or holds no neighbours, or none of them has a truth.
     DatasetError: the lookup finds two truths for one frame.
@@ -33,7 +33,7 @@ def evaluate_store(
     classes = store.manifest.classes
     result = Report.empty(classes.train_names)
     for sample in store.samples(images=False):
-        if sample.offset != 0:
+        if sample.origin != ANNOTATED:
             _score(sample, truths.get(sample.key), classes, result)
         if on_progress is not None:
             on_progress(1)
@@ -42,7 +42,7 @@ def evaluate_store(
 
 def _find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
     """The truths of the store's neighbours, by key."""
-    keys = sorted({record.key for record in store.records() if record.offset != 0})
+    keys = sorted({record.key for record in store.records() if record.origin != ANNOTATED})
     if not keys:
         raise StoreError(
             f"{store.path}: holds no propagated samples, only annotated frames, so there is nothing to "

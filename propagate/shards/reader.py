@@ -1,22 +1,27 @@
 """A store to samples, one at a time."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from propagate.data.sample import Sample
+from propagate.data.sample import ANNOTATED, ORIGINS, PAIRINGS, PROPAGATED, Sample
 from propagate.errors import StoreError
-from propagate.shards.manifest import Manifest, load_manifest
-from propagate.shards.schema import SCHEMA_VERSION
+from propagate.shards.manifest import Manifest, ShardPlan, ShardSummary, load_manifest
+from propagate.shards.opening import ADVICE, UNREADABLE, open_array, open_file, require_nothing_else
+from propagate.shards.schema import SCHEMA_VERSION, ShardPlace, columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecord:
-    """What identifies a sample, and its mean confidence in [0,1]; fields as in `Sample`."""
+    """What identifies a sample, and its mean confidence in [0,1]; fields as in `Sample`.
+
+    digest: as `propagate.shards.schema.sample_digest` makes it; empty where there is none, in stores of version 1.
+    """
 
     key: str
     source_key: str
@@ -24,21 +29,27 @@ class SampleRecord:
     offset: int
     pairing: str
     score: float
+    origin: str
+    second_source_key: str = ""
+    second_offset: int = 0
+    digest: str = ""
 
 
 class Shard:
-    """One open shard. Close it, or use it as a context; every read passes HDF5's checksums. Raises StoreError."""
+    """One open shard, the one that belongs there. Close it, or use it as a context; every read passes HDF5's checksums.
 
-    def __init__(self, path: Path) -> None:
+    Raises StoreError. Each array is proven to be of the form that the schema says before it is used for the first time.
+    """
+
+    def __init__(
+        self, path: Path, plan: ShardPlan, entry: ShardSummary, place: ShardPlace, version: int = SCHEMA_VERSION
+    ) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be opened ({error}); `propagate verify` says more") from None
-        version = self._file.attrs.get("schema_version")
-        if version != SCHEMA_VERSION:
-            self._file.close()
-            raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+        self._plan = plan
+        self._entry = entry
+        self._file, self.images = open_file(path, entry, place, version)
+        self.columns = columns(entry.size, self.images, version)
+        self._arrays: dict[str, h5py.Dataset] = {}
 
     def __enter__(self) -> "Shard":
         return self
@@ -50,51 +61,95 @@ class Shard:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self.array("key"))
+        return self._entry.samples
+
+    def require_form(self) -> None:
+        """Raise StoreError unless the shard holds what its schema says, and nothing else."""
+        for name in self.columns:
+            self.array(name)
+        require_nothing_else(self._file, self.path, self.columns)
 
     def array(self, name: str) -> h5py.Dataset:
-        """One of the arrays that `schema` describes."""
-        try:
-            return self._file[name]
-        except KeyError:
-            raise StoreError(f"{self.path}: has no array '{name}'; `propagate verify` says more") from None
+        """One of the arrays that `schema` describes. What reading it can raise is `opening.UNREADABLE`."""
+        if name not in self._arrays:
+            self._arrays[name] = open_array(self._file, self.path, self._entry, name, self.columns[name])
+        return self._arrays[name]
 
-    @property
-    def images(self) -> str:
-        """How frames are stored: "encoded" or "raw"."""
-        return str(self._file.attrs["images"])
+    def column(self, name: str) -> np.ndarray:
+        """The whole of one of the arrays with a number or a text per row."""
+        try:
+            return self.array(name)[:]
+        except UNREADABLE as error:
+            raise StoreError(f"{self.path}: cannot be read ('{name}': {error}); {ADVICE}") from None
+
+    @cached_property
+    def cell_runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows of `cells/cell` and those beside it are of each sample: their starts and sizes, [n] int64."""
+        return self._runs("cells", ("cell", "label_id", "count", "sum_x", "sum_y"))
+
+    @cached_property
+    def _image_runs(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._runs("image", ("data",))
+
+    def _runs(self, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Starts and sizes of runs that follow one another, and are all of the rows that each of the arrays has."""
+        start, size = self.column(f"{group}/start"), self.column(f"{group}/size")
+        num_rows, *others = (len(self.array(f"{group}/{name}")) for name in names)
+        ends = np.cumsum(size)
+        is_within = ((size >= 0) & (size <= num_rows)).all() and (start == ends - size).all() and ends[-1] == num_rows
+        if not is_within or set(others) - {num_rows}:
+            raise StoreError(
+                f"{self.path}: '{group}/start' and '{group}/size' are not of its {num_rows} rows; {ADVICE}"
+            )
+        return start, size
 
     @cached_property
     def records(self) -> tuple[SampleRecord, ...]:
         """What the shard holds, without pixels."""
-        names = ("key", "source_key", "group", "offset", "pairing", "score")
-        try:
-            columns = [self.array(name)[:].tolist() for name in names]
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read ({error}); `propagate verify` says more") from None
-        return tuple(
-            SampleRecord(
-                key=key.decode(),
-                source_key=source_key.decode(),
-                group=group.decode(),
-                offset=offset,
-                pairing=pairing.decode(),
-                score=score,
+        values = {name: self.column(name).tolist() for name in ("offset", "score")}
+        for name in ("key", "source_key", "group", "pairing"):
+            values[name] = self._texts(name)
+        if "origin" not in self.columns:  # version 1
+            values["origin"] = [PROPAGATED if offset else ANNOTATED for offset in values["offset"]]
+        else:
+            values["origin"] = [self._one_of(ORIGINS, number) for number in self.column("origin").tolist()]
+            values["second_source_key"] = self._texts("second_source_key")
+            values["second_offset"] = self.column("second_offset").tolist()
+            values["digest"] = self._texts("sample_digest")
+        if not all(0 <= score <= 1 for score in values["score"]) or not set(values["pairing"]) <= set(PAIRINGS):
+            raise StoreError(f"{self.path}: holds a score that is not within 0…1, or an unknown pairing; {ADVICE}")
+        strangers = set(values["source_key"]) - {clip.key for clip in self._plan.clips}
+        if strangers:
+            raise StoreError(
+                f"{self.path}: holds samples of '{min(strangers)}', which is not in the plan of this shard; {ADVICE}"
             )
-            for key, source_key, group, offset, pairing, score in zip(*columns, strict=True)
-        )
+        return tuple(SampleRecord(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True))
+
+    def _texts(self, name: str) -> list[str]:
+        try:
+            texts = [text.decode() for text in self.column(name).tolist()]
+        except UnicodeDecodeError as error:
+            raise StoreError(f"{self.path}: '{name}' holds a text that is not UTF-8 ({error}); {ADVICE}") from None
+        if any("\0" in text for text in texts):
+            raise StoreError(f"{self.path}: '{name}' holds a text with a NUL character; {ADVICE}")
+        return texts
+
+    def _one_of(self, names: tuple[str, ...], number: int) -> str:
+        if number >= len(names):
+            raise StoreError(f"{self.path}: 'origin' holds {number}, expected 0…{len(names) - 1}; {ADVICE}")
+        return names[number]
 
     def image(self, index: int) -> bytes | np.ndarray:
         """The frame of a sample: encoded bytes, or [H,W,3] uint8 from a raw shard."""
         if self.images == "raw":
             return self.array("image/pixels")[index]
-        start, size = int(self.array("image/start")[index]), int(self.array("image/size")[index])
+        start, size = (int(column[index]) for column in self._image_runs)
         return self.array("image/data")[start : start + size].tobytes()
 
     def sample(self, index: int, *, images: bool = True) -> Sample:
         """One sample; without images its image is b""."""
-        identity = asdict(self.records[index])
-        del identity["score"]  # a sample derives it
+        record = self.records[index]
+        identity: dict[str, Any] = {name: getattr(record, name) for name in _IDENTITY}
         try:
             return Sample(
                 **identity,
@@ -102,8 +157,11 @@ class Shard:
                 label=self.array("label")[index],
                 confidence=self.array("confidence")[index],
             )
-        except OSError as error:
+        except UNREADABLE as error:
             raise StoreError(f"{self.path}: sample {index} cannot be read ({error})") from None
+
+
+_IDENTITY = {each.name for each in fields(SampleRecord)} & {each.name for each in fields(Sample)}
 
 
 @dataclass(frozen=True)
@@ -113,12 +171,23 @@ class Store:
     path: Path
     manifest: Manifest
 
+    def open(self, index: int) -> Shard:
+        """The shard of that index in the plan. Raises StoreError where its file is not the one that belongs there."""
+        entry = self.manifest.shards[index]
+        plan, place = self.manifest.plan[index], self.manifest.place(index)
+        return Shard(self.path / str(entry.name), plan, entry, place, self.manifest.version)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Those in the plan of the shards that have a file, in its order."""
+        return tuple(index for index, entry in sorted(self.manifest.shards.items()) if entry.name is not None)
+
     def shards(self) -> Iterator[Shard]:
         """The finished shards, in the order of the plan, each open until the next is asked for."""
-        for entry in self.manifest.entries():
-            if entry.name is not None:
-                with Shard(self.path / entry.name) as shard:
-                    yield shard
+        for index in self.indices:
+            with self.open(index) as shard:
+                shard.require_form()
+                yield shard
 
     def records(self) -> Iterator[SampleRecord]:
         """What every sample is, without its pixels, in the order of `samples`."""

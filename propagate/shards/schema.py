@@ -1,9 +1,14 @@
 """The arrays of a shard. Plain h5py reads them all, without plugins.
 
-Root attributes: `schema_version`, `images` ("encoded" or "raw"). One row per sample, n samples of one size HxW:
+Root attributes: `schema_version`, `images` ("encoded" or "raw"), and those of `ShardPlace`, which say where it belongs.
+One row per sample, n samples of one size HxW:
 
     key, source_key, group   S128 [n]          the frame, the annotated frame, the folder for exports; UTF-8
     offset                   int32 [n]         target index - annotated index
+    origin                   enum, uint8 [n]   how its labels came about, by its place in `ORIGINS`
+    second_source_key        S128 [n]          the other annotated frame, where labels come from two; else empty
+    second_offset            int32 [n]         target index - its index; 0 where there is none
+    sample_digest            S64 [n]           as `sample_digest` says
     pairing                  S8 [n]            "label" or "joint"
     score                    float32 [n]       mean confidence
     label                    uint8 [n,H,W]     label ids; tiles of 256x256, gzip 1
@@ -17,36 +22,60 @@ Root attributes: `schema_version`, `images` ("encoded" or "raw"). One row per sa
     cells/count              uint16 [rows]     pixels of that label id in that cell
     cells/sum_x, cells/sum_y uint32 [rows]     sums of their image coordinates
 
-Every array is chunked and carries Fletcher-32 checksums.
+Every array is chunked and carries Fletcher-32 checksums; HDF5's own records of them carry checksums too. Version 1 had
+neither these nor `origin`, `second_source_key`, `second_offset` and `sample_digest`; it is read, and no longer written.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
+from propagate.data.sample import ORIGINS, Sample
 from propagate.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, 2)
+LIBRARY_VERSIONS = ("v110", "v110")  # of HDF5: the oldest form whose records of arrays all carry checksums
 KEY_BYTES = 128
 TILE = 256
 CELL = 64
 IMAGE_FORMS = ("encoded", "raw")
+ORIGIN_TYPE = h5py.enum_dtype({name: number for number, name in enumerate(ORIGINS)}, basetype="u1")
 
 
 @dataclass(frozen=True)
 class Column:
-    """How one array is stored. `row` is the shape of one row, `chunk` the rows of a chunk, tiles are cut from H, W."""
+    """How one array is stored. `row` is the shape of one row, `chunk` the rows of a chunk, tiles are cut from H, W.
 
-    dtype: str
+    is_per_sample: it has a row per sample; else samples have different numbers of rows, one after the other.
+    """
+
+    dtype: str | np.dtype
     chunk: tuple[int, ...]
     row: tuple[int, ...] = ()
     gzip: bool = False
+    is_per_sample: bool = True
+
+    @property
+    def row_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * math.prod(self.row)
 
 
-def columns(size: tuple[int, int], images: str) -> dict[str, Column]:
+@dataclass(frozen=True, kw_only=True)
+class ShardPlace:
+    """Where a shard belongs, as its root attributes say: its store, its place in the plan, its class table (JSON)."""
+
+    store_id: str
+    shard_index: int
+    num_shards: int
+    classes: str
+
+
+def columns(size: tuple[int, int], images: str, version: int = SCHEMA_VERSION) -> dict[str, Column]:
     """The arrays of a shard of that frame size (H, W), by name."""
     height, width = size
     tile = (min(height, TILE), min(width, TILE))
@@ -55,9 +84,18 @@ def columns(size: tuple[int, int], images: str) -> dict[str, Column]:
         image = {"image/pixels": Column("u1", (1, *tile, 3), (height, width, 3))}
     else:
         image = {
-            "image/data": Column("u1", (256 * 1024,)),
+            "image/data": Column("u1", (256 * 1024,), is_per_sample=False),
             "image/start": Column("<i8", per_sample),
             "image/size": Column("<i8", per_sample),
+        }
+    if version == 1:
+        since_2 = {}
+    else:
+        since_2 = {
+            "origin": Column(ORIGIN_TYPE, per_sample),
+            "second_source_key": Column(f"S{KEY_BYTES}", (64,)),
+            "second_offset": Column("<i4", per_sample),
+            "sample_digest": Column("S64", (64,)),
         }
     return {
         "key": Column(f"S{KEY_BYTES}", (64,)),
@@ -68,14 +106,15 @@ def columns(size: tuple[int, int], images: str) -> dict[str, Column]:
         "score": Column("<f4", per_sample),
         "label": Column("u1", (1, *tile), (height, width), gzip=True),
         "confidence": Column("u1", (1, *tile), (height, width), gzip=True),
+        **since_2,
         **image,
         "cells/start": Column("<i8", per_sample),
         "cells/size": Column("<i8", per_sample),
-        "cells/cell": Column("<u4", per_cell, gzip=True),
-        "cells/label_id": Column("u1", per_cell, gzip=True),
-        "cells/count": Column("<u2", per_cell, gzip=True),
-        "cells/sum_x": Column("<u4", per_cell, gzip=True),
-        "cells/sum_y": Column("<u4", per_cell, gzip=True),
+        "cells/cell": Column("<u4", per_cell, gzip=True, is_per_sample=False),
+        "cells/label_id": Column("u1", per_cell, gzip=True, is_per_sample=False),
+        "cells/count": Column("<u2", per_cell, gzip=True, is_per_sample=False),
+        "cells/sum_x": Column("<u4", per_cell, gzip=True, is_per_sample=False),
+        "cells/sum_y": Column("<u4", per_cell, gzip=True, is_per_sample=False),
     }
 
 
@@ -116,9 +155,44 @@ def content_hash(file: Mapping[str, h5py.Dataset], names: Iterator[str] | list[s
     return content.hexdigest()
 
 
+def sample_rows(sample: Sample) -> dict[str, np.ndarray]:
+    """What a sample is, as the rows of it that the arrays of these names hold; first of all axes is that of rows."""
+    one_row = {
+        "key": np.array([encode_key(sample.key)], f"S{KEY_BYTES}"),
+        "source_key": np.array([encode_key(sample.source_key)], f"S{KEY_BYTES}"),
+        "group": np.array([encode_key(sample.group)], f"S{KEY_BYTES}"),
+        "offset": np.array([sample.offset], "<i4"),
+        "pairing": np.array([sample.pairing.encode()], "S8"),
+        "origin": np.array([ORIGINS.index(sample.origin)], "u1"),
+        "second_source_key": np.array([encode_key(sample.second_source_key)], f"S{KEY_BYTES}"),
+        "second_offset": np.array([sample.second_offset], "<i4"),
+        "label": sample.label[None],
+        "confidence": sample.confidence[None],
+    }
+    if isinstance(sample.image, bytes):
+        return {**one_row, "image/data": np.frombuffer(sample.image, np.uint8)}
+    return {**one_row, "image/pixels": sample.image[None]}
+
+
+def sample_digest(sample: Sample) -> str:
+    """What tells a sample from any other: the content hash of arrays that hold it alone, those of `sample_rows`.
+
+    Where it lies in a shard, and what follows from its pixels (score, statistics), does not count.
+    """
+    content = ContentHash()
+    for name, rows in sample_rows(sample).items():
+        content.update(name, rows)
+    return content.hexdigest()
+
+
 def encode_key(key: str) -> bytes:
-    """A key as it is stored. Raises StoreError where it does not fit."""
-    encoded = key.encode()
+    """A key as it is stored. Raises StoreError where it cannot be."""
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"key {key!r} is not UTF-8; rename the files") from None
+    if b"\0" in encoded:
+        raise StoreError(f"key {key!r} holds a NUL character; rename the files")
     if len(encoded) > KEY_BYTES:
         raise StoreError(f"key '{key}' has {len(encoded)} bytes; a shard holds {KEY_BYTES}: shorten the file names")
     return encoded

@@ -1,11 +1,11 @@
 """A run's hold on a store: nobody else writes to it, it is one that this run may write, and shards enter it one by one.
 
-A shard counts as done where the manifest has an entry for it and its file has the size that the entry says. Until it is
-entered, what an attempt writes lies under a name of its own, and is swept away if that moment never comes.
+A shard counts as done where the manifest has an entry for it and its file is the one that the entry tells of. Until it
+is entered, what an attempt writes lies under a name of its own, and is swept away if that moment never comes.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from propagate.shards.manifest import (
     ShardPlan,
     load_manifest,
     save_manifest,
-    write_error,
 )
+from propagate.shards.reader import Store
+from propagate.shards.schema import SCHEMA_VERSION
 
 LOCK = ".lock"
 _LEFTOVERS = (
@@ -60,14 +61,12 @@ class Transaction:
         manifest = self.manifest
         if manifest.shards.pop(plan.index, None) is not None:
             save_manifest(self.store, manifest)
-        try:
+        with _writing(self.store):
             if shard.attempt_file is None:
                 (self.store / plan.name).unlink(missing_ok=True)
             else:
                 (self.store / shard.attempt_file).rename(self.store / plan.name)
             sync_directory(self.store)
-        except OSError as error:
-            raise write_error(self.store / plan.name, error) from None
         manifest.plan = tuple(plan if old.index == plan.index else old for old in manifest.plan)
         manifest.shards[plan.index] = shard.entry
         save_manifest(self.store, manifest)
@@ -108,11 +107,28 @@ def _locked(store: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"{store}: cannot be written ({error.strerror}); choose another OUT") from None
     try:
-        _sweep(store)
+        with _writing(store):
+            _sweep(store)
         yield
     finally:
-        _sweep(store)  # of what workers were at when the run ended early
-        lock.release()
+        try:
+            # what workers were at when the run ended early; what cannot be swept now, the next run sweeps
+            with suppress(OSError):
+                _sweep(store)
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _writing(store: Path) -> Iterator[None]:
+    """Whatever the system refuses is a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or store}: cannot be written ({error.strerror}); see that {store} is there and may be "
+            "written to, then run again: finished shards are kept"
+        ) from None
 
 
 def _sweep(store: Path) -> None:
@@ -125,27 +141,37 @@ def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool)
 
     A store without a finished shard binds nobody.
     """
-    if (store / MANIFEST).exists() and overwrite:
-        for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
-            for old in store.glob(pattern):
-                try:
+    with _writing(store):
+        is_store = (store / MANIFEST).exists()
+        if is_store and overwrite:
+            for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
+                for old in store.glob(pattern):
                     old.unlink()
-                except OSError as error:
-                    raise write_error(old, error) from None
-    if (store / MANIFEST).exists():
+            is_store = False
+        strangers = [] if is_store else sorted(path.name for path in store.iterdir() if path.name != LOCK)
+    if is_store:
         manifest = load_manifest(store)
         if manifest.shards:
+            _refuse_former_version(store, manifest)
             _refuse_another(store, manifest, fresh, retry_failed=retry_failed)
             return manifest
         save_manifest(store, fresh)
         return fresh
-    strangers = sorted(path.name for path in store.iterdir() if path.name != LOCK)
     if strangers:
         raise StoreError(
             f"{store}: holds '{strangers[0]}' but no manifest, so it is no shard store; choose an empty folder"
         )
     save_manifest(store, fresh)
     return fresh
+
+
+def _refuse_former_version(store: Path, manifest: Manifest) -> None:
+    if manifest.version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{store}: begun with schema version {manifest.version}, this program writes {SCHEMA_VERSION}: it can be "
+            "read as ever, but to continue it, use the release that began it; else choose another OUT, or --overwrite "
+            "to begin anew"
+        )
 
 
 def _refuse_another(store: Path, old: Manifest, new: Manifest, *, retry_failed: bool) -> None:
@@ -199,11 +225,13 @@ def _pending(store: Path, manifest: Manifest, fresh: Manifest, *, retry_failed: 
 
 
 def _is_done(store: Path, manifest: Manifest, plan: ShardPlan) -> bool:
-    """Whether the manifest has an entry for the shard, and the entry's file, if it has one, is there as a whole."""
+    """Whether the manifest has an entry for the shard, and the entry's file, if it has one, is the right one."""
     entry = manifest.shards.get(plan.index)
     if entry is None or entry.name is None:
         return entry is not None
     try:
-        return (store / entry.name).stat().st_size == entry.bytes
-    except OSError:
+        with Store(store, manifest).open(plan.index) as shard:
+            shard.require_form()
+    except StoreError:
         return False
+    return True

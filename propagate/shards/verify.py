@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from propagate.data.images import check_encoded
 from propagate.errors import InputError, StoreError
-from propagate.shards.manifest import ShardEntry, load_manifest
-from propagate.shards.reader import Shard
-from propagate.shards.schema import columns, row_blocks
+from propagate.shards.manifest import ShardEntry
+from propagate.shards.opening import UNREADABLE
+from propagate.shards.reader import Shard, Store, open_store
+from propagate.shards.schema import row_blocks, sample_digest
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _byt
 
     Faults are collected, not raised; StoreError is raised only where the manifest itself cannot be read.
     """
-    manifest = load_manifest(path)
-    entries = [entry for entry in manifest.entries() if entry.name is not None]
+    store = open_store(path)
+    entries = [store.manifest.shards[index] for index in store.indices]
     faults: list[str] = []
     with ThreadPoolExecutor(max_workers=2) as pool:  # digests leave the interpreter free to read the shard before
         digests = pool.map(lambda entry: _file_fault(path / str(entry.name), entry), entries)
-        for entry, fault in zip(entries, digests, strict=True):
-            faults += [fault] if fault else _content_faults(path / str(entry.name), entry)
+        for index, entry, fault in zip(store.indices, entries, digests, strict=True):
+            faults += [fault] if fault else _content_faults(store, index)
             on_progress(entry.bytes)
     return Verification(
         shards=len(entries),
@@ -67,29 +69,45 @@ def _file_fault(path: Path, entry: ShardEntry) -> str | None:
     return None
 
 
-def _content_faults(path: Path, entry: ShardEntry) -> list[str]:
+def _content_faults(store: Store, index: int) -> list[str]:
     """The faults of a shard whose bytes are those that were written."""
+    entry = store.manifest.shards[index]
+    path = store.path / str(entry.name)
     try:
-        with Shard(path) as shard:
+        with store.open(index) as shard:
             return [f"{path}: {fault}: {_ADVICE}" for fault in _shard_faults(shard, entry)]
-    except (StoreError, OSError) as error:
+    except (StoreError, *UNREADABLE) as error:
         return [f"{path}: cannot be read as a shard ({error}): {_ADVICE}"]
 
 
 def _shard_faults(shard: Shard, entry: ShardEntry) -> Iterator[str]:
-    for name in columns(entry.size, shard.images):
-        _read_through(shard.array(name))
-    if len(shard) != entry.samples:
-        yield f"holds {len(shard)} samples, the manifest says {entry.samples}"
-    offsets = Counter(int(offset) for offset in shard.array("offset")[:])
-    if offsets != entry.offsets:
-        yield f"holds offsets {dict(sorted(offsets.items()))}, the manifest says {entry.offsets}"
-    if shard.images == "encoded":
-        for index in range(len(shard)):
+    shard.require_form()
+    for name in shard.columns:
+        if name not in _OF_PIXELS:
+            _read_through(shard.array(name))
+    records = shard.records
+    for what, counted, expected in (
+        ("offsets", Counter(record.offset for record in records), entry.offsets),
+        ("origins", Counter(record.origin for record in records), entry.origins),
+    ):
+        if counted != expected:
+            yield f"holds {what} {dict(sorted(counted.items()))}, the manifest says {expected}"
+    cells = np.bincount(shard.column("cells/label_id"), weights=shard.column("cells/count"), minlength=256)
+    labels = {label: int(count) for label, count in enumerate(cells) if count}
+    if labels != entry.labels:
+        yield f"holds pixels by label id {labels}, the manifest says {entry.labels}"
+    for index, record in enumerate(records):
+        sample = shard.sample(index)
+        if record.digest and sample_digest(sample) != record.digest:
+            yield f"sample {index} is not what its digest says"
+        if isinstance(sample.image, bytes):
             try:
-                check_encoded(bytes(shard.image(index)), f"image of sample {index}")
+                check_encoded(sample.image, f"image of sample {index}")
             except InputError as error:
                 yield str(error)
+
+
+_OF_PIXELS = ("label", "confidence", "image/data", "image/pixels")  # which samples are read of, each once
 
 
 def _read_through(array: h5py.Dataset) -> None:

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import os
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +16,17 @@ from propagate.data.sample import Sample
 from propagate.errors import StoreError
 from propagate.shards.cells import cell_statistics, pixels_per_label
 from propagate.shards.manifest import ShardSummary, write_error
-from propagate.shards.schema import SCHEMA_VERSION, Column, ContentHash, columns, content_hash, encode_key
+from propagate.shards.schema import (
+    LIBRARY_VERSIONS,
+    SCHEMA_VERSION,
+    Column,
+    ContentHash,
+    ShardPlace,
+    columns,
+    content_hash,
+    sample_digest,
+    sample_rows,
+)
 
 
 class _FaultKeepingFile(io.RawIOBase):
@@ -78,7 +89,9 @@ class ShardWriter:
     path: Path
     size: tuple[int, int]
     images: str
-    _offsets: dict[int, int] = field(default_factory=dict)
+    place: ShardPlace
+    _offsets: Counter[int] = field(default_factory=Counter)
+    _origins: Counter[str] = field(default_factory=Counter)
     _labels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
     def __enter__(self) -> "ShardWriter":
@@ -86,10 +99,12 @@ class ShardWriter:
             self._file = _FaultKeepingFile(self.path)
         except OSError as error:
             raise write_error(self.path, error) from None
-        self._hdf5 = h5py.File(self._file, "w")
+        self._hdf5 = h5py.File(self._file, "w", libver=LIBRARY_VERSIONS)
         self._content = ContentHash()
         self._hdf5.attrs["schema_version"] = SCHEMA_VERSION
         self._hdf5.attrs["images"] = self.images
+        for attribute, value in asdict(self.place).items():
+            self._hdf5.attrs[attribute] = value
         for name, column in columns(self.size, self.images).items():
             _create(self._hdf5, name, column)
             self._content.update(name, np.empty((0, *column.row), column.dtype))
@@ -108,29 +123,29 @@ class ShardWriter:
         if sample.size != self.size:
             raise ValueError(f"a sample of {sample.size} in a shard of {self.size}")
         statistics = cell_statistics(sample.label)
-        self._append_one("key", np.array(encode_key(sample.key)))
-        self._append_one("source_key", np.array(encode_key(sample.source_key)))
-        self._append_one("group", np.array(encode_key(sample.group)))
-        self._append_one("offset", np.array(sample.offset))
-        self._append_one("pairing", np.array(sample.pairing.encode()))
-        self._append_one("score", np.array(sample.score))
-        self._append_one("label", sample.label)
-        self._append_one("confidence", sample.confidence)
-        if isinstance(sample.image, bytes):
-            self._append_run("image", {"data": np.frombuffer(sample.image, np.uint8)})
-        else:
-            self._append_one("image/pixels", sample.image)
+        rows = sample_rows(sample)
+        encoded = rows.pop("image/data", None)
+        for name, row in rows.items():
+            self._append(name, row)
+        if encoded is not None:
+            self._append_run("image", {"data": encoded})
         self._append_run("cells", vars(statistics))
-        self._offsets[sample.offset] = self._offsets.get(sample.offset, 0) + 1
+        self._append_one("score", np.array(sample.score))
+        self._append_one("sample_digest", np.array(sample_digest(sample).encode()))
+        self._offsets[sample.offset] += 1
+        self._origins[sample.origin] += 1
         self._labels += pixels_per_label(statistics)
 
     def finish(self) -> ShardSummary:
         """Close, sync, reopen, and compare what the file holds with what was added. Raises StoreError."""
+        expected = self._content.hexdigest()
+        self._hdf5.attrs["content"] = expected
         self._hdf5.close()
         self._file.sync()
         self._check()
         self._file.close()
         try:
+            num_bytes = self.path.stat().st_size
             with h5py.File(self.path, "r") as written:
                 content = content_hash(written, list(columns(self.size, self.images)))
             with self.path.open("rb") as file:
@@ -140,15 +155,16 @@ class ShardWriter:
             raise StoreError(
                 f"{self.path}: cannot be read back ({reason}); check the disk, then run again: finished shards are kept"
             ) from None
-        if content != self._content.hexdigest():
+        if content != expected:
             raise StoreError(f"{self.path}: what was read back is not what was written: check disk and memory")
         return ShardSummary(
             sha256=digest,
             content=content,
-            bytes=self.path.stat().st_size,
-            samples=sum(self._offsets.values()),
+            bytes=num_bytes,
+            samples=self._offsets.total(),
             size=self.size,
             offsets=dict(sorted(self._offsets.items())),
+            origins=dict(sorted(self._origins.items())),
             labels={int(i): int(self._labels[i]) for i in np.flatnonzero(self._labels)},
         )
 

@@ -117,7 +117,7 @@ def join(parts: Sequence[SegmentationDataset]) -> SegmentationDataset:
 
 def require_apart(training: SegmentationDataset, validation: SegmentationDataset) -> None:
     """Raise DataError where a sample of the validation stems from a frame that is trained on, annotated or not."""
-    trained = {key for record in training.records for key in (record.source_key, record.key)}
+    trained = {key for record in training.records for key in (record.source_key, record.second_source_key, record.key)}
     shared = sorted({record.source_key for record in validation.records} & trained)
     if shared:
         named = ", ".join(shared[:NUM_NAMED]) + (", …" if len(shared) > NUM_NAMED else "")

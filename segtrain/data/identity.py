@@ -2,18 +2,26 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
+from propagate.shards.reader import SampleRecord
 from segtrain.data.dataset import SegmentationDataset
 
 
 def identity(dataset: SegmentationDataset) -> Mapping[str, Any]:
-    """How many samples, of which class table, and a digest of what they are called and their classes."""
-    told = [list(asdict(record).values()) for record in dataset.records]
+    """How many samples, of which class table, and a digest of what they are called, of their classes, and of what
+    they hold, where that is recorded with them.
+    """
+    told = [_told(record) for record in dataset.records]
     text = json.dumps([told, dataset.classes.to_json()])
     return {"samples": len(told), "classes": dataset.classes.name, "sha256": sha256(text.encode()).hexdigest()}
+
+
+def _told(record: SampleRecord) -> list[Any]:
+    """As trainings on samples without digests recorded them before there were any."""
+    told = [record.key, record.source_key, record.group, record.offset, record.pairing, record.score]
+    return [*told, record.digest] if record.digest else told
 
 
 def groups(dataset: SegmentationDataset) -> list[str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from propagate.data.classes import ClassTable
-from propagate.errors import StoreError
 from propagate.shards.cells import CellStatistics
 from propagate.shards.reader import SampleRecord, Shard, Store
 from segtrain.data.centroids import NUM_VALUES, Centroids, TileGrid, centroids_of_cells, join_centroids
@@ -94,13 +93,8 @@ def _numbered_from(start: int, centroids: Centroids) -> Centroids:
 
 def _statistics(shard: Shard) -> tuple[np.ndarray, CellStatistics]:
     """The statistics of a whole shard, and the number in it of the sample of each row."""
-    try:
-        size = shard.array("cells/size")[:]
-        cells = CellStatistics(
-            *(shard.array(f"cells/{name}")[:] for name in ("cell", "label_id", "count", "sum_x", "sum_y"))
-        )
-    except OSError as error:
-        raise StoreError(f"{shard.path}: cannot be read ({error}); `propagate verify` says more") from None
+    _, size = shard.cell_runs
+    cells = CellStatistics(*(shard.column(f"cells/{name}") for name in ("cell", "label_id", "count", "sum_x", "sum_y")))
     return np.repeat(np.arange(len(size)), size), cells
 
 

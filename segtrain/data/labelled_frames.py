@@ -5,6 +5,7 @@ import numpy as np
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Frame, Label
 from propagate.data.images import read_label
+from propagate.data.sample import ANNOTATED
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.shards.reader import SampleRecord
@@ -66,7 +67,9 @@ class _LabelledFrames:
 
 
 def _record(clip: Clip) -> SampleRecord:
-    return SampleRecord(key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0)
+    return SampleRecord(
+        key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0, origin=ANNOTATED
+    )
 
 
 def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) -> list[Clip]:

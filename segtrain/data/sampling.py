@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from propagate.data.sample import ANNOTATED
 from segtrain.data.centroids import Centroids
 from segtrain.data.index import ClassIndex
 from segtrain.errors import DataError
@@ -30,7 +31,7 @@ class Sampling:
 
     class_uniform: the share of crops around centroids, 0…1, until the epoch `class_uniform_until` and with it.
     boost: by train id, how many times as many crops a class gets as one that isn't named.
-    propagated: the share of propagated samples, those with an offset, 0…1; none leaves it to how many there are.
+    propagated: the share of propagated samples, all but annotated ones, 0…1; none leaves it to how many there are.
     max_offset, min_score: which propagated samples are used at all, by |offset| and mean confidence.
     length: of an epoch; none means as many as there are samples to be used.
 
@@ -113,7 +114,7 @@ def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]
     offset = np.array([record.offset for record in index.records])
     score = np.array([record.score for record in index.records])
     farthest = np.inf if sampling.max_offset is None else sampling.max_offset
-    annotated = offset == 0
+    annotated = np.array([record.origin == ANNOTATED for record in index.records], bool)
     propagated = ~annotated & (abs(offset) <= farthest) & (score >= sampling.min_score)
     usable = annotated | propagated
     length = sampling.length or int(usable.sum())

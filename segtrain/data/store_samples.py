@@ -13,7 +13,7 @@ from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.errors import InputError, StoreError
-from propagate.shards.manifest import ShardEntry
+from propagate.shards.opening import ADVICE, UNREADABLE
 from propagate.shards.reader import SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex, index_store, select_samples
@@ -21,7 +21,6 @@ from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
 
 NUM_OPEN = 8  # shards a process keeps open
-_ADVICE = "`propagate verify` says more"
 
 
 def open_store_samples(
@@ -63,14 +62,14 @@ class _StoreSamples:
         self.classes = classes
         self.offsets = offsets
         self._store = store
-        self._entries = [entry for entry in store.manifest.entries() if entry.name is not None]
+        self._indices = store.indices
+        self._entries = [store.manifest.shards[index] for index in self._indices]
         if not self._entries:
             raise DataError(f"{store.path}: a store without any sample; `propagate info` says why")
         # The label ids are checked here, by the counts in the manifest: reading a sample need not look again.
         known = {c.id for c in classes.classes}
         stored: list[SampleRecord] = []
         for shard, entry in zip(store.shards(), self._entries, strict=True):
-            _require_samples(shard, entry)
             if set(entry.labels) - known:
                 raise _unknown_ids(shard, known, classes)
             stored += shard.records
@@ -81,11 +80,10 @@ class _StoreSamples:
         self.left_out = len(stored) - len(self.records)
         self._starts = list(accumulate((entry.samples for entry in self._entries[:-1]), initial=0))
         self._too_unsure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) < min_confidence
-        self._shards = _OpenShards(NUM_OPEN)
+        self._shards = _OpenShards(store, NUM_OPEN)
 
     def size(self, number: int) -> tuple[int, int]:
-        entry, _ = self._locate(self._places[number])
-        return entry.size
+        return self._size(self._places[number])
 
     def read(self, number: int, window: Window | None = None) -> Pixels:
         place = self._places[number]
@@ -109,7 +107,7 @@ class _StoreSamples:
             label = self.classes.train_id_of[shard.array("label")[row, rows, columns]]
             if self._too_unsure.any():
                 label[self._too_unsure[shard.array("confidence")[row, rows, columns]]] = IGNORE_TRAIN_ID
-        except OSError as error:
+        except UNREADABLE as error:
             raise self._unreadable(shard, place, error) from None
         return label
 
@@ -121,13 +119,13 @@ class _StoreSamples:
             if shard.images == "raw":
                 return shard.array("image/pixels")[row, rows, columns]
             encoded = bytes(shard.image(row))
-        except OSError as error:
+        except UNREADABLE as error:
             raise self._unreadable(shard, place, error) from None
         return self._decoded(encoded, place, shard)[rows, columns]
 
     def _neighbour(self, place: int, beside: int, window: Window) -> np.ndarray:
         """The frame of a sample at a place as that of a neighbour of the sample at another."""
-        size, expected = self._locate(place)[0].size, self._locate(beside)[0].size
+        size, expected = self._size(place), self._size(beside)
         if size != expected:
             raise DataError(
                 f"{self._store.path}: {self._name(place)} is of {size[0]}x{size[1]}, but its neighbour, "
@@ -136,32 +134,34 @@ class _StoreSamples:
             )
         return self._frame(place, window)
 
-    def _locate(self, place: int) -> tuple[ShardEntry, int]:
-        """The shard that holds a sample, and the sample's row in it."""
-        shard = bisect_right(self._starts, place) - 1
-        return self._entries[shard], place - self._starts[shard]
+    def _size(self, place: int) -> tuple[int, int]:
+        return self._entries[self._number_of_shard(place)].size
+
+    def _number_of_shard(self, place: int) -> int:
+        return bisect_right(self._starts, place) - 1
 
     def _open(self, place: int) -> tuple[Shard, int]:
-        entry, row = self._locate(place)
-        return self._shards.get(self._store.path / str(entry.name)), row
+        """The shard that holds a sample, and the sample's row in it."""
+        number = self._number_of_shard(place)
+        return self._shards.get(self._indices[number]), place - self._starts[number]
 
     def _name(self, place: int) -> str:
         record = self._stored[place]
         return f"sample '{record.key}' (from '{record.source_key}', {record.pairing})"
 
-    def _unreadable(self, shard: Shard, place: int, error: OSError) -> StoreError:
-        return StoreError(f"{shard.path}: {self._name(place)} cannot be read ({error}); {_ADVICE}")
+    def _unreadable(self, shard: Shard, place: int, error: Exception) -> StoreError:
+        return StoreError(f"{shard.path}: {self._name(place)} cannot be read ({error}); {ADVICE}")
 
     def _decoded(self, encoded: bytes, place: int, shard: Shard) -> np.ndarray:
-        size = self._locate(place)[0].size
+        size = self._size(place)
         try:
             image = decode_frame(encoded, self._name(place))
         except InputError as error:
-            raise StoreError(f"{shard.path}: {error}; {_ADVICE}") from None
+            raise StoreError(f"{shard.path}: {error}; {ADVICE}") from None
         if image.shape[:2] != size:
             raise StoreError(
                 f"{shard.path}: {self._name(place)} has an image of {image.shape[0]}x{image.shape[1]}, expected "
-                f"{size[0]}x{size[1]} as its shard; {_ADVICE}"
+                f"{size[0]}x{size[1]} as its shard; {ADVICE}"
             )
         return image
 
@@ -172,25 +172,26 @@ class _OpenShards:
     After a fork, parent and child would share one position in a file and one state of HDF5: a child opens its own.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, store: Store, limit: int) -> None:
+        self._store = store
         self._limit = limit
         self._process = os.getpid()
-        self._open: OrderedDict[Path, Shard] = OrderedDict()
+        self._open: OrderedDict[int, Shard] = OrderedDict()
 
-    def get(self, path: Path) -> Shard:
-        """The shard, open. Raises StoreError where it can't be opened."""
+    def get(self, index: int) -> Shard:
+        """The shard of that index in the plan, open. Raises StoreError where it can't be opened, or is another one."""
         if self._process != os.getpid():
             self._process, self._open = os.getpid(), OrderedDict()
-        if path not in self._open:
-            self._open[path] = Shard(path)
+        if index not in self._open:
+            self._open[index] = self._store.open(index)
             if len(self._open) > self._limit:
                 _, oldest = self._open.popitem(last=False)
                 oldest.close()
-        self._open.move_to_end(path)
-        return self._open[path]
+        self._open.move_to_end(index)
+        return self._open[index]
 
-    def __reduce__(self) -> tuple[type, tuple[int]]:
-        return type(self), (self._limit,)
+    def __reduce__(self) -> tuple[type, tuple[Store, int]]:
+        return type(self), (self._store, self._limit)
 
 
 def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:
@@ -214,16 +215,10 @@ def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where:
     )
 
 
-def _require_samples(shard: Shard, entry: ShardEntry) -> None:
-    """Raise StoreError where a shard isn't the one that the manifest tells of."""
-    if len(shard) != entry.samples:
-        raise StoreError(f"{shard.path}: holds {len(shard)} samples, the manifest says {entry.samples}; {_ADVICE}")
-
-
 def _unknown_ids(shard: Shard, known: set[int], classes: ClassTable) -> DataError:
     """The error of the first sample of a shard whose label ids the class table doesn't have."""
-    of_sample = np.repeat(np.arange(len(shard)), shard.array("cells/size")[:])
-    label_id = shard.array("cells/label_id")[:]
+    of_sample = np.repeat(np.arange(len(shard)), shard.cell_runs[1])
+    label_id = shard.column("cells/label_id")
     unknown = ~np.isin(label_id, list(known))
     first = of_sample[unknown].min()
     ids = np.unique(label_id[unknown & (of_sample == first)]).tolist()

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import FitError
+from jobs.training.run_folder import is_begun
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
+from propagate.errors import StoreError
+from propagate.shards.manifest import load_manifest
+from propagate.shards.verify import verify_store
 from segtrain.config import FitConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity
@@ -15,6 +19,22 @@ from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
 from segtrain.fit.objective import train_ids
+
+ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
+
+
+def prove_stores(config: FitConfig) -> None:
+    """Read the stores to train on through, as `propagate verify` does, where that is asked for or takes little time.
+
+    A training that goes on proves them only where it is asked to: that they are those it was begun with, `described`
+    says, and damage since then is an error when it is read. Raises StoreError for the first fault.
+    """
+    for path in config.shards:
+        num_bytes = sum(entry.bytes for entry in load_manifest(path).entries())
+        if config.verify or (num_bytes <= ALWAYS_PROVEN_BYTES and not is_begun(config.out)):
+            faults = verify_store(path).faults
+            if faults:
+                raise StoreError(f"{faults[0]} ({len(faults)} faults in all; `propagate verify` lists them)")
 
 
 def open_sources(
@@ -71,7 +91,8 @@ def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
 def described(config: FitConfig, training: SegmentationDataset, held_out: SegmentationDataset | None) -> dict[str, Any]:
     """What decides the weights and what is measured on the way, as JSON values.
 
-    Weights count by their file's content, samples by their keys. Raises CheckpointError for weights that can't be read.
+    Weights count by their file's content, samples by their digests, or where they have none by their keys. Raises
+    CheckpointError for weights that can't be read.
     """
     elsewhere = {"out", "shards", "root", "layout", "classes", "weights", "trunk_weights"}
     settings = {

@@ -14,7 +14,7 @@ from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
 from segtrain.config import FitConfig, default_settings
 from segtrain.fit.objective import offsets_of, open_objective
-from segtrain.fit.sources import described, open_sources
+from segtrain.fit.sources import described, open_sources, prove_stores
 from segtrain.fit.task import Job, require_several_images
 from segtrain.fit.validation import ValidationScores
 from segtrain.page.page import write_page
@@ -44,6 +44,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     if config.workers == 1 and config.address is None:
         open_runtime(config.device, config.dtype)  # says what is missing
         require_several_images(config, is_synchronised=False)
+    prove_stores(config)
     training, held_out = open_sources(config, offsets_of(config))
     open_objective(config, training.classes.train_names)  # says which classes there are
     settings = described(config, training, held_out)

@@ -10,7 +10,7 @@ import numpy as np
 
 from propagate.data.classes import ClassTable
 from propagate.data.sample import Sample
-from propagate.shards.manifest import Manifest, ShardEntry, save_manifest
+from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.writer import ShardWriter
 
 
@@ -24,16 +24,25 @@ def write_store(
 ) -> Path:
     """A shard for each list of samples, in a new folder, which is returned."""
     path.mkdir()
-    entries: dict[int, ShardEntry] = {}
-    for index, samples in enumerate(shards):
-        name = f"shard-{index:05d}.h5"
+    plan = tuple(
+        ShardPlan(
+            index=index,
+            size=samples[0].size,
+            clips=tuple(
+                PlannedClip(key=key, inputs="", before=0, after=0) for key in sorted({s.source_key for s in samples})
+            ),
+        )
+        for index, samples in enumerate(shards)
+    )
+    about = {"dataset": dataset, "split": split, "settings": {}, "versions": {}}
+    manifest = Manifest(**about, classes=classes, plan=plan)
+    for each, samples in zip(plan, shards, strict=True):
         images = "raw" if isinstance(samples[0].image, np.ndarray) else "encoded"
-        with ShardWriter(path / name, samples[0].size, images) as writer:
+        with ShardWriter(path / each.name, samples[0].size, images, manifest.place(each.index)) as writer:
             for sample in samples:
                 writer.add(sample)
-            entries[index] = ShardEntry(name=name, **asdict(writer.finish()), failures=())
-    about = {"dataset": dataset, "split": split, "settings": {}, "versions": {}}
-    save_manifest(path, Manifest(**about, classes=classes, plan=(), shards=entries))
+            manifest.shards[each.index] = ShardEntry(name=each.name, **asdict(writer.finish()), failures=())
+    save_manifest(path, manifest)
     return path
 
 

@@ -28,7 +28,10 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def record(source: str, offset: int, score: float) -> SampleRecord:
-    return SampleRecord(key="k", source_key=source, group="g", offset=offset, pairing="label", score=score)
+    origin = "propagated" if offset else "annotated"
+    return SampleRecord(
+        key="k", source_key=source, group="g", offset=offset, pairing="label", score=score, origin=origin
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,7 @@ def record(source: str, offset: int, score: float) -> SampleRecord:
         (record("b", 2, 0.9), [record("a", -2, 0.8), record("c", 3, 1.0)]),
         (record("a", 2, 0.5), [record("b", -2, 0.5), record("c", 2, 0.5)]),
         (record("z", 0, 0.0), [record("a", 1, 1.0)]),
+        (replace(record("z", 2, 0.0), origin="annotated"), [replace(record("a", 0, 1.0), origin="pseudo")]),
     ],
 )
 def test_the_nearest_then_surest_then_first_source_wins_in_any_order(

@@ -61,6 +61,7 @@ def test_a_finished_store_has_nothing_to_do_and_another_configuration_is_refused
     )
     assert again.returncode == 0
     assert "nothing to do: the store is finished" in again.stdout
+    assert "checked of each shard: its store, place, size and form" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in out.glob("shard-*")} == before
 
     other = cli("run", "--root", street, "--out", out, "--frames", 3, "--motion", "none", "--engine", "local")

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def sample(key: str, offset: int, label: np.ndarray, source: str = "s", level: i
         group="g",
         offset=offset,
         pairing="label",
+        origin="propagated" if offset else "annotated",
         image=IMAGE,
         label=label,
         confidence=np.full(label.shape, level, np.uint8),
@@ -53,6 +55,17 @@ def truths(tmp_path: Path) -> Callable[..., TruthLookup]:
         return truth_directory(folder)
 
     return write
+
+
+def test_what_is_scored_follows_from_the_origin_alone(
+    make_store: MakeStore, truths: Callable[..., TruthLookup]
+) -> None:
+    truth = halves(ROAD, CAR)
+    predicted = replace(sample("s", 0, truth), origin="pseudo")
+    drawn = replace(sample("t", 1, halves(CAR, ROAD)), origin="annotated")
+    found = evaluate_store(make_store([predicted, drawn]), truths(s=truth, t=truth)).to_json()
+    assert list(found["offsets"]) == ["0"]
+    assert found["offsets"]["0"]["miou"] == 1
 
 
 def test_directions_are_pooled_by_counts_and_offset_0_is_left_out(

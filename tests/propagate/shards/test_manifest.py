@@ -31,8 +31,9 @@ def manifest() -> Manifest:
         bytes=1234,
         samples=20,
         size=(128, 256),
-        offsets={-1: 2, 0: 2, 1: 1},
-        labels={0: 10, 7: 20},
+        offsets={-1: 9, 0: 2, 1: 9},
+        origins={"annotated": 2, "propagated": 18},
+        labels={0: 20 * 128 * 256 - 20, 7: 20},
         failures=(Failure(clip="b_000019", offset=4, reason="b_000023.png: truncated («Köln»)"),),
     )
     return Manifest(
@@ -80,13 +81,11 @@ def test_a_truncated_one_is_damaged_and_a_missing_one_is_no_store(tmp_path: Path
         load_manifest(tmp_path)
 
 
-def test_another_schema_version_is_refused_with_advice(
-    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("propagate.shards.manifest.SCHEMA_VERSION", 99)
-    save_manifest(tmp_path, manifest)
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="schema version 99, this program reads 1: use the release that wrote it"):
+def test_another_schema_version_is_refused_with_advice(tmp_path: Path, manifest: Manifest) -> None:
+    save_manifest(tmp_path, replace(manifest, version=99))
+    with pytest.raises(
+        StoreError, match="schema version 99, this program reads 1 and 2: use the release that wrote it"
+    ):
         load_manifest(tmp_path)
 
 
@@ -94,8 +93,9 @@ def test_the_summary_counts(manifest: Manifest) -> None:
     summary = manifest.summary()
     assert summary["samples"] == 20
     assert summary["shards"] == {"finished": 1, "planned": 2}
-    assert summary["offsets"] == {"-1": 2, "0": 2, "1": 1}
-    assert summary["classes"] == {"unlabeled": 10, "road": 20}
+    assert summary["offsets"] == {"-1": 9, "0": 2, "1": 9}
+    assert summary["origins"] == {"annotated": 2, "propagated": 18}
+    assert summary["classes"] == {"unlabeled": 20 * 128 * 256 - 20, "road": 20}
     assert summary["shortened_clips"] == 1
     assert summary["failures"][0]["clip"] == "b_000019"
 

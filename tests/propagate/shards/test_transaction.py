@@ -38,8 +38,9 @@ def write(make_sample: Callable[..., Sample], tmp_path: Path) -> Write:
     """Writes the shard of a plan as an attempt would."""
 
     def call(plan: ShardPlan, *, failures: tuple[Failure, ...] = (), attempt: str = "1") -> WrittenShard:
+        place = load_manifest(tmp_path).place(plan.index)
         path = tmp_path / attempt_name(plan, attempt)
-        with ShardWriter(path, SIZE, "encoded") as writer:
+        with ShardWriter(path, SIZE, "encoded", place) as writer:
             writer.add(make_sample(plan.index))
             entry = ShardEntry(name=plan.name, failures=failures, **asdict(writer.finish()))
         return WrittenShard(entry=entry, attempt_file=path.name)
@@ -57,6 +58,7 @@ def empty_shard() -> WrittenShard:
         samples=0,
         size=SIZE,
         offsets={},
+        origins={},
         labels={},
         failures=(Failure(clip="a", offset=0, reason="truncated"),),
     )
@@ -159,9 +161,7 @@ def test_no_entry_names_a_file_that_it_does_not_describe(store: Path, write: Wri
         plan = transaction.manifest.plan[1]
         shard = write(plan)
         (store / str(shard.attempt_file)).unlink()
-        with pytest.raises(
-            StoreError, match=r"shard-00001\.h5: cannot be written \(No such file or directory\); make room"
-        ):
+        with pytest.raises(StoreError, match=r"shard-00001.h5.1.part: cannot be written \(No such file or directory\)"):
             transaction.enter(plan, shard)
     assert sorted(load_manifest(store).shards) == [0, 2]
 

@@ -10,16 +10,19 @@ import pytest
 
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
+from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.reader import Shard
-from propagate.shards.schema import columns
+from propagate.shards.schema import ShardPlace, columns
 from propagate.shards.writer import ShardSummary, ShardWriter
 
 MakeSample = Callable[..., Sample]
+PLAN = ShardPlan(index=0, size=(70, 90), clips=(PlannedClip(key="seq_000000", inputs="1f", before=0, after=0),))
+PLACE = ShardPlace(store_id="5a", shard_index=0, num_shards=1, classes="{}")
 
 
 def write(path: Path, samples: Iterable[Sample], images: str = "encoded") -> ShardSummary:
     first, *_ = samples = list(samples)
-    with ShardWriter(path, first.size, images) as writer:
+    with ShardWriter(path, first.size, images, PLACE) as writer:
         for sample in samples:
             writer.add(sample)
         return writer.finish()
@@ -33,7 +36,7 @@ def same(a: Sample, b: Sample) -> bool:
 def test_samples_come_back_as_they_went_in(tmp_path: Path, make_sample: MakeSample, raw: bool) -> None:
     samples = [make_sample(n, raw=raw, offset=n - 2, key=f"straße_{n}") for n in range(5)]
     summary = write(tmp_path / "s.h5", samples, "raw" if raw else "encoded")
-    with Shard(tmp_path / "s.h5") as shard:
+    with Shard(tmp_path / "s.h5", PLAN, summary, PLACE) as shard:
         assert len(shard) == 5
         assert all(same(shard.sample(n), sample) for n, sample in enumerate(samples))
     assert summary.offsets == {-2: 1, -1: 1, 0: 1, 1: 1, 2: 1}
@@ -66,6 +69,9 @@ def test_the_content_hash_knows_every_array_and_nothing_else(tmp_path: Path, mak
         {"group": "other"},
         {"offset": 3},
         {"pairing": "joint"},
+        {"origin": "annotated"},
+        {"second_source_key": "other"},
+        {"second_offset": -2},
         {"image": b"other"},
         {"label": np.zeros((70, 90), np.uint8)},
         {"confidence": np.zeros((70, 90), np.uint8)},
@@ -102,14 +108,16 @@ from pathlib import Path
 import numpy as np
 from propagate.errors import StoreError
 from propagate.data.sample import Sample
+from propagate.shards.schema import ShardPlace
 from propagate.shards.writer import ShardWriter
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 noise = np.random.default_rng(0).integers(0, 16, (256, 256), np.uint8)
-sample = Sample(key="k", source_key="k", group="g", offset=0, pairing="label", image=noise.tobytes(),
-                label=noise, confidence=noise)
+sample = Sample(key="k", source_key="k", group="g", offset=0, pairing="label", origin="annotated",
+                image=noise.tobytes(), label=noise, confidence=noise)
 try:
-    with ShardWriter(Path(sys.argv[1]), (256, 256), "encoded") as writer:
+    place = ShardPlace(store_id="5a", shard_index=0, num_shards=1, classes="{}")
+    with ShardWriter(Path(sys.argv[1]), (256, 256), "encoded", place) as writer:
         for _ in range(20):
             writer.add(sample)
         writer.finish()

@@ -203,7 +203,7 @@ def test_damaged_statistics_are_refused(make_sample: MakeSample, save_store: Sav
 
 
 def record(key: str) -> SampleRecord:
-    return SampleRecord(key=key, source_key=key, group="city", offset=0, pairing="label", score=1.0)
+    return SampleRecord(key=key, source_key=key, group="city", offset=0, pairing="label", score=1.0, origin="annotated")
 
 
 def index_of(labels: dict[str, np.ndarray], classes: ClassTable = CITYSCAPES) -> ClassIndex:
@@ -248,7 +248,8 @@ def test_a_cell_that_lies_in_several_tiles_goes_to_that_of_its_centre_or_the_las
 
 def test_chosen_samples_are_numbered_anew() -> None:
     records = tuple(
-        SampleRecord(key=key, source_key=key, group="seq", offset=0, pairing="label", score=1.0) for key in "abcd"
+        SampleRecord(key=key, source_key=key, group="seq", offset=0, pairing="label", score=1.0, origin="annotated")
+        for key in "abcd"
     )
     place = np.arange(5, dtype=np.int32)
     sample = np.array([0, 1, 1, 2, 3])

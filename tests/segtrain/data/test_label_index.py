@@ -27,7 +27,7 @@ def label_map(number: int) -> np.ndarray:
 
 def record(number: int) -> SampleRecord:
     key = f"seq_{number:06d}"
-    return SampleRecord(key=key, source_key=key, group="seq", offset=0, pairing="label", score=1.0)
+    return SampleRecord(key=key, source_key=key, group="seq", offset=0, pairing="label", score=1.0, origin="annotated")
 
 
 RECORDS = [record(number) for number in range(20)]

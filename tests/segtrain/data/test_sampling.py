@@ -1,6 +1,7 @@
 """Epochs: how many crops of what, against the published counts and order, and by their invariants."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "segmentation_misc.j
 
 def record(number: int, offset: int = 0, score: float = 1.0) -> SampleRecord:
     key = f"frame_{number:06d}"
-    return SampleRecord(key=key, source_key=key, group="city", offset=offset, pairing="label", score=score)
+    origin = "propagated" if offset else "annotated"
+    return SampleRecord(
+        key=key, source_key=key, group="city", offset=offset, pairing="label", score=score, origin=origin
+    )
 
 
 def centroids_at(sample: list[int], train_id: list[int]) -> Centroids:
@@ -199,6 +203,19 @@ def test_propagated_samples_alone_or_not_at_all() -> None:
     assert set(alone.sample.tolist()) == {0, 1}
     assert len(alone) == 10
     assert alone.absent == (2,)
+
+
+def test_what_is_annotated_follows_from_the_origin_alone() -> None:
+    records = [
+        replace(record(0), origin="pseudo"),
+        replace(record(1, 3, 0.5), origin="annotated"),
+        replace(record(2, 1), origin="refined"),
+    ]
+    index = index_of([(s, 0) for s in range(3)], 1, records)
+    alone = build_epoch(index, Sampling(propagated=0), seed=0, epoch=0)
+    assert set(alone.sample.tolist()) == {1}
+    only = build_epoch(index, Sampling(propagated=1), seed=0, epoch=0)
+    assert set(only.sample.tolist()) == {0, 2}
 
 
 def test_limits_by_offset_and_confidence() -> None:

@@ -59,7 +59,9 @@ class Painted:
     def __init__(self, *pairs: tuple[np.ndarray, np.ndarray] | None) -> None:
         self._pairs = pairs
         self.records: Sequence[SampleRecord] = tuple(
-            SampleRecord(key=f"{n}", source_key=f"{n}", group="", offset=0, pairing="label", score=1.0)
+            SampleRecord(
+                key=f"{n}", source_key=f"{n}", group="", offset=0, pairing="label", score=1.0, origin="annotated"
+            )
             for n in range(len(pairs))
         )
 

@@ -29,6 +29,7 @@ class Cities:
                 offset=0,
                 pairing="label",
                 score=1.0,
+                origin="annotated",
             )
             for city in cities
         )

@@ -139,8 +139,13 @@ def test_classes_are_those_of_the_data(config: FitConfig, save_store: SaveStore,
 
 @pytest.mark.parametrize("loader_workers", [0, 1])
 def test_a_damaged_store_is_named(
-    store_config: Callable[[Path], FitConfig], save_store: SaveStore, make_sample: MakeSample, loader_workers: int
+    store_config: Callable[[Path], FitConfig],
+    save_store: SaveStore,
+    make_sample: MakeSample,
+    loader_workers: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("segtrain.fit.sources.ALWAYS_PROVEN_BYTES", 0)
     store = save_store([[make_sample(number) for number in range(3)]], CAMVID)
     shard = store / "shard-00000.h5"
     with h5py.File(shard) as file:
