@@ -1,5 +1,6 @@
 """What a data set yields: clips of one annotated frame and its neighbours, as references to where they lie."""
 
+import errno
 import struct
 import zlib
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from propagate.errors import InputError
+from propagate.errors import InputError, UnreachableError
 
+_ELSEWHERE = (errno.ENOENT, errno.ESTALE, errno.EIO, errno.EACCES)  # what another machine may do without
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then the lengths of the name and of the extra field
 
 
@@ -63,7 +65,10 @@ class Resource:
     member: ArchiveMember | None = None
 
     def read(self, limit: int | None = None) -> bytes:
-        """The whole file, or at most its first `limit` bytes. Raises InputError."""
+        """The whole file, or at most its first `limit` bytes.
+
+        Raises InputError, UnreachableError among them where another machine may be able to read it.
+        """
         try:
             if self.member is not None:
                 return self.member.read(Path(self.root), self.size, limit)
@@ -71,7 +76,8 @@ class Resource:
                 return file.read(-1 if limit is None else limit)
         except (OSError, ValueError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(str(self), f"cannot be read ({reason})") from None
+            kind = UnreachableError if getattr(error, "errno", None) in _ELSEWHERE else InputError
+            raise kind(str(self), f"cannot be read ({reason})") from None
 
     @property
     def identity(self) -> tuple[str, int, int | None]:

@@ -26,6 +26,7 @@ from propagate.shards.manifest import (
 LOCK = ".lock"
 _LEFTOVERS = (
     ".shard-*.h5.*.part",
+    ".sign-*",
     partial_names(MANIFEST),
     partial_names(FAILURES),
     *(f"{name}.new" for name in (MANIFEST, FAILURES)),  # of earlier versions

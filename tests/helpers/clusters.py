@@ -1,0 +1,132 @@
+"""Ray clusters of several nodes on this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from helpers.drivers import IMPORT_PATH, alive, wait_for
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5eed" * 16}
+RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+START_SECONDS = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Node:
+    """A node, by its number: 0 is the head. `process` is `ray start --block`, which its servers and workers go with."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """Those of this node's processes whose names hold this, the youngest last."""
+        children: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.process.pid).children(recursive=True)
+        found = []
+        for process in children:
+            with suppress(psutil.Error):
+                if name in process.name() or name in " ".join(process.cmdline()[:1]):
+                    found.append(process)
+        return found
+
+
+@dataclass
+class Loopback:
+    """A cluster whose nodes are all at 127.0.0.1. `folder` is for Ray's files; its path has to be short."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._port = free_port()
+
+    @property
+    def address(self) -> str:
+        return f"{self._ip(0)}:{self._port}"
+
+    def __enter__(self) -> "Loopback":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            self.end(node)
+
+    def start(self, *, num_cpus: int = 1, hidden: Sequence[Path] = (), **environment: str) -> Node:
+        """Start a node, the first of all as the head; returns at once.
+
+        hidden: folders that are empty for what runs on it.
+        """
+        number = len(self.nodes)
+        (self.folder / "log").mkdir(exist_ok=True)
+        log = self.folder / "log" / f"{number}.txt"
+        place = f"--head --port={self._port} --include-dashboard=false" if number == 0 else f"--address={self.address}"
+        command = [
+            *self._inside(number, hidden),
+            *RAY,
+            *f"start --block {place} --node-ip-address={self._ip(number)} --num-cpus={num_cpus}".split(),
+            *f"--object-store-memory={80 * 2**20} --disable-usage-stats --temp-dir={self.folder}/ray".split(),
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=self._environment() | {"RAY_prestart_worker_first_driver": "0"} | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.nodes.append(Node(number, process, log))
+        return self.nodes[-1]
+
+    def wait(self, node: Node) -> None:
+        """Wait until a node has joined."""
+
+        def joined() -> bool:
+            text = node.log.read_text(errors="replace")
+            assert node.process.poll() is None, text
+            return "Ray runtime started" in text
+
+        wait_for(joined, START_SECONDS, f"node {node.number}")
+
+    def driver(self, *command: str, output: int | None = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A program on the head's machine."""
+        return subprocess.Popen(
+            [*self._inside(0, ()), *command], env=self._environment(), stdout=output, stderr=output, text=True
+        )
+
+    def end(self, node: Node) -> None:
+        """Kill what is left of a node."""
+        processes = node.processes()
+        for process in processes:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+        node.process.kill()
+        node.process.wait()
+        wait_for(lambda: not alive(processes), 30, "the end of a node")
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **TOKEN, "PYTHONPATH": IMPORT_PATH, **self._settings(), **self.environment}
+
+    def _settings(self) -> dict[str, str]:
+        return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+    def _ip(self, number: int) -> str:  # noqa: ARG002
+        return "127.0.0.1"
+
+    def _inside(self, number: int, hidden: Sequence[Path]) -> list[str]:  # noqa: ARG002
+        assert not hidden, "folders can be hidden in namespaces alone"
+        return []
