@@ -49,9 +49,6 @@ class Namespaces(Loopback):
         """Cut a node's link, or join it again."""
         _ip("-n", self._name, "link", "set", f"to{number}", "up" if again else "down")
 
-    def _settings(self) -> dict[str, str]:
-        return {}
-
     def _ip(self, number: int) -> str:
         return f"10.77.0.{number + 1}"
 

@@ -1,6 +1,7 @@
 """Ray clusters of several nodes on this machine."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 from helpers.drivers import IMPORT_PATH, alive, wait_for
 
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5eed" * 16}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # other machines can reach Ray's ports
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 START_SECONDS = 120
 
@@ -47,7 +48,7 @@ class Node:
 
 @dataclass
 class Loopback:
-    """A cluster whose nodes are all at 127.0.0.1. `folder` is for Ray's files; its path has to be short."""
+    """A cluster of nodes at 127.0.0.2, 127.0.0.3, … `folder` is for Ray's files; its path has to be short."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -119,13 +120,10 @@ class Loopback:
         wait_for(lambda: not alive(processes), 30, "the end of a node")
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **TOKEN, "PYTHONPATH": IMPORT_PATH, **self._settings(), **self.environment}
+        return {**os.environ, **TOKEN, "PYTHONPATH": IMPORT_PATH, **self.environment}
 
-    def _settings(self) -> dict[str, str]:
-        return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-
-    def _ip(self, number: int) -> str:  # noqa: ARG002
-        return "127.0.0.1"
+    def _ip(self, number: int) -> str:
+        return f"127.0.0.{number + 2}"  # of 127.0.0.1 Ray makes the machine's outward address
 
     def _inside(self, number: int, hidden: Sequence[Path]) -> list[str]:  # noqa: ARG002
         assert not hidden, "folders can be hidden in namespaces alone"

@@ -117,7 +117,7 @@ class SlowUnlessShort(Slow):
 
 @dataclass(frozen=True)
 class Seeing:
-    """Tells the name of its node. It cannot be made on those called blind, and doubts what it makes on those called dim."""
+    """Tells its node's name. It cannot be made on nodes that are named as blind, and doubts its records on dim ones."""
 
     blind: str = ""
     dim: str = ""
