@@ -13,7 +13,7 @@ from jobs.crew.member import Member
 from jobs.crew.supervisor import Ending, Plan, Supervisor, missing, reason
 from jobs.errors import JobError
 from jobs.ray.cluster import connected, is_loopback
-from jobs.ray.signals import interruptible
+from jobs.signals import interruptible
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from jobs.pool.queue import Queue, Turn
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 from jobs.ray.cluster import connected
 from jobs.ray.nodes import Node, Pulse
-from jobs.ray.signals import interruptible
+from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0

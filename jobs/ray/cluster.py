@@ -14,7 +14,7 @@ from types import ModuleType
 
 from jobs.errors import JobError
 from jobs.ray import reaper
-from jobs.ray.signals import restored
+from jobs.signals import restored
 
 OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum: units and records are small
 ANSWER_SECONDS = 5.0
