@@ -11,7 +11,8 @@ from jobs.errors import JobError
 
 # Ray ends a driver whose control store has been silent for a minute: ours ends before, in a sentence
 PULSE_SECONDS = 5.0
-SILENCE_SECONDS = 30.0
+AGAIN_SECONDS = 1.0
+SILENCE_SECONDS = 25.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Pulse:
         self._ray, self._go_on = ray, go_on
         self._question: _Question | None = None
         self._next = 0.0
+        self._unanswered_since: float | None = None
 
     def wait(self) -> tuple[Node, ...]:
         """The nodes that are alive now. Raises JobError where Ray has died."""
@@ -46,28 +48,31 @@ class Pulse:
         if self._question is None:
             if now >= self._next:
                 self._question = _Question(self._ray)
+                self._unanswered_since = self._unanswered_since or now
             return None
-        if self._question.is_alive():
-            if now > self._question.asked + SILENCE_SECONDS:
+        if self._question.is_alive() or self._question.nodes is None:
+            if self._unanswered_since is not None and now > self._unanswered_since + SILENCE_SECONDS:
                 raise JobError(
                     f"Ray itself has died: its control store has not answered for {SILENCE_SECONDS:.0f} s; what is "
                     f"finished is kept; {self._go_on}"
                 )
+            if not self._question.is_alive():
+                self._question, self._next = None, now + AGAIN_SECONDS
             return None
-        nodes, self._question, self._next = self._question.nodes, None, now + PULSE_SECONDS
+        nodes = self._question.nodes
+        self._question, self._unanswered_since, self._next = None, None, now + PULSE_SECONDS
         if not nodes:
             raise JobError(f"Ray itself has died: none of its nodes is alive; what is finished is kept; {self._go_on}")
         return nodes
 
 
 class _Question(threading.Thread):
-    """Asks once; without an answer `nodes` stays empty."""
+    """Asks once; without an answer `nodes` stays None."""
 
     def __init__(self, ray: ModuleType) -> None:
         super().__init__(daemon=True)
         self._ray = ray
-        self.asked = time.monotonic()
-        self.nodes: tuple[Node, ...] = ()
+        self.nodes: tuple[Node, ...] | None = None
         self.start()
 
     def run(self) -> None:
