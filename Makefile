@@ -1,9 +1,10 @@
 # `make demo` and `make test` need only Python 3.11 or newer, git and make: they set everything else up in .venv.
 
 PYTHON ?= python3
+ROUNDS ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test chaos lint clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -17,13 +18,17 @@ demo: .venv/ready
 test: .venv/developer
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+# kills, stops, cut links and nodes that see nothing, on clusters of this machine; goes on where it was
+chaos: .venv/developer
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.run --rounds $(ROUNDS)
+
 lint: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv demo *.egg-info
+	rm -rf .venv demo chaos *.egg-info
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from helpers.drivers import IMPORT_PATH, alive, wait_for
@@ -103,7 +104,7 @@ class Loopback:
 
         wait_for(joined, START_SECONDS, f"node {node.number}")
 
-    def driver(self, *command: str, output: int | None = subprocess.PIPE) -> subprocess.Popen[str]:
+    def driver(self, *command: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
         """A program on the head's machine."""
         return subprocess.Popen(
             [*self._inside(0, ()), *command], env=self._environment(), stdout=output, stderr=output, text=True
