@@ -86,7 +86,7 @@ def _run_attempt(
     remote: Any = ray.remote  # whose types know nothing of concurrency groups
     options = {"num_cpus": 0, "max_restarts": 0, "concurrency_groups": {"messages": 1}, "scheduling_strategy": here}
     actor_class = remote(**options)(Supervisor)
-    supervisor = actor_class.remote()
+    supervisor = pulse.during(actor_class.remote)
     messages = supervisor.run.options(num_returns="streaming").remote(supervisor, plan, attempt)
     ended = False
     try:

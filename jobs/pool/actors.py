@@ -176,7 +176,7 @@ class _Crew:
     def _hire(self) -> None:
         unwanted = sorted(self._barred.keys() | self._queue.useless())
         selector = {"ray.io/node-id": f"!in({','.join(unwanted)})"} if unwanted else None
-        actor = self._actor_class.options(label_selector=selector).remote()
+        actor = self._pulse.during(self._actor_class.options(label_selector=selector).remote)
         self._actors.add(actor)
         self._starting[actor.make.remote(self._make_worker)] = actor
 

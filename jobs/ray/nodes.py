@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.errors import JobError
 
@@ -13,6 +13,7 @@ from jobs.errors import JobError
 PULSE_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
 SILENCE_SECONDS = 25.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Pulse:
 
     def __init__(self, ray: ModuleType, go_on: str) -> None:
         self._ray, self._go_on = ray, go_on
-        self._question: _Question | None = None
+        self._question: _Call | None = None
+        self._news: tuple[Node, ...] | None = None
         self._next = 0.0
         self._unanswered_since: float | None = None
 
@@ -42,15 +44,28 @@ class Pulse:
             time.sleep(0.01)
         return nodes
 
+    def during(self, call: Callable[[], Result]) -> Result:
+        """What a call of Ray's returns that never would if Ray died meanwhile. Raises JobError where it has died."""
+        thread = _Call(call)
+        while thread.is_alive():
+            thread.join(0.1)
+            self._news = self.feel() or self._news
+        if thread.error is not None:
+            raise thread.error
+        return thread.result
+
     def feel(self) -> tuple[Node, ...] | None:
         """The nodes that are alive, if there is news of them; waits for none. Raises JobError where Ray has died."""
+        if self._news is not None:
+            news, self._news = self._news, None
+            return news
         now = time.monotonic()
         if self._question is None:
             if now >= self._next:
-                self._question = _Question(self._ray)
+                self._question = _Call(self._ask)
                 self._unanswered_since = self._unanswered_since or now
             return None
-        if self._question.is_alive() or self._question.nodes is None:
+        if self._question.is_alive() or self._question.error is not None:
             if self._unanswered_since is not None and now > self._unanswered_since + SILENCE_SECONDS:
                 raise JobError(
                     f"Ray itself has died: its control store has not answered for {SILENCE_SECONDS:.0f} s; what is "
@@ -59,29 +74,32 @@ class Pulse:
             if not self._question.is_alive():
                 self._question, self._next = None, now + AGAIN_SECONDS
             return None
-        nodes = self._question.nodes
+        nodes: tuple[Node, ...] = self._question.result
         self._question, self._unanswered_since, self._next = None, None, now + PULSE_SECONDS
         if not nodes:
             raise JobError(f"Ray itself has died: none of its nodes is alive; what is finished is kept; {self._go_on}")
         return nodes
 
+    def _ask(self) -> tuple[Node, ...]:
+        return tuple(
+            Node(node["NodeID"], f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})", node["Resources"])
+            for node in self._ray.nodes()
+            if node["Alive"]
+        )
 
-class _Question(threading.Thread):
-    """Asks once; without an answer `nodes` stays None."""
 
-    def __init__(self, ray: ModuleType) -> None:
+class _Call(threading.Thread):
+    """Calls once; `result` is what that returned, unless `error` is what it raised."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
-        self._ray = ray
-        self.nodes: tuple[Node, ...] | None = None
+        self._call = call
+        self.result: Any = None
+        self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            found: list[dict[str, Any]] = self._ray.nodes()
-        except Exception:  # of many types, none of which is documented: all of them mean that there was no answer
-            return
-        self.nodes = tuple(
-            Node(node["NodeID"], f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})", node["Resources"])
-            for node in found
-            if node["Alive"]
-        )
+            self.result = self._call()
+        except Exception as error:
+            self.error = error

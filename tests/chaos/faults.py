@@ -125,7 +125,6 @@ def stop_driver(trial: Trial) -> None:
     stop_for_a_while(trial, psutil.Process(trial.driver.pid))
 
 
-WORKERS = (1, 2)
 FAULTS = {
     "a worker killed": Fault(kill_worker, three_nodes),
     "a worker stopped for seconds": Fault(stop_worker, three_nodes),

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from chaos.namespaces import Namespaces, namespaces_can_be_had
 from chaos.trial import OPTIONS, Ground, Result, try_out
 from helpers.clusters import Loopback
 
-SNIPPETS = 24
+SNIPPETS = 16
 COLUMNS = ("fault", "tried", "survived", "lost", "wrong", "raw lines", "hung", "ended otherwise", "leftovers")
 
 
@@ -43,7 +42,7 @@ def main(rounds: int, seed: int, out: Path, only: tuple[str, ...]) -> None:
                 name,
                 number,
                 seed,
-                prepare=None if fault.prepare is None else partial(fault.prepare, ground=ground),
+                prepare=fault.prepare,
                 strike=fault.strike,
                 codes=fault.codes,
             )

@@ -102,7 +102,7 @@ def try_out(
     number: int,
     seed: int,
     *,
-    prepare: Callable[[Loopback], None] | None,
+    prepare: Callable[[Loopback, Ground], None] | None,
     strike: Callable[[Trial], None],
     codes: tuple[int, ...],
 ) -> Result:
@@ -121,7 +121,7 @@ def try_out(
             options = ["--workers", "2"]
         else:
             cluster = cleanup.enter_context(ground.make_cluster(folder))
-            prepare(cluster)
+            prepare(cluster, ground)
             options = ["--address", cluster.address]
         trial = Trial(ground, folder, chance, cluster)
         with (folder / "stderr").open("w") as stderr:

@@ -31,8 +31,11 @@ class Node:
     """A node, by its number: 0 is the head. `process` is `ray start --block`, which its servers and workers go with."""
 
     number: int
-    process: subprocess.Popen[bytes]
+    num_cpus: int
+    hidden: tuple[Path, ...]
+    environment: dict[str, str]
     log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
 
     def processes(self, name: str = "") -> list[psutil.Process]:
         """Those of this node's processes whose names hold this, the youngest last."""
@@ -74,33 +77,31 @@ class Loopback:
 
         hidden: folders that are empty for what runs on it.
         """
-        number = len(self.nodes)
-        (self.folder / "log").mkdir(exist_ok=True)
-        log = self.folder / "log" / f"{number}.txt"
-        place = f"--head --port={self._port} --include-dashboard=false" if number == 0 else f"--address={self.address}"
+        node = Node(len(self.nodes), num_cpus, tuple(hidden), environment, self.folder / f"node-{len(self.nodes)}.txt")
+        node.process = self._ray(node)
+        self.nodes.append(node)
+        return node
+
+    def _ray(self, node: Node) -> subprocess.Popen[bytes]:
+        head = f"--head --port={self._port} --include-dashboard=false"
+        place = head if node.number == 0 else f"--address={self.address}"
         command = [
-            *self._inside(number, hidden),
+            *self._inside(node.number, node.hidden),
             *RAY,
-            *f"start --block {place} --node-ip-address={self._ip(number)} --num-cpus={num_cpus}".split(),
+            *f"start --block {place} --node-ip-address={self._ip(node.number)} --num-cpus={node.num_cpus}".split(),
             *f"--object-store-memory={80 * 2**20} --disable-usage-stats --temp-dir={self.folder}/ray".split(),
         ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                env=self._environment() | {"RAY_prestart_worker_first_driver": "0"} | environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        self.nodes.append(Node(number, process, log))
-        return self.nodes[-1]
+        environment = self._environment() | {"RAY_prestart_worker_first_driver": "0"} | node.environment
+        with node.log.open("wb") as output:
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     def wait(self, node: Node) -> None:
-        """Wait until a node has joined."""
+        """Wait until a node has joined; it is started again where half a minute was too little for Ray."""
 
         def joined() -> bool:
-            text = node.log.read_text(errors="replace")
-            assert node.process.poll() is None, text
-            return "Ray runtime started" in text
+            if node.process.poll() is not None:
+                node.process = self._ray(node)
+            return "Ray runtime started" in node.log.read_text(errors="replace")
 
         wait_for(joined, START_SECONDS, f"node {node.number}")
 
