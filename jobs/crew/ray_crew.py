@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from jobs.crew.member import Member
@@ -102,7 +103,8 @@ def _run_attempt(
     finally:
         if not ended and not plan.ours:
             _stop(supervisor, messages)
-        ray.kill(supervisor)
+        with suppress(JobError):  # where Ray has died, so has it
+            pulse.during(partial(ray.kill, supervisor))
 
 
 def _heard(messages: Any, check: Callable[[], None], pulse: Pulse) -> Iterator[Any]:

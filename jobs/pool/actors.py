@@ -5,6 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
@@ -144,8 +145,9 @@ class _Crew:
 
     def dismiss(self) -> None:
         """Stop every actor, whatever it is at."""
-        for actor in list(self._actors):
-            self._fire(actor)
+        with suppress(JobError):  # where Ray has died, so have they
+            for actor in list(self._actors):
+                self._fire(actor)
 
     def _resources(self) -> Counter[str]:
         """What the nodes that may work have, together."""
@@ -183,7 +185,7 @@ class _Crew:
     def _fire(self, actor: Any) -> None:
         # explicitly: a handle that is merely forgotten may live on in a traceback, and its actor with it
         self._actors.discard(actor)
-        self._ray.kill(actor)
+        self._pulse.during(partial(self._ray.kill, actor))
 
     def _made(self, reference: Any) -> bool:
         """Whether an actor has its worker; then it has its first unit too."""

@@ -145,8 +145,8 @@ FAULTS = {
     "the driver hung up and told to stop": Fault(signal_driver_in_twos, three_nodes, (129, 143)),
     "the driver stopped for seconds": Fault(stop_driver, three_nodes),
     "own Ray: a worker killed": Fault(kill_worker, None),
-    "own Ray: its control store killed": Fault(partial(kill_server, name="gcs_server", numbers=()), None, (1,)),
-    "own Ray: its raylet killed": Fault(partial(kill_server, name="raylet", numbers=()), None, (1,)),
+    "own Ray: its control store killed": Fault(partial(kill_server, name="gcs_server", numbers=()), None, (0, 1)),
+    "own Ray: its raylet killed": Fault(partial(kill_server, name="raylet", numbers=()), None, (0, 1)),
     "own Ray: the driver killed": Fault(partial(signal_driver, signum=signal.SIGKILL), None, (-9,)),
     "own Ray: the driver told to stop": Fault(partial(signal_driver, signum=signal.SIGTERM), None, (143,)),
 }
