@@ -105,6 +105,7 @@ class _Crew:
         self._max_attempts, self._on_progress, self._on_barred = max_attempts, on_progress, on_barred
         self._queue = Queue(len(units))
         self._actors: set[Any] = set()
+        self._spare: list[Any] = []
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Attempt] = {}
         self._start_deaths = 0
@@ -170,7 +171,9 @@ class _Crew:
         return {node.identity for node in self._usable() if node.resources.get(self._needed, 0)}
 
     def _staff(self) -> None:
-        """Hire while units wait for whom nodes have room, or may have in the end."""
+        """Fire who is not needed, and hire while units wait for whom nodes have room, or may have in the end."""
+        while self._spare:
+            self._fire(self._spare.pop())
         num_workers, _ = self._plan(self._resources(), len(self._queue) + len(self._running))
         while len(self._actors) < num_workers:
             self._hire()
@@ -224,7 +227,7 @@ class _Crew:
         """Give a free actor its next unit; without one for it, it is no longer needed."""
         turn = self._queue.take(node)
         if turn is None:
-            self._fire(actor)
+            self._spare.append(actor)
             return
         attempt = _Attempt(turn, attempt_name(), actor, node)
         self._running[actor.run.remote(self._units[turn.index], attempt.name)] = attempt

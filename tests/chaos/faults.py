@@ -133,7 +133,7 @@ FAULTS = {
     "a node killed": Fault(kill_node, three_nodes),
     "a link cut for seconds": Fault(cut_for_a_while, three_nodes, in_namespaces=True),
     "a link cut for good": Fault(cut_for_good, three_nodes, in_namespaces=True),
-    "the control store killed": Fault(partial(kill_server, name="gcs_server", numbers=(0,)), three_nodes, (1,)),
+    "the control store killed": Fault(partial(kill_server, name="gcs_server", numbers=(0,)), three_nodes, (0, 1)),
     "the control store stopped for seconds": Fault(partial(stop_server, name="gcs_server", numbers=(0,)), three_nodes),
     "the driver's raylet killed": Fault(partial(kill_server, name="raylet", numbers=(0,)), three_nodes, (0, 1)),
     "a node that joins late": Fault(join_late, head_alone),
