@@ -1,6 +1,7 @@
 """What is done to a run, by name."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import psutil
 from chaos.namespaces import Namespaces
@@ -36,6 +38,16 @@ def three_nodes(cluster: Loopback, _: Ground) -> None:
     nodes += [cluster.start(), cluster.start()]
     for node in nodes[1:]:
         cluster.wait(node)
+
+
+def as_written(cluster: Loopback, _: Ground) -> None:
+    """The cluster of docker/README.md, without its containers: tokens and words are those of the recipe."""
+    text = (Path(__file__).parents[2] / "docker" / "README.md").read_text().replace("\\\n", " ")
+    recipes = re.findall(r"docker run ([^\n]*?)label-propagation ray (start [^\n]*)", text)
+    assert len(recipes) == 2
+    for options, words in recipes:
+        assert "--env RAY_AUTH_MODE --env RAY_AUTH_TOKEN" in options
+        cluster.wait(cluster.start(words=words.replace("FIRST:6379", cluster.address)))
 
 
 def without_data(cluster: Loopback, ground: Ground) -> None:
@@ -126,6 +138,7 @@ def stop_driver(trial: Trial) -> None:
 
 
 FAULTS = {
+    "none, the cluster of docker/README.md": Fault(nothing, as_written, in_namespaces=True),
     "a worker killed": Fault(kill_worker, three_nodes),
     "a worker stopped for seconds": Fault(stop_worker, three_nodes),
     "a raylet killed": Fault(partial(kill_server, name="raylet", numbers=(2,)), three_nodes),

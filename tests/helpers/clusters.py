@@ -33,6 +33,7 @@ class Node:
     number: int
     num_cpus: int
     hidden: tuple[Path, ...]
+    words: str
     environment: dict[str, str]
     log: Path
     process: subprocess.Popen[bytes] = field(init=False)
@@ -72,12 +73,14 @@ class Loopback:
         for node in self.nodes:
             self.end(node)
 
-    def start(self, *, num_cpus: int = 1, hidden: Sequence[Path] = (), **environment: str) -> Node:
+    def start(self, *, num_cpus: int = 1, hidden: Sequence[Path] = (), words: str = "", **environment: str) -> Node:
         """Start a node, the first of all as the head; returns at once.
 
-        hidden: folders that are empty for what runs on it.
+        hidden: folders that are empty for what runs on it. words: of `ray start`, in place of the usual ones.
         """
-        node = Node(len(self.nodes), num_cpus, tuple(hidden), environment, self.folder / f"node-{len(self.nodes)}.txt")
+        node = Node(
+            len(self.nodes), num_cpus, tuple(hidden), words, environment, self.folder / f"node-{len(self.nodes)}.txt"
+        )
         node.process = self._ray(node)
         self.nodes.append(node)
         return node
@@ -85,10 +88,11 @@ class Loopback:
     def _ray(self, node: Node) -> subprocess.Popen[bytes]:
         head = f"--head --port={self._port} --include-dashboard=false"
         place = head if node.number == 0 else f"--address={self.address}"
+        usual = f"start --block {place} --node-ip-address={self._ip(node.number)}"
         command = [
             *self._inside(node.number, node.hidden),
             *RAY,
-            *f"start --block {place} --node-ip-address={self._ip(node.number)} --num-cpus={node.num_cpus}".split(),
+            *f"{node.words or usual} --num-cpus={node.num_cpus}".split(),
             *f"--object-store-memory={80 * 2**20} --disable-usage-stats --temp-dir={self.folder}/ray".split(),
         ]
         environment = self._environment() | {"RAY_prestart_worker_first_driver": "0"} | node.environment
