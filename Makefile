@@ -1,9 +1,10 @@
 # `make demo` and `make test` need only Python 3.11 or newer, git and make: they set everything else up in .venv.
 
 PYTHON ?= python3
+ROUNDS ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test faults lint image-test clean
+.PHONY: demo test faults chaos lint image-test clean
 
 demo: .venv/ready
 	rm -rf demo
@@ -22,6 +23,10 @@ test: .venv/developer
 faults: .venv/developer
 	FAULTS=all CHAOS_INPUTS=48 $(BIN)/pytest --timeout 1800 tests/faults tests/chaos/test_inputs.py
 
+# kills, stops, cut links and nodes that see nothing, on clusters of this machine; goes on where it was
+chaos: .venv/developer
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.run --rounds $(ROUNDS)
+
 lint: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,7 +37,7 @@ image-test: .venv/ready
 	docker/check_image.sh whole
 
 clean:
-	rm -rf .venv demo *.egg-info
+	rm -rf .venv demo chaos *.egg-info
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'

@@ -1,6 +1,7 @@
 """What can go wrong in what all packages stand on; what a worker raises arrives as it was raised.
 
 JobError                Ray is missing, cannot be started or joined, or its workers cannot be
+├── UnfitNodeError      a worker cannot be made on this node, and perhaps on others
 ├── FitError            a training that cannot begin or go on
 ├── RunFolderError      the folder of a training holds something else, is in use, damaged, or cannot be written
 ├── ComputeError        networks cannot compute here: no such device, or nothing that can be compiled
@@ -37,6 +38,10 @@ class FileError(Exception):
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.path, self.reason)
+
+
+class UnfitNodeError(JobError):
+    """A worker cannot be made on this node; the message says what the node lacks."""
 
 
 class FitError(JobError):

@@ -3,6 +3,7 @@
     PropagateError
     ├── DatasetError        a root, a split or a layout that cannot be used at all
     ├── InputError          one bad frame or label map: its clip is cut short or fails, the rest goes on
+    │   └── UnreachableError    one that this machine cannot reach, and another one perhaps can
     └── StoreError          a shard store that cannot be read, written or continued
 
 A message says what was found, what was expected, and what to do.
@@ -21,6 +22,10 @@ class DatasetError(PropagateError):
 
 class InputError(PropagateError, FileError):
     """One frame or label map cannot be used; the message begins with its path."""
+
+
+class UnreachableError(InputError):
+    """A file cannot be reached from this machine: it is not there, not allowed, or its disk or server is at fault."""
 
 
 class StoreError(PropagateError):

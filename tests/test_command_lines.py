@@ -1,5 +1,7 @@
 """What holds for every command of the three programs, and that each of them takes its options from everywhere."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +75,23 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
 def invoke(program: str, *args: str, **variables: str) -> None:
     result = CliRunner(env=variables).invoke(PROGRAMS[program], list(args), prog_name=program)
     assert result.exit_code == 130, result.output
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_every_command_as_ctrl_c_does(signum: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signum)
+
+    for place in ("propagate.job.run.run", "sdcnet.fit.training.fit", "segtrain.fit.training.fit"):
+        monkeypatch.setattr(place, stop)
+    on = f"Interrupted. The same command goes on from the last checkpoint in {tmp_path}.\n"
+    for program, line, said in (
+        ("propagate", ("run", "--root", "street"), "Interrupted; what is finished is kept.\n"),
+        ("sdcnet", ("fit", "street"), on),
+        ("segtrain", ("fit", "--shards", "shards"), on),
+    ):
+        result = CliRunner().invoke(PROGRAMS[program], [*line, "--out", str(tmp_path)])
+        assert (result.exit_code, result.stderr) == (128 + signum, said)
 
 
 def test_options_of_a_run_come_from_four_places(called: Called, tmp_path: Path) -> None:

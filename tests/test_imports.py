@@ -18,7 +18,7 @@ MAY_IMPORT = {
 
 # The rooms of each package, from the ground up: a room may import those before it, and none after it.
 ROOMS = {
-    "jobs": "errors registry files image_limit yaml_files timing ahead console pages ray pool crew training",
+    "jobs": "errors registry files image_limit yaml_files timing ahead signals console pages ray pool crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
     "propagate": "errors data datasets synth shards carry job scoring export cli __main__",
     "segtrain": "errors models checkpoints data losses inference_settings inference trained evaluation prediction "

@@ -1,14 +1,20 @@
 """What the command lines of all packages share: how their errors are told, and the exit code that follows."""
 
+import signal
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from jobs.image_limit import max_pixels
+from jobs.signals import interruption
 
 
 class Commands(click.Group):
-    """Says errors of these types in one sentence, without a traceback, and exits with 1; on Ctrl-C with 130.
+    """Says errors of these types in one sentence, without a traceback, and exits with 1.
+
+    On Ctrl-C, SIGTERM and SIGHUP it unwinds, says one line and exits with 130, 143 and 129. The line is `interrupted`,
+    or what a command has given its KeyboardInterrupt.
 
     variables: what the names of the environment variables begin with that stand for options not given.
     """
@@ -30,10 +36,12 @@ class Commands(click.Group):
             max_pixels()
         except ValueError as error:
             raise click.UsageError(str(error), ctx) from None
-        try:
-            return super().invoke(ctx)
-        except self._failures as error:
-            raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo(self._interrupted, err=True)
-            raise SystemExit(130) from None
+        with interruption(always_interrupt=True) as arrived:
+            try:
+                return super().invoke(ctx)
+            except self._failures as error:
+                raise click.ClickException(str(error)) from None
+            except KeyboardInterrupt as interrupt:
+                with suppress(OSError):  # the terminal may be gone
+                    click.echo(str(interrupt) or self._interrupted, err=True)
+                raise SystemExit(128 + (arrived.signum or signal.SIGINT)) from None

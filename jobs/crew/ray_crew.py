@@ -7,19 +7,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from jobs.crew.member import Member
 from jobs.crew.supervisor import Ending, Plan, Supervisor, missing, reason
 from jobs.errors import JobError
-from jobs.ray.cluster import connected, is_loopback
-from jobs.ray.signals import interruptible
+from jobs.ray.cluster import connected
+from jobs.ray.nodes import Pulse
+from jobs.ray.switches import is_loopback
+from jobs.signals import interruptible
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-PULSE_SECONDS = 10.0
 STOP_SECONDS = 10.0
+GO_ON = "run the same command again, which goes on from the last checkpoint"
 Result = TypeVar("Result")
 
 
@@ -47,10 +50,11 @@ def train_on_ray(
         private = is_loopback(ray.util.get_node_ip_address())
         plan = Plan(ray.cloudpickle.dumps(train), num_workers, gpus, folder, private, ours)
         died: str | None = None
+        pulse = Pulse(ray, GO_ON)
         for attempt in range(max_failures + 1):
             if died is not None:
                 logger.warning("starting the crew again, after a death (%s)", died)
-            ending = _run_attempt(plan, attempt, on_message, check)
+            ending = _run_attempt(plan, attempt, on_message, check, pulse)
             died = ending.died
             if died is None:
                 return _delivered(ending)
@@ -72,7 +76,9 @@ def plan_gpus(resources: dict[str, float], num_workers: int, gpus_per_worker: in
     return gpus
 
 
-def _run_attempt(plan: Plan, attempt: int, on_message: Callable[[Any], None], check: Callable[[], None]) -> Ending:
+def _run_attempt(
+    plan: Plan, attempt: int, on_message: Callable[[Any], None], check: Callable[[], None], pulse: Pulse
+) -> Ending:
     """One attempt, under a supervisor of its own: when that goes, however this is left, its crew goes with it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -81,11 +87,11 @@ def _run_attempt(plan: Plan, attempt: int, on_message: Callable[[Any], None], ch
     remote: Any = ray.remote  # whose types know nothing of concurrency groups
     options = {"num_cpus": 0, "max_restarts": 0, "concurrency_groups": {"messages": 1}, "scheduling_strategy": here}
     actor_class = remote(**options)(Supervisor)
-    supervisor = actor_class.remote()
+    supervisor = pulse.during(actor_class.remote)
     messages = supervisor.run.options(num_returns="streaming").remote(supervisor, plan, attempt)
     ended = False
     try:
-        for message in _heard(messages, check):
+        for message in _heard(messages, check, pulse):
             if isinstance(message, Ending):
                 ended = True
                 return message
@@ -97,23 +103,20 @@ def _run_attempt(plan: Plan, attempt: int, on_message: Callable[[Any], None], ch
     finally:
         if not ended and not plan.ours:
             _stop(supervisor, messages)
-        ray.kill(supervisor)
+        with suppress(JobError):  # where Ray has died, so has it
+            pulse.during(partial(ray.kill, supervisor))
 
 
-def _heard(messages: Any, check: Callable[[], None]) -> Iterator[Any]:
+def _heard(messages: Any, check: Callable[[], None], pulse: Pulse) -> Iterator[Any]:
     """What comes out of a stream of Ray's, while Ray lives and no signal has arrived."""
     import ray
 
-    next_pulse = time.monotonic() + PULSE_SECONDS
     while True:
         ready, _ = ray.wait([messages], timeout=POLL_SECONDS)
         check()
+        pulse.feel()
         if ready:
             yield ray.get(next(messages))
-        elif time.monotonic() > next_pulse:
-            next_pulse = time.monotonic() + PULSE_SECONDS
-            if not any(node["Alive"] for node in ray.nodes()):
-                raise JobError("Ray itself has died: none of its nodes is alive; run the same command again")
 
 
 def _stop(supervisor: Any, messages: Any) -> None:

@@ -3,20 +3,25 @@
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from jobs.errors import JobError
-from jobs.pool.units import Outcome, Record, Unit, Worker, attempt_name
+from jobs.pool.actor import UnitActor
+from jobs.pool.queue import Queue, Turn
+from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 from jobs.ray.cluster import connected
-from jobs.ray.signals import interruptible
+from jobs.ray.nodes import Node, Pulse
+from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
-PULSE_SECONDS = 10.0
 PATIENCE_SECONDS = 30.0
+GO_ON = "run the same command again, which goes on where this ended; if it happens again, use `--engine local`"
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ def run_on_ray(
     max_attempts: int,
     on_progress: Callable[[int], None],
     on_started: Callable[[], None],
+    on_barred: Callable[[str], None],
 ) -> Generator[Outcome[Record], None, None]:
     """See `jobs.pool.run.run_units`."""
     if not units:
@@ -39,18 +45,21 @@ def run_on_ray(
         return
     num_cpus = None if num_workers is None else min(num_workers, len(units))
     with connected(address, num_cpus=num_cpus) as ray, interruptible() as check:
-        num_workers, gpus = plan_workers(
-            ray.cluster_resources(), len(units), num_workers, cpus_per_worker, gpus_per_worker
+        plan = partial(
+            plan_workers,
+            num_workers=num_workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
         )
-        crew = _Crew(ray, units, make_worker, gpus, max_attempts, on_progress)
+        crew = _Crew(ray, units, make_worker, plan, max_attempts, on_progress, on_barred)
         try:
-            yield from crew.outcomes(num_workers, on_started, check)
+            yield from crew.outcomes(on_started, check)
         finally:
             crew.dismiss()
 
 
 def plan_workers(
-    resources: dict[str, float],
+    resources: Mapping[str, float],
     num_units: int,
     num_workers: int | None,
     cpus_per_worker: int,
@@ -67,38 +76,14 @@ def plan_workers(
     return num_workers, gpus
 
 
-class UnitActor:
-    """The inside of an actor: owns one worker. `progress` is called in another thread while `run` is busy."""
-
-    def __init__(self) -> None:
-        self._progress = ("", 0)
-
-    def make(self, make_worker: Callable[[], Worker[Any, Any]]) -> None:
-        self._worker = make_worker()
-
-    def run(self, unit: object, attempt: str) -> tuple[object, int]:
-        """The worker's record, and how much it reported."""
-        self._progress = (attempt, 0)
-        record = self._worker(unit, attempt, self._report)
-        return record, self._progress[1]
-
-    def _report(self, count: int) -> None:
-        attempt, done = self._progress
-        self._progress = (attempt, done + count)
-
-    def progress(self) -> tuple[str, int]:
-        """The attempt under way, and how much it has reported."""
-        return self._progress
-
-
 @dataclass
 class _Attempt:
-    """One try at one unit by one actor; `poll` is the question after its progress that is under way."""
+    """One turn of one actor; `poll` is the question after its progress that is under way."""
 
-    index: int
-    number: int
+    turn: Turn
     name: str
     actor: Any
+    node: str
     reported: int = 0
     poll: Any = None
 
@@ -111,37 +96,44 @@ class _Crew:
         ray: ModuleType,
         units: Sequence[Any],
         make_worker: Callable[[], Worker[Any, Any]],
-        gpus: float,
+        plan: Callable[[Mapping[str, float], int], tuple[int, float]],
         max_attempts: int,
         on_progress: Callable[[int], None],
+        on_barred: Callable[[str], None],
     ) -> None:
-        self._ray, self._units, self._make_worker = ray, units, make_worker
-        self._max_attempts, self._on_progress = max_attempts, on_progress
-        self._waiting = deque((index, 1) for index in range(len(units)))
+        self._ray, self._units, self._make_worker, self._plan = ray, units, make_worker, plan
+        self._max_attempts, self._on_progress, self._on_barred = max_attempts, on_progress, on_barred
+        self._queue = Queue(len(units))
         self._actors: set[Any] = set()
+        self._spare: list[Any] = []
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Attempt] = {}
         self._start_deaths = 0
         self._next_poll = 0.0
-        self._next_pulse = time.monotonic() + PULSE_SECONDS
+        self._pulse = Pulse(ray, GO_ON)
+        self._barred: dict[str, str] = {}
+        self._nodes = self._pulse.wait()
+        _, gpus = plan(self._resources(), len(units))
+        self._needed = "GPU" if gpus else "CPU"
         # progress has a thread of its own; a core per worker, as GPUs are what limits the others
         self._actor_class = ray.remote(
             num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=0, concurrency_groups={"progress": 1}
         )(UnitActor)
-        self._deaths = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+        self._deaths = (
+            ray.exceptions.RayActorError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.ObjectLostError,
+        )
 
-    def outcomes(
-        self, num_workers: int, on_started: Callable[[], None], check: Callable[[], None]
-    ) -> Iterator[Outcome[Any]]:
-        for _ in range(num_workers):
-            self._hire()
+    def outcomes(self, on_started: Callable[[], None], check: Callable[[], None]) -> Iterator[Outcome[Any]]:
         impatient_at = time.monotonic() + PATIENCE_SECONDS
         started = False
-        while self._starting or self._running:
+        while self._queue or self._running:
             check()
+            self._staff()
             ready, _ = self._ray.wait([*self._running, *self._starting], num_returns=1, timeout=POLL_SECONDS)
             self._poll()
-            self._feel_pulse()
+            self._look_around()
             for reference in ready:
                 if reference in self._running:
                     yield from self._end(reference)
@@ -154,24 +146,55 @@ class _Crew:
 
     def dismiss(self) -> None:
         """Stop every actor, whatever it is at."""
-        for actor in list(self._actors):
-            self._fire(actor)
+        with suppress(JobError):  # where Ray has died, so have they
+            for actor in list(self._actors):
+                self._fire(actor)
+
+    def _resources(self) -> Counter[str]:
+        """What the nodes that may work have, together."""
+        total: Counter[str] = Counter()
+        for node in self._usable():
+            total.update(node.resources)
+        return total
+
+    def _usable(self) -> tuple[Node, ...]:
+        return tuple(node for node in self._nodes if node.identity not in self._barred)
+
+    def _look_around(self) -> None:
+        """Take notice of nodes that have come and gone. Raises JobError where Ray has died."""
+        if (nodes := self._pulse.feel()) is not None:
+            self._nodes = nodes
+            self._queue.settle(self._places())
+
+    def _places(self) -> set[str]:
+        """The nodes where a worker has a place."""
+        return {node.identity for node in self._usable() if node.resources.get(self._needed, 0)}
+
+    def _staff(self) -> None:
+        """Fire who is not needed, and hire while units wait for whom nodes have room, or may have in the end."""
+        while self._spare:
+            self._fire(self._spare.pop())
+        num_workers, _ = self._plan(self._resources(), len(self._queue) + len(self._running))
+        while len(self._actors) < num_workers:
+            self._hire()
 
     def _hire(self) -> None:
-        actor = self._actor_class.remote()
+        unwanted = sorted(self._barred.keys() | self._queue.useless())
+        selector = {"ray.io/node-id": f"!in({','.join(unwanted)})"} if unwanted else None
+        actor = self._pulse.during(self._actor_class.options(label_selector=selector).remote)
         self._actors.add(actor)
         self._starting[actor.make.remote(self._make_worker)] = actor
 
     def _fire(self, actor: Any) -> None:
         # explicitly: a handle that is merely forgotten may live on in a traceback, and its actor with it
         self._actors.discard(actor)
-        self._ray.kill(actor)
+        self._pulse.during(partial(self._ray.kill, actor))
 
     def _made(self, reference: Any) -> bool:
         """Whether an actor has its worker; then it has its first unit too."""
         actor = self._starting.pop(reference)
         try:
-            self._result(reference)
+            node, lack = self._result(reference)
         except self._deaths as death:
             self._fire(actor)
             self._start_deaths += 1
@@ -180,37 +203,56 @@ class _Crew:
                     f"workers cannot start: their process died {self._start_deaths} times ({_reason(death)}); "
                     "free memory, ask for fewer workers, or use `--engine local` to see what happens"
                 ) from death
-            self._hire()
             return False
-        self._assign(actor)
+        self._start_deaths = 0
+        if lack is not None:
+            self._fire(actor)
+            self._bar(node, lack)
+            return False
+        self._assign(actor, node)
         return True
 
-    def _assign(self, actor: Any) -> None:
-        """Give a free actor its next unit; without one, it is no longer needed."""
-        if not self._waiting:
-            self._fire(actor)
+    def _bar(self, identity: str, lack: str) -> None:
+        """Give a node no more work. Raises JobError where it was the last one."""
+        if identity in self._barred:
             return
-        index, number = self._waiting.popleft()
-        attempt = _Attempt(index, number, attempt_name(), actor)
-        self._running[actor.run.remote(self._units[index], attempt.name)] = attempt
+        host = next((node.host for node in self._nodes if node.identity == identity), identity)
+        self._barred[identity] = f"{host}: {lack}"
+        self._on_barred(self._barred[identity])
+        if not self._usable():
+            raise JobError(f"no node can do the work: {'; '.join(self._barred.values())}")
+        self._queue.settle(self._places())
+
+    def _assign(self, actor: Any, node: str) -> None:
+        """Give a free actor its next unit; without one for it, it is no longer needed."""
+        turn = self._queue.take(node)
+        if turn is None:
+            self._spare.append(actor)
+            return
+        attempt = _Attempt(turn, attempt_name(), actor, node)
+        self._running[actor.run.remote(self._units[turn.index], attempt.name)] = attempt
 
     def _end(self, reference: Any) -> Iterator[Outcome[Any]]:
         attempt = self._running.pop(reference)
+        turn = attempt.turn
         try:
             record, reported = self._result(reference)
         except self._deaths as death:
             self._progressed(attempt, 0)
             self._fire(attempt.actor)  # it may merely be out of reach
-            if attempt.number < self._max_attempts:
-                self._waiting.appendleft((attempt.index, attempt.number + 1))
-            if self._waiting:
-                self._hire()
-            if attempt.number == self._max_attempts:
-                yield Outcome(attempt.index, None, self._gave_up(death), attempt.number)
-        else:
-            self._assign(attempt.actor)
-            self._progressed(attempt, reported)
-            yield Outcome(attempt.index, record, None, attempt.number)
+            if turn.number < self._max_attempts:
+                self._queue.again(replace(turn, number=turn.number + 1))
+            else:
+                yield Outcome(turn.index, None, self._gave_up(death), turn.number)
+            return
+        if isinstance(record, Doubtful) and not turn.doubted and self._places() - {attempt.node}:
+            self._progressed(attempt, 0)
+            self._queue.again(replace(turn, doubted=True, avoid=attempt.node))
+            self._assign(attempt.actor, attempt.node)
+            return
+        self._assign(attempt.actor, attempt.node)
+        self._progressed(attempt, reported)
+        yield Outcome(turn.index, record.record if isinstance(record, Doubtful) else record, None, turn.number)
 
     def _gave_up(self, death: Exception) -> str:
         return (
@@ -231,17 +273,6 @@ class _Crew:
                 attempt.poll = None
             if attempt.poll is None:
                 attempt.poll = attempt.actor.progress.options(concurrency_group="progress").remote()
-
-    def _feel_pulse(self) -> None:
-        """Raise JobError where no node of Ray's is alive: then nothing would ever answer again."""
-        if time.monotonic() < self._next_pulse:
-            return
-        self._next_pulse = time.monotonic() + PULSE_SECONDS
-        if not any(node["Alive"] for node in self._ray.nodes()):
-            raise JobError(
-                "Ray itself has died: none of its nodes is alive; run the same command again, which goes on where this "
-                "ended, and if it happens again, use `--engine local`"
-            )
 
     def _heard(self, attempt: _Attempt) -> None:
         try:

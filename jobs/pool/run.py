@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 
-from jobs.pool.units import Outcome, Record, Unit, Worker, attempt_name
+from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 
 ENGINES = ("ray", "local")
 
@@ -19,13 +19,15 @@ def run_units(
     max_attempts: int = 3,
     on_progress: Callable[[int], None] = lambda _: None,
     on_started: Callable[[], None] = lambda: None,
+    on_barred: Callable[[str], None] = lambda _: None,
 ) -> Generator[Outcome[Record], None, None]:
     """An outcome per unit, in the order in which they end. Closing the generator early stops the workers.
 
     Each worker calls `make_worker` once and then takes one unit at a time, the next only when it is free. A unit
     whose worker process dies is tried again in a new one, `max_attempts` times in all; then its outcome carries an
     error. What a worker raises is raised here, as the same type, after the others were stopped; so is what
-    `make_worker` raises.
+    `make_worker` raises, but for UnfitNodeError: it bars the worker's node, and the others go on. Nodes that join late
+    get workers while units wait.
 
     engine: 'ray', or 'local': one worker, in this process, whatever `num_workers` says.
     num_workers: None means one per GPU where there are GPUs and workers take them, else as many as the cores hold,
@@ -35,8 +37,10 @@ def run_units(
     on_progress: takes what workers report, within a second; what a dead worker had reported is taken back, as
         a negative number, so that the sum is right in the end.
     on_started: called once, when the first worker is made.
+    on_barred: takes a sentence, which begins with the node's name, on each node that gets no work.
 
-    Raises JobError where the engine does not start, and ValueError for arguments out of range.
+    Raises JobError where the engine does not start, dies, or has no node that can do the work, and ValueError for
+    arguments out of range.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is '{engine}', expected one of {', '.join(ENGINES)}")
@@ -61,6 +65,7 @@ def run_units(
         max_attempts=max_attempts,
         on_progress=on_progress,
         on_started=on_started,
+        on_barred=on_barred,
     )
 
 
@@ -75,4 +80,5 @@ def _run_here(
     if worker is None:
         return
     for index, unit in enumerate(units):
-        yield Outcome(index, worker(unit, attempt_name(), on_progress), None, 1)
+        record = worker(unit, attempt_name(), on_progress)
+        yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)

@@ -1,5 +1,7 @@
 """What the pool works on: units, the worker that turns each into a record, and what became of them."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +14,21 @@ RecordOut = TypeVar("RecordOut", covariant=True)
 OnProgress = Callable[[int], None]
 
 
-class Worker(Protocol[UnitIn, RecordOut]):
-    """Turns one unit into one record, both picklable and small: pixels go elsewhere, as files."""
+@dataclass(frozen=True)
+class Doubtful(Generic[Record]):
+    """A record that another node would perhaps have made better: it counts only if no other node can try."""
 
-    def __call__(self, unit: UnitIn, attempt: str, on_progress: OnProgress) -> RecordOut:
-        """The unit's record.
+    record: Record
+
+
+class Worker(Protocol[UnitIn, RecordOut]):
+    """Turns one unit into one record, both picklable and small: pixels go elsewhere, as files.
+
+    Making one raises UnfitNodeError where only this node is at fault: it gets no work, and the others do.
+    """
+
+    def __call__(self, unit: UnitIn, attempt: str, on_progress: OnProgress) -> RecordOut | Doubtful[RecordOut]:
+        """The unit's record, doubtful where another node, if there is one, shall try the unit once more.
 
         attempt: a name that no other try at any unit has had, in this run or an earlier one; for file names.
         on_progress: takes how much more is done; call it from one thread.

@@ -1,31 +1,18 @@
 """Ray: one of our own, on this machine's loopback only, or a running cluster."""
 
-import ipaddress
-import os
 import platform
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
 from jobs.errors import JobError
-from jobs.ray import reaper
-from jobs.ray.signals import restored
+from jobs.ray.local import reaped_directory, start
+from jobs.ray.switches import attribute, authenticated, first_line, is_loopback, loopback_only, no_messages
+from jobs.signals import restored
 
-OBJECT_STORE_BYTES = 80 * 2**20  # near Ray's minimum: units and records are small
 ANSWER_SECONDS = 5.0
-LOCAL_SETTINGS = {
-    # nothing is reported to Ray's makers
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # workers start when they are hired: otherwise Ray starts an idle process for each core besides
-    "RAY_prestart_worker_first_driver": "0",
-    # one heap per process: in those that glibc gives to further threads, such as an actor's, large arrays leave gaps
-    "MALLOC_ARENA_MAX": "1",
-}
 
 
 @contextmanager
@@ -52,11 +39,11 @@ def connected(
         return
     with ExitStack() as cleanup:
         if address is None:
-            directory = cleanup.enter_context(_reaped_directory())
+            directory = cleanup.enter_context(reaped_directory())
         cleanup.callback(ray.shutdown)
         with restored(signal.SIGTERM):  # ray.init replaces its handler
             if address is None:
-                _start(ray, num_cpus, directory, instead)
+                start(ray, num_cpus, directory, instead)
             else:
                 _join(ray, address)
         yield ray
@@ -74,30 +61,6 @@ def import_ray(instead: str) -> ModuleType:
     return ray
 
 
-def _start(ray: ModuleType, num_cpus: int | None, directory: str, instead: str) -> None:
-    """Start a Ray of our own, its files in the directory. Raises JobError."""
-    try:
-        with _loopback_only(), _no_messages(), _environment(LOCAL_SETTINGS):
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                _temp_dir=directory,
-            )
-    except Exception as error:
-        raise JobError(
-            f"Ray did not start on this machine: {_first_line(error)}; {instead}, which works without it"
-        ) from error
-    if not is_loopback(node := ray.util.get_node_ip_address()):
-        raise JobError(
-            f"Ray {ray.__version__} listens on {node}, not on loopback alone as it was told; install another "
-            f"version of Ray, or {instead}"
-        )
-
-
 def _join(ray: ModuleType, address: str) -> None:
     """Join the cluster at HOST:PORT.
 
@@ -112,17 +75,18 @@ def _join(ray: ModuleType, address: str) -> None:
     from ray._private import ray_constants
 
     with ExitStack() as settings:
-        settings.enter_context(_no_messages())
-        settings.enter_context(_attribute(ray_constants, "NUM_REDIS_GET_RETRIES", 1))  # of 40 s each
+        settings.enter_context(no_messages())
+        settings.enter_context(authenticated())
+        settings.enter_context(attribute(ray_constants, "NUM_REDIS_GET_RETRIES", 1))  # of 40 s each
         if is_loopback(host) and not _answers(_outward_address(), port):
-            settings.enter_context(_loopback_only())
+            settings.enter_context(loopback_only())
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:
             raise JobError(
-                f"{address}: the Ray cluster there cannot be joined: {_first_line(error)}; it must run the "
+                f"{address}: the Ray cluster there cannot be joined: {first_line(error)}; it must run the "
                 f"versions of this process, Ray {ray.__version__} and Python {platform.python_version()}, and "
-                "have a node on this machine; if it asks for a token, set RAY_AUTH_MODE=token"
+                "have a node on this machine; if it asks for a token, set RAY_AUTH_TOKEN to the one that its nodes have"
             ) from error
 
 
@@ -150,78 +114,3 @@ def _outward_address() -> str:
     from ray._private import services
 
     return str(services.get_node_ip_address())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what listens at this address can be reached from this machine alone."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Keep Ray on 127.0.0.1.
-
-    The argument `_node_ip_address="127.0.0.1"` does not: Ray replaces a loopback address by the machine's
-    outward one, and all its servers listen there. What does is the setting that Ray has on macOS and Windows,
-    where clusters are off (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0). Ray reads that variable once, on import, which
-    may be long past: hence the constant that it sets.
-    """
-    from ray._private import ray_constants
-
-    with _attribute(ray_constants, "ENABLE_RAY_CLUSTER", False):
-        yield
-
-
-@contextmanager
-def _no_messages() -> Iterator[None]:
-    """Keep Ray from printing to stdout, which belongs to the caller.
-
-    It has a thread print there when a worker dies, whatever the log level; those deaths are ours to report.
-    """
-    from ray._private import worker
-
-    with _attribute(worker, "listen_error_messages", lambda *_: None):
-        yield
-
-
-@contextmanager
-def _attribute(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
-
-
-@contextmanager
-def _reaped_directory() -> Iterator[str]:
-    """A directory for Ray's files that no other user can enter; at the end it goes, and whoever writes there.
-
-    See `jobs.ray.reaper`; a session of its own keeps that from what ends a whole process group.
-    """
-    # under Ray's own default, not the system's: the paths of its sockets may have 107 bytes at most
-    directory = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
-    command = [sys.executable, "-I", "-S", reaper.__file__, directory]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
-        yield directory  # then the pipe is closed, and the reaper waited for
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """The environment that Ray's processes inherit: what the user has set for himself stays."""
-    added = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".: ") if lines else type(error).__name__

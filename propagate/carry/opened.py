@@ -1,5 +1,6 @@
 """A clip that was read: its frames decoded as far as they can be used, its label map, and why the rest cannot."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from jobs.timing import Stopwatch
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Frame
 from propagate.data.images import decode_frame, encode_png, read_label
-from propagate.errors import InputError
+from propagate.errors import InputError, UnreachableError
 from propagate.shards.manifest import Failure
 
 
@@ -38,28 +39,33 @@ class OpenFrame:
 @dataclass(frozen=True)
 class OpenClip:
     """A clip that was read: pictures by offset, none where the annotated frame cannot be used; its label map [H,W]
-    uint8; and why frames could not be used.
+    uint8; why frames could not be used, and whether another machine may be able to read what this one cannot reach.
     """
 
     clip: Clip
     pictures: dict[int, OpenFrame]
     label: np.ndarray
     failures: tuple[Failure, ...]
+    unreachable: bool
 
 
 def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
     """Read a clip's frames and its label map.
 
     A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
-    map that cannot be used ends it altogether.
+    map that cannot be used ends it altogether. What this machine cannot reach is said with its name.
     """
-    failures: list[Failure] = []
+    failures = [Failure(clip=clip.key, offset=offset, reason=reason) for offset, reason in clip.missing.items()]
+    unreachable = False
 
-    def fail(offset: int, reason: str) -> None:
+    def fail(offset: int, error: InputError) -> None:
+        nonlocal unreachable
+        reason = str(error)
+        if isinstance(error, UnreachableError):
+            unreachable = True
+            reason += f" on {socket.gethostname()}"
         failures.append(Failure(clip=clip.key, offset=offset, reason=reason))
 
-    for offset, reason in clip.missing.items():
-        fail(offset, reason)
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
     if 0 in clip.frames:
@@ -76,8 +82,8 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
                 for direction in (1, -1):
                     pictures |= _decode_outwards(clip, direction, source.size, fail)
             except InputError as error:
-                fail(0, str(error))
-    return OpenClip(clip, pictures, label, tuple(failures))
+                fail(0, error)
+    return OpenClip(clip, pictures, label, tuple(failures), unreachable)
 
 
 def _decode(frame: Frame) -> OpenFrame:
@@ -88,7 +94,7 @@ def _decode(frame: Frame) -> OpenFrame:
 
 
 def _decode_outwards(
-    clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, str], None]
+    clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, InputError], None]
 ) -> dict[int, OpenFrame]:
     """The neighbours on one side, up to the first that cannot be used."""
     pictures: dict[int, OpenFrame] = {}
@@ -102,7 +108,7 @@ def _decode_outwards(
                     f"frame of {_by(picture.size)}, its annotated frame has {_by(size)}: they must have one size",
                 )
         except InputError as error:
-            fail(offset, str(error))
+            fail(offset, error)
             break
         pictures[offset] = picture
         offset += direction

@@ -61,5 +61,7 @@ def _print_summary(summary: "RunSummary", out: Path) -> None:
         click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
     if summary.failures:
         click.echo(f"{len(summary.failures)} failures; mend the inputs, then run again with --retry-failed", err=True)
+    for node in summary.barred:
+        click.echo(f"given no work: {node}", err=True)
     for shard in summary.lost:
         click.echo(f"not written: {shard}", err=True)

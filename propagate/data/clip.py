@@ -1,5 +1,6 @@
 """What a data set yields: clips of one annotated frame and its neighbours, as references to where they lie."""
 
+import errno
 import os
 import struct
 import zlib
@@ -11,8 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from jobs.files import open_regular
-from propagate.errors import InputError
+from propagate.errors import InputError, UnreachableError
 
+_ELSEWHERE = (errno.ENOENT, errno.ESTALE, errno.EIO, errno.EACCES)  # what another machine may do without
 _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, the lengths of the name and of the extra field
 _UTF8 = 0x800  # a flag: else names are in code page 437
 
@@ -73,7 +75,10 @@ class Resource:
     member: ArchiveMember | None = None
 
     def read(self, limit: int | None = None) -> bytes:
-        """The whole file, or at most its first `limit` bytes. Raises InputError."""
+        """The whole file, or at most its first `limit` bytes.
+
+        Raises InputError, UnreachableError among them where another machine may be able to read it.
+        """
         try:
             if self.member is not None:
                 return self.member.read(Path(self.root), self.name, self.size, limit)
@@ -81,7 +86,8 @@ class Resource:
                 return file.read(-1 if limit is None else limit)
         except (OSError, ValueError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(str(self), f"cannot be read ({reason})") from None
+            kind = UnreachableError if getattr(error, "errno", None) in _ELSEWHERE else InputError
+            raise kind(str(self), f"cannot be read ({reason})") from None
 
     @property
     def identity(self) -> tuple[str, int, int | None]:

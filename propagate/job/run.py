@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
 from propagate.job.plan import make_plan
+from propagate.job.sight import shown_sight
 from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
 from propagate.shards.transaction import open_transaction
@@ -34,7 +35,8 @@ VERSIONS = {
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this
-    run's samples, `planned` the shards that it had to write, `lost` those of them that it could not.
+    run's samples, `planned` the shards that it had to write, `lost` those of them that it could not; `barred` says
+    which machines got no work, and why.
     """
 
     clips: int
@@ -44,6 +46,7 @@ class RunSummary:
     planned: int
     failures: tuple[Failure, ...]
     lost: tuple[str, ...]
+    barred: tuple[str, ...]
     seconds: float
     stages: dict[str, float]
 
@@ -83,35 +86,41 @@ def run(
         manifest, pending = transaction.manifest, transaction.pending
         on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
+        tasks = [
+            ShardTask(plan=plan, place=manifest.place(plan.index), clips=tuple(by_key[clip.key] for clip in plan.clips))
+            for plan in pending
+        ]
+        store = config.out.resolve()
         clock = _Clock()
-        outcomes = run_units(
-            [
-                ShardTask(
-                    plan=plan,
-                    place=manifest.place(plan.index),
-                    clips=tuple(by_key[clip.key] for clip in plan.clips),
-                )
-                for plan in pending
-            ],
-            partial(
-                ShardWorker,
-                store=config.out.resolve(),
-                classes=manifest.classes,
-                motion=config.motion,
-                sample_settings=config.sample_settings,
-                num_threads=config.threads_per_worker(),
-            ),
-            engine=config.engine,
-            num_workers=config.num_workers,
-            address=config.address,
-            cpus_per_worker=config.threads_per_worker(),
-            gpus_per_worker=int(config.motion.is_network and config.motion.device != "cpu"),
-            on_progress=on_progress,
-            on_started=clock.start,
-        )
         stages: Counter[str] = Counter()
-        written, lost = 0, []
-        with closing(outcomes):
+        written = 0
+        lost: list[str] = []
+        barred: list[str] = []
+        with ExitStack() as cleanup:
+            sight = cleanup.enter_context(
+                shown_sight(store, [clip for task in tasks for clip in task.clips], manifest.settings)
+            )
+            outcomes = run_units(
+                tasks,
+                partial(
+                    ShardWorker,
+                    store=store,
+                    classes=manifest.classes,
+                    motion=config.motion,
+                    sample_settings=config.sample_settings,
+                    sight=sight,
+                    num_threads=config.threads_per_worker(),
+                ),
+                engine=config.engine,
+                num_workers=config.num_workers,
+                address=config.address,
+                cpus_per_worker=config.threads_per_worker(),
+                gpus_per_worker=int(config.motion.is_network and config.motion.device != "cpu"),
+                on_progress=on_progress,
+                on_started=clock.start,
+                on_barred=barred.append,
+            )
+            cleanup.enter_context(closing(outcomes))
             for outcome in outcomes:
                 if outcome.record is None:
                     lost.append(f"{pending[outcome.index].name}: {outcome.error}")
@@ -128,6 +137,7 @@ def run(
             planned=len(pending),
             failures=tuple(manifest.failures),
             lost=tuple(lost),
+            barred=tuple(barred),
             seconds=clock.seconds,
             stages=dict(stages),
         )

@@ -10,6 +10,8 @@ import cv2
 import torch
 
 from jobs.ahead import ahead
+from jobs.errors import CheckpointError, UnfitNodeError
+from jobs.pool.units import Doubtful
 from jobs.timing import Stopwatch
 from propagate.carry.opened import OpenClip, open_clip
 from propagate.carry.sample_settings import SampleSettings
@@ -17,6 +19,7 @@ from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
+from propagate.job.sight import ADVICE, Sight
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash, ShardPlace
 from propagate.shards.transaction import WrittenShard, attempt_name
@@ -49,25 +52,43 @@ class ShardWorker:
     Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
     on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
     are busy. `num_threads` are the network's.
+
+    sight: what the driver sees. Making a worker raises UnfitNodeError where this machine does not see the same.
     """
 
     store: Path
     classes: ClassTable
     motion: MotionSettings
     sample_settings: SampleSettings
+    sight: Sight
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         torch.set_num_threads(self.num_threads)
         cv2.setNumThreads(1)
-        self._estimator = open_estimator(self.motion)
+        self.sight.require_store_and_inputs()
+        try:
+            self._estimator = open_estimator(self.motion)
+        except CheckpointError as error:  # the driver could open it
+            raise UnfitNodeError(f"{error}; {ADVICE}") from None
+        self.sight.require_weights(self._estimator.fingerprint)
+        self._unreachable = False
         self._reverse_estimator = Dis()  # whatever the motion: a network would run twice a step
 
-    def __call__(self, unit: ShardTask, attempt: str, on_progress: Callable[[int], None]) -> ShardResult:
-        """Write the shard. Raises StoreError where the store cannot be written."""
+    def __call__(
+        self, unit: ShardTask, attempt: str, on_progress: Callable[[int], None]
+    ) -> ShardResult | Doubtful[ShardResult]:
+        """Write the shard; the result is doubtful where this machine could not reach an input.
+
+        Raises StoreError where the store cannot be written.
+        """
+        self._unreachable = False
+        result = self._write(unit, self.store / attempt_name(unit.plan, attempt), on_progress)
+        return Doubtful(result) if self._unreachable else result
+
+    def _write(self, unit: ShardTask, path: Path, on_progress: Callable[[int], None]) -> ShardResult:
         watch = Stopwatch()
         failures: list[Failure] = []
-        path = self.store / attempt_name(unit.plan, attempt)
         samples = self._samples(unit, watch, failures)
         if self._estimator.is_network:
             samples = ahead(samples, depth=2)
@@ -89,7 +110,7 @@ class ShardWorker:
         return ShardResult(shard=shard, stages=dict(watch.seconds))
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
-        clips: Iterator[OpenClip] = (open_clip(clip, self.classes, watch) for clip in task.clips)
+        clips: Iterator[OpenClip] = (self._open(clip, watch) for clip in task.clips)
         if self._estimator.is_network:
             clips = ahead(clips, depth=1)
         samples_of = partial(
@@ -102,6 +123,11 @@ class ShardWorker:
             on_failure=failures.append,
         )
         return chain.from_iterable(map(samples_of, clips))  # a loop's variable would keep a clip while the next is read
+
+    def _open(self, clip: Clip, watch: Stopwatch) -> OpenClip:
+        opened = open_clip(clip, self.classes, watch)
+        self._unreachable |= opened.unreachable
+        return opened
 
 
 def _empty_entry(plan: ShardPlan, failures: list[Failure]) -> ShardEntry:

@@ -28,6 +28,7 @@ from propagate.shards.schema import SCHEMA_VERSION
 LOCK = ".lock"
 _LEFTOVERS = (
     ".shard-*.h5.*.part",
+    ".sign-*",
     partial_names(MANIFEST),
     partial_names(FAILURES),
     *(f"{name}.new" for name in (MANIFEST, FAILURES)),  # of earlier versions

@@ -26,8 +26,12 @@ def fit(config: FitConfig) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sdcnet.fit.training import fit as train
 
-    with Progress("steps") as progress:
-        summary = train(config, ShownAdvance(progress))
+    try:
+        with Progress("steps") as progress:
+            summary = train(config, ShownAdvance(progress))
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (f"Interrupted. The same command goes on from the last checkpoint in {config.out}.",)
+        raise
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
         click.echo(f"{config.out}: {summary.scores}")

@@ -49,9 +49,9 @@ def fit(config: FitConfig) -> None:
     try:
         with Progress("steps") as progress:
             summary = train(config, ShownAdvance(progress))
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted. The same command goes on from the last checkpoint in {config.out}.", err=True)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (f"Interrupted. The same command goes on from the last checkpoint in {config.out}.",)
+        raise
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
         click.echo(f"{config.out}: {summary.scores}")

@@ -2,7 +2,8 @@
 
 A command imports what it needs when it is called: `--help` must not wait for torch.
 
-Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 130 Ctrl-C.
+Exit codes: 0 all is well; 1 work failed; 2 the command line makes no sense; 129, 130, 143:
+SIGHUP, Ctrl-C, SIGTERM.
 """
 
 import os

@@ -5,7 +5,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+from jobs.errors import UnfitNodeError
+from jobs.pool.units import Doubtful
 
 
 class FullDisk(Exception):
@@ -109,3 +113,35 @@ class SlowUnlessShort(Slow):
             super().__call__(unit, attempt, report)
         while not list(unit.parent.glob("*.pid")):
             time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """Tells its node's name. It cannot be made on nodes that are named as blind, and doubts its records on dim ones."""
+
+    blind: str = ""
+    dim: str = ""
+
+    def __post_init__(self) -> None:
+        if self._node in self.blind.split():
+            raise UnfitNodeError("the data set is not there")
+
+    @property
+    def _node(self) -> str:
+        return os.environ.get("NODE", "")
+
+    def __call__(self, unit: int, attempt: str, report: Callable[[int], None]) -> str | Doubtful[str]:  # noqa: ARG002
+        report(1)
+        time.sleep(0.05)
+        return Doubtful(self._node) if self._node in self.dim.split() else self._node
+
+
+class Meets:
+    """Ends a unit when as many units as it says are under way at one time."""
+
+    def __call__(self, unit: tuple[Path, int], attempt: str, report: Callable[[int], None]) -> str:  # noqa: ARG002
+        folder, num_units = unit
+        (folder / attempt).touch()
+        while len(list(folder.iterdir())) < num_units:
+            time.sleep(0.05)
+        return os.environ.get("NODE", "")

@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.drivers import IMPORT_PATH, alive, answer, driver, family, listeners, wait_for
 
@@ -31,7 +33,8 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
     marks = folder / "marks"
     marks.mkdir()
     script = f"FOLDER = {str(marks)!r}" + RUN_SLOWLY
-    with driver(script, folder, RAY_ADDRESS="127.0.0.1:9") as process:  # where no cluster is
+    wrong = {"RAY_ADDRESS": "127.0.0.1:9", "RAY_AUTH_MODE": "disabled"}  # where no cluster is
+    with driver(script, folder, **wrong) as process:
         try:
             wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, 60, "workers")
             assert process.poll() is None, process.communicate()
@@ -40,6 +43,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
             heard = listeners(processes)
             assert len(heard) >= 5, "driver, raylet, gcs_server and two workers"
             assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard
+            assert_private(folder, processes)
         finally:
             process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=50)  # its units take 60 s
@@ -47,6 +51,15 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
     assert stdout == ""
     assert (process.returncode, stderr[-len(said) :] if said else stderr) == (code, said)
     assert [path.name for path in folder.iterdir()] == ["marks"], "Ray's files went with it"
+
+
+def assert_private(folder: Path, processes: list[psutil.Process]) -> None:
+    """Only this user gets at Ray's files, and only who holds its token at its servers."""
+    (private,) = folder.glob("ray-*")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    (raylet,) = (process for process in processes if process.name() == "raylet")
+    settings = raylet.environ()
+    assert (settings["RAY_AUTH_MODE"], len(settings["RAY_AUTH_TOKEN"])) == ("token", 64)
 
 
 def test_nothing_is_printed_and_nothing_stays(folder: Path) -> None:
@@ -158,7 +171,7 @@ try:
 except JobError as error:
     print(json.dumps(dict(records=records, left=left, error=str(error))))
 """
-    said = answer(script, folder, **TOKEN)
+    said = answer(script, folder, RAY_AUTH_TOKEN=TOKEN["RAY_AUTH_TOKEN"])
     assert (said["records"], said["left"]) == ([0, 1, 4, 9], True)
     assert "cannot be joined: Version mismatch" in said["error"]
     assert "Ray 0.1 and Python" in said["error"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobs.ray.signals import interruptible
+from jobs.signals import interruptible, interruption
 
 
 class Swallows:
@@ -23,6 +23,7 @@ class Swallows:
     [
         (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt, ()),
         (signal.SIGTERM, signal.SIG_DFL, SystemExit, (143,)),
+        (signal.SIGHUP, signal.SIG_DFL, SystemExit, (129,)),
     ],
 )
 def test_a_signal_that_was_lost_in_a_callback_is_remembered(
@@ -55,3 +56,24 @@ def test_a_callers_own_handler_stays() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
+
+
+def test_the_first_signal_counts_and_only_ctrl_c_is_heard_again() -> None:
+    with interruption(always_interrupt=True) as arrived:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)  # as systems send them, one after the other
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with interruptible() as check, pytest.raises(KeyboardInterrupt):
+            check()
+    assert arrived.signum == signal.SIGHUP
+
+
+def test_a_fork_ends_as_if_nobody_listened() -> None:
+    with interruption():
+        pid = os.fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM

@@ -1,0 +1,93 @@
+"""SIGINT, SIGTERM and SIGHUP: each unwinds the stack, so that workers are stopped and what is half done is removed."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+DEFAULTS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+
+
+@contextmanager
+def restored(signum: int) -> Iterator[None]:
+    """The signal's handler is what it was, afterwards."""
+    before = signal.getsignal(signum)
+    try:
+        yield
+    finally:
+        _handle(signum, before)
+
+
+class Interruption:
+    """A handler of signals, and the first that has arrived.
+
+    An exception that a handler raises inside a callback of Ray's is lost there: so the signal is remembered too.
+
+    always_interrupt: whether each raises KeyboardInterrupt, or SIGINT alone does, the others SystemExit(128 + number).
+    """
+
+    def __init__(self, always_interrupt: bool) -> None:
+        self._always_interrupt = always_interrupt
+        self._process = os.getpid()
+        self.signum: int | None = None
+
+    def check(self) -> None:
+        """Raise what was lost."""
+        if self.signum is not None:
+            self._unwind(self.signum)
+
+    def __call__(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a fork, such as a reader of samples, which ends as if there were no handler
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        is_first, self.signum = self.signum is None, self.signum or signum
+        if is_first or signum == signal.SIGINT:  # others come in twos, and the stack is unwinding already
+            self._unwind(signum)
+
+    def _unwind(self, signum: int) -> NoReturn:
+        if self._always_interrupt or signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signum)
+
+
+@contextmanager
+def interruption(*, always_interrupt: bool = False) -> Iterator[Interruption]:
+    """Where SIGINT, SIGTERM or SIGHUP has its default meaning, have it unwind the stack, as `Interruption` says.
+
+    Within such a context, another one is the same.
+    """
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, Interruption):
+        yield outer
+        return
+    handler = Interruption(always_interrupt)
+    with ExitStack() as handlers:
+        for signum, default in DEFAULTS.items():
+            handlers.enter_context(restored(signum))
+            if signal.getsignal(signum) is default:
+                _handle(signum, handler)
+        yield handler
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """An `interruption` around Ray's calls. Call what this yields every now and then; it raises what was lost."""
+    with interruption() as handler:
+        try:
+            yield handler.check
+        except SystemExit:
+            handler.check()  # Ray's calls turn its code into 1
+            raise
+
+
+def _handle(signum: int, handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():  # Ray leaves signals alone elsewhere; so must we
+        signal.signal(signum, handler)

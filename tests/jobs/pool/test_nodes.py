@@ -1,0 +1,81 @@
+"""Units on a cluster of two nodes, not all of which can do the work."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.clusters import TOKEN, Loopback
+from helpers.drivers import driver, wait_for
+
+from jobs.pool.queue import Queue, Turn
+
+ON_CLUSTER = """
+from jobs.ray.cluster import connected
+
+def on_cluster(units, make_worker, **settings):
+    barred, progress = [], []
+    callbacks = dict(on_barred=barred.append, on_progress=progress.append)
+    try:
+        outcomes = list(run_units(units, make_worker, engine="ray", **callbacks, **settings))
+    except JobError as error:
+        return dict(error=str(error), barred=barred)
+    return dict(records=sorted(o.record for o in outcomes), barred=barred, progress=progress)
+"""
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short path, for Ray's sockets."""
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_nodes_that_join_late_and_nodes_that_cannot_do_the_work(short: Path) -> None:
+    marks = short / "marks"
+    marks.mkdir()
+    with Loopback(short) as cluster:
+        cluster.wait(cluster.start(NODE="first"))
+        script = f"""
+with connected({cluster.address!r}):
+    late = on_cluster([(Path({str(marks)!r}), 2)] * 2, workers.Meets)
+    blind = on_cluster(range(6), lambda: workers.Seeing(blind="second"))
+    both_blind = on_cluster(range(6), lambda: workers.Seeing(blind="first second"))
+    dim = on_cluster(range(6), lambda: workers.Seeing(dim="second"))
+    both_dim = on_cluster(range(6), lambda: workers.Seeing(dim="first second"))
+print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim)))
+"""
+        with driver(ON_CLUSTER + script, short, **TOKEN) as process:
+            wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, 60, "the first worker")
+            cluster.start(NODE="second")
+            stdout, stderr = process.communicate(timeout=90)
+    assert (process.returncode, stderr) == (0, "")
+    said = json.loads(stdout)
+    assert said["late"]["records"] == ["first", "second"]
+    assert said["blind"]["records"] == ["first"] * 6
+    [barred] = said["blind"]["barred"]
+    assert barred.endswith("(127.0.0.3): the data set is not there")
+    assert said["both_blind"]["error"].startswith("no node can do the work: ")
+    assert said["both_blind"]["error"].count("the data set is not there") == 2
+    assert said["dim"]["records"] == ["first"] * 6, "what the second node doubts, the first one makes again"
+    assert sum(said["dim"]["progress"]) == 6, "what counts for nothing is taken back"
+    assert len(said["both_dim"]["records"]) == 6, "doubted twice, it counts"
+    assert sum(said["both_dim"]["progress"]) == 6
+
+
+def test_turns_go_where_they_are_wanted() -> None:
+    queue = Queue(2)
+    first = queue.take("a")
+    assert first == Turn(0)
+    queue.again(Turn(0, doubted=True, avoid="a"))
+    assert queue.useless() == set(), "the other turn may be had there"
+    assert queue.take("a") == Turn(1)
+    assert (queue.take("a"), queue.useless()) == (None, {"a"})
+    queue.settle(["a", "b"])
+    assert queue.take("a") is None
+    queue.settle(["a"])
+    assert queue.take("a") == Turn(0, doubted=True)
+    assert (len(queue), queue.useless()) == (0, set())

@@ -1,0 +1,116 @@
+"""What a worker has to see before its node gets work; and what counts only once another node has tried it."""
+
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import UnfitNodeError
+from jobs.pool.units import Doubtful
+from propagate.carry.sample_settings import SampleSettings
+from propagate.data.classes import load_classes
+from propagate.data.clip import Clip
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
+from propagate.errors import StoreError
+from propagate.job.plan import make_plan
+from propagate.job.sight import Sight, shown_sight
+from propagate.job.worker import ShardResult, ShardTask, ShardWorker
+from sdcnet.motion.registry import MotionSettings
+
+SETTINGS = {"motion": "none"}
+
+
+@pytest.fixture
+def root(street: Path, tmp_path: Path) -> Path:
+    """A copy of the data set, to be damaged."""
+    return Path(shutil.copytree(street, tmp_path / "street"))
+
+
+@pytest.fixture
+def clips(root: Path) -> list[Clip]:
+    return list(open_dataset("cityscapes", DatasetOptions(root=root)).clips(1))
+
+
+def worker(out: Path, sight: Sight) -> ShardWorker:
+    return ShardWorker(
+        store=out,
+        classes=load_classes("cityscapes"),
+        motion=MotionSettings(name="none"),
+        sample_settings=SampleSettings(),
+        sight=sight,
+    )
+
+
+def test_a_worker_is_made_where_all_is_seen_and_the_sign_goes(clips: list[Clip], tmp_path: Path) -> None:
+    with shown_sight(tmp_path, clips, SETTINGS) as sight:
+        worker(tmp_path, sight)
+        assert len(list(tmp_path.glob(".sign-*"))) == 1
+    assert not list(tmp_path.glob(".sign-*"))
+
+
+def test_a_node_without_the_store_is_unfit(clips: list[Clip], tmp_path: Path) -> None:
+    with shown_sight(tmp_path, clips, SETTINGS) as sight:
+        elsewhere = replace(sight, sign=tmp_path / "other" / sight.sign.name)
+        with pytest.raises(UnfitNodeError, match=r"other: not the driver's store \(No such file.*mount the data set"):
+            worker(tmp_path, elsewhere)
+        sight.sign.write_text("another")
+        with pytest.raises(UnfitNodeError, match="another sign in it"):
+            worker(tmp_path, sight)
+
+
+@pytest.mark.parametrize("part", ["gtFine", "leftImg8bit_sequence"])
+def test_a_node_without_an_input_or_with_another_one_is_unfit(
+    part: str, clips: list[Clip], root: Path, tmp_path: Path
+) -> None:
+    with shown_sight(tmp_path, clips, SETTINGS) as sight:
+        for file in (root / part).rglob("*.png"):
+            file.write_bytes(file.read_bytes() + b"more")
+        with pytest.raises(UnfitNodeError, match=rf"{part}/.*: other bytes than the driver's"):
+            worker(tmp_path, sight)
+        shutil.rmtree(root / part)
+        with pytest.raises(UnfitNodeError, match=rf"{part}/.*: cannot be read \(No such file"):
+            worker(tmp_path, sight)
+
+
+def test_a_node_with_other_weights_is_unfit(clips: list[Clip], tmp_path: Path) -> None:
+    with (
+        shown_sight(tmp_path, clips, {"motion": "dis"}) as sight,
+        pytest.raises(UnfitNodeError, match="motion is none, and dis for the driver"),
+    ):
+        worker(tmp_path, sight)
+
+
+def test_a_store_that_takes_no_sign_is_said(clips: list[Clip], tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match=r"gone: cannot be written \(No such file or directory\)"),
+        shown_sight(tmp_path / "gone", clips, SETTINGS),
+    ):
+        pass
+
+
+def test_what_this_machine_cannot_reach_is_doubtful_and_damage_is_not(clips: list[Clip], tmp_path: Path) -> None:
+    (plan,) = make_plan(clips, 16)
+    task = ShardTask(plan=plan, clips=tuple(clips))
+
+    def write(attempt: str) -> ShardResult | Doubtful[ShardResult]:
+        return make(task, attempt, lambda _: None)
+
+    with shown_sight(tmp_path, clips, SETTINGS) as sight:
+        make = worker(tmp_path, sight)
+        second = Path(clips[1].frames[1].where)
+        whole = second.read_bytes()
+        second.write_bytes(whole[:-20])
+        damaged = write("a")
+        assert not isinstance(damaged, Doubtful)
+        [failure] = damaged.shard.entry.failures
+        assert socket.gethostname() not in failure.reason
+        second.unlink()
+        doubtful = write("b")
+        assert isinstance(doubtful, Doubtful)
+        [failure] = doubtful.record.shard.entry.failures
+        assert failure.reason.endswith(f"cannot be read (No such file or directory) on {socket.gethostname()}")
+        second.write_bytes(whole)
+        assert not isinstance(write("c"), Doubtful), "the next unit begins anew"
