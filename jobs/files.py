@@ -21,7 +21,7 @@ def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
 
     synced: the file is whole, and in its place, after a power cut too; that takes 5 ms, much for each of many small
     files.
-    Raises OSError, the former file untouched, unless all that failed is to sync the folder.
+    Raises: OSError, the former file untouched, unless all that failed is to sync the folder.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -40,7 +40,7 @@ def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) -> None:
-    """Write a file whole or not at all, as `whole_file` says. Raises OSError."""
+    """Write a file whole or not at all, as `whole_file` says. Raises: OSError."""
     with whole_file(path, synced=synced) as file:
         file.write(data)
 
@@ -51,7 +51,7 @@ def partial_names(name: str) -> str:
 
 
 def remove_leftovers(folder: Path, patterns: Iterable[str]) -> None:
-    """Remove the files of these names; folders are nobody's leftovers. Raises OSError."""
+    """Remove the files of these names; folders are nobody's leftovers. Raises: OSError."""
     for pattern in patterns:
         for leftover in folder.glob(pattern):
             if not leftover.is_dir() or leftover.is_symlink():
@@ -59,7 +59,7 @@ def remove_leftovers(folder: Path, patterns: Iterable[str]) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A file, opened for reading. Raises OSError; also for a pipe or a device, which might be waited for forever."""
+    """A file, opened for reading. Raises: OSError; also for a pipe or a device, which might be waited for forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode

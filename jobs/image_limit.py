@@ -13,7 +13,7 @@ DEFAULT_MAX_PIXELS = 1 << 28  # 16384x16384, 0.8 GB as RGB
 
 
 def max_pixels() -> int:
-    """The most pixels, height times width, of an image that is read. Raises ValueError where the variable says none."""
+    """The most pixels, height times width, of an image that is read. Raises: ValueError for a variable without one."""
     text = os.environ.get(VARIABLE) or str(DEFAULT_MAX_PIXELS)
     if not text.isdecimal() or not int(text):
         raise ValueError(f"{VARIABLE} is '{text}', expected a number of pixels, such as {DEFAULT_MAX_PIXELS}")

@@ -25,7 +25,7 @@ class Registry(Collection[str], Generic[Thing]):
         self.kind, self._things = kind, dict(things)
 
     def __getitem__(self, name: str) -> Thing:
-        """The thing of that name. Raises UnknownNameError, a ValueError, which says what there is."""
+        """The thing of that name. Raises: UnknownNameError, a ValueError, which says what there is."""
         self.require(name)
         thing = self._things[name]
         if isinstance(thing, str):
@@ -37,8 +37,8 @@ class Registry(Collection[str], Generic[Thing]):
     def add(self, name: str, thing: Thing | str) -> None:
         """Let a name stand for one more thing, in this process: the thing itself, or where it lies, as "module:name".
 
-        Command lines take their choices when they are imported, so add before that. Raises ValueError where the name is
-        taken.
+        Command lines take their choices when they are imported, so add before that. Raises: ValueError where the
+        name is taken.
         """
         if name in self._things:
             raise ValueError(f"there is a {self.kind} '{name}' already; choose another name")

@@ -8,7 +8,7 @@ MOST_VALUES = 1_000_000  # in one file; aliases let a few lines unfold to any nu
 
 
 def parse_yaml(text: bytes) -> Any:
-    """What a YAML file holds: dictionaries, lists, texts, numbers. Raises ValueError where it is none."""
+    """What a YAML file holds: dictionaries, lists, texts, numbers. Raises: ValueError where it is none."""
     try:
         value = yaml.safe_load(text)
         num_values = _num_values(value, {})

@@ -186,7 +186,7 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
 
 
 def _observe(target: Target, steps: Sequence[Step]) -> dict[int, Observation]:
-    """All frames of some steps, by their number. Raises FrameError."""
+    """All frames of some steps, by their number. Raises: FrameError."""
     if min(target.sequence.size) < SMALLEST_SIDE:
         height, width = target.sequence.size
         reason = f"frames of {height}x{width} are too small to score; each side needs {SMALLEST_SIDE} pixels"
@@ -197,7 +197,7 @@ def _observe(target: Target, steps: Sequence[Step]) -> dict[int, Observation]:
 
 
 def _score(target: Target, step: Step, observations: Mapping[int, Observation], flow: Tensor) -> FrameScores:
-    """Raises FlowFileError where the truth cannot be used."""
+    """Raises: FlowFileError where the truth cannot be used."""
     where = inside(flow)
     source, seen = observations[step.source].pixels, observations[step.target].pixels
     images = ImageErrors(warp_frames(source.float(), flow), seen)

@@ -33,7 +33,7 @@ _PNG_COMPRESSION = (cv2.IMWRITE_PNG_COMPRESSION, 1)  # half the bytes of OpenCV'
 def read_flow(path: Path) -> tuple[Tensor, Tensor]:
     """A flow [1,2,H,W] float32 pixels, 0 where it is unknown, and where it is known: bool [1,1,H,W].
 
-    The format follows from the name, `.flo` or `.png`. Raises FlowFileError, where the file is not that, or not whole.
+    The format follows from the name, `.flo` or `.png`. Raises: FlowFileError, where the file is not that, or not whole.
     """
     decode = {FLO: _decode_flo, PNG: _decode_png}[_format(path)]
     pixels, valid = decode(read_file(path, "a file of flow"), str(path))
@@ -62,7 +62,7 @@ def write_flow(path: Path, flow: Tensor, valid: Tensor | None = None) -> None:
 
 
 def read_file(path: Path, expected: str) -> bytes:
-    """What a file holds. Raises FlowFileError, which says what was expected."""
+    """What a file holds. Raises: FlowFileError, which says what was expected."""
     try:
         with open_regular(path) as file:
             return file.read()

@@ -45,7 +45,7 @@ class FlowTruth:
 
     def read(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """The flow [1,2,H,W] float32 pixels, where it is known, and where it is known and not occluded, or None
-        where nothing says so: bool [1,1,H,W]. Raises FlowFileError."""
+        where nothing says so: bool [1,1,H,W]. Raises: FlowFileError."""
         flow, valid = read_flow(self.flow)
         if self.occluded is not None:
             seen = ~_read_mask(self.occluded)
@@ -138,7 +138,7 @@ def _first_of(paths: list[Path], truth: FlowTruth) -> Target:
 
 
 def _read_mask(path: Path) -> Tensor:
-    """Where an 8-bit grey PNG is not 0: bool [1,1,H,W]. Raises FlowFileError."""
+    """Where an 8-bit grey PNG is not 0: bool [1,1,H,W]. Raises: FlowFileError."""
     mask = decode_png(read_file(path, "a mask of occlusion"), str(path), FlowFileError)
     if mask is None or mask.dtype != np.uint8 or mask.ndim != 2:
         found = "no image" if mask is None else f"{mask.dtype} of shape {list(mask.shape)}"

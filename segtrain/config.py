@@ -24,7 +24,7 @@ LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of 
 class FitConfig:
     """A training. A range holds both its ends; class names are those of the class table.
 
-    Raises ValueError for settings that make no sense.
+    Raises: ValueError for settings that make no sense.
     """
 
     out: Path = setting(MISSING, "The run's folder: new, or to go on with.", passing=True)

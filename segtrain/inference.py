@@ -50,7 +50,7 @@ def segment(network: Network, image: np.ndarray, inference: Inference, runtime: 
     """[H,W,3] uint8 RGB -> [H,W] uint8 train ids, the most probable class of each pixel.
 
     network: in evaluation mode, on the runtime's device, as `Runtime.prepare` leaves it; at most 255 classes.
-    Raises InferenceError: not enough memory, or scores that are not finite.
+    Raises: InferenceError: not enough memory, or scores that are not finite.
     """
     labels = np.empty(image.shape[:2], np.uint8)
     grid = make_grid((image.shape[0], image.shape[1]), inference)

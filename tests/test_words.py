@@ -15,6 +15,7 @@ RETIRED = {
     r"\b[Aa]s of `": "as `x` says, as in `x`",
     r"which \w+ has not\b": "which it does not have",
     r"\breport: Callable": "on_progress",
+    r"\bRaises [A-Z]": "Raises: NameOfError",
 }
 # The same thing of several commands, or in the files of weights of both kinds of networks.
 OF_SEVERAL = {"Batch", "Checkpoint", "Description", "EvaluateConfig", "FitConfig", "FitSummary", "Job"}

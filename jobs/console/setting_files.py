@@ -37,7 +37,7 @@ def _value(name: str, value: Any, setting: Setting) -> Any:
 
 
 def _as_kind(name: str, value: Any, kind: Any) -> Any:
-    """A value of YAML as that type; lists and factors may be one text, as on a command line. Raises ValueError."""
+    """A value of YAML as that type; lists and factors may be one text, as on a command line. Raises: ValueError."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple and isinstance(value, list):
         kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else list(parts)

@@ -38,7 +38,7 @@ def launch(
     max_failures: how many times the crew is started again.
     on_message: called here, in order, with what members tell; of an attempt that dies, the last of it may be missing.
 
-    Raises JobError where the crew cannot start, or died once more than `max_failures` times; ValueError for arguments
+    Raises: JobError where the crew cannot start, or died once more than `max_failures` times; ValueError for arguments
     out of range.
     """
     if num_workers < 1:

@@ -65,7 +65,7 @@ def train_on_ray(
 
 
 def plan_gpus(resources: dict[str, float], num_workers: int, gpus_per_worker: int | None) -> int:
-    """How many GPUs a member gets, 0 or 1. Raises JobError where a cluster of these resources is too small."""
+    """How many GPUs a member gets, 0 or 1. Raises: JobError where a cluster of these resources is too small."""
     gpus = int(resources.get("GPU", 0) > 0) if gpus_per_worker is None else gpus_per_worker
     for name, needed in (("CPU", num_workers), ("GPU", num_workers * gpus)):
         if needed > (found := resources.get(name, 0)):

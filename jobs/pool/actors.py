@@ -161,7 +161,7 @@ class _Crew:
         return tuple(node for node in self._nodes if node.identity not in self._barred)
 
     def _look_around(self) -> None:
-        """Take notice of nodes that have come and gone. Raises JobError where Ray has died."""
+        """Take notice of nodes that have come and gone. Raises: JobError where Ray has died."""
         if (nodes := self._pulse.feel()) is not None:
             self._nodes = nodes
             self._queue.settle(self._places())
@@ -213,7 +213,7 @@ class _Crew:
         return True
 
     def _bar(self, identity: str, lack: str) -> None:
-        """Give a node no more work. Raises JobError where it was the last one."""
+        """Give a node no more work. Raises: JobError where it was the last one."""
         if identity in self._barred:
             return
         host = next((node.host for node in self._nodes if node.identity == identity), identity)

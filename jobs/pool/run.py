@@ -39,7 +39,7 @@ def run_units(
     on_started: called once, when the first worker is made.
     on_barred: takes a sentence, which begins with the node's name, on each node that gets no work.
 
-    Raises JobError where the engine does not start, dies, or has no node that can do the work, and ValueError for
+    Raises: JobError where the engine does not start, dies, or has no node that can do the work, and ValueError for
     arguments out of range.
     """
     if engine not in ENGINES:

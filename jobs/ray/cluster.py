@@ -26,7 +26,7 @@ def connected(
     num_cpus: how many workers a Ray of our own has room for; None: one per core.
     instead: what the user can do without Ray, for messages.
 
-    Raises JobError where Ray is not installed, does not start, or cannot be joined.
+    Raises: JobError where Ray is not installed, does not start, or cannot be joined.
     """
     ray = import_ray(instead)
     if ray.is_initialized():
@@ -50,7 +50,7 @@ def connected(
 
 
 def import_ray(instead: str) -> ModuleType:
-    """The module `ray`. Raises JobError where it is not installed."""
+    """The module `ray`. Raises: JobError where it is not installed."""
     try:
         import ray
     except ImportError as error:
@@ -64,7 +64,7 @@ def import_ray(instead: str) -> ModuleType:
 def _join(ray: ModuleType, address: str) -> None:
     """Join the cluster at HOST:PORT.
 
-    Raises JobError: within `ANSWER_SECONDS` where nobody answers, within a minute where what answers is not Ray.
+    Raises: JobError: within `ANSWER_SECONDS` where nobody answers, within a minute where what answers is not Ray.
     """
     host, port = _parse_address(address)
     if not _answers(host, port):

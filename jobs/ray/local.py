@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def start(ray: ModuleType, num_cpus: int | None, directory: str, instead: str) -> None:
-    """Start a Ray of our own, its files in the directory. Raises JobError."""
+    """Start a Ray of our own, its files in the directory. Raises: JobError."""
     try:
         with (
             loopback_only(),

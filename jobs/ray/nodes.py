@@ -39,13 +39,13 @@ class Pulse:
         self._unanswered_since: float | None = None
 
     def wait(self) -> tuple[Node, ...]:
-        """The nodes that are alive now. Raises JobError where Ray has died."""
+        """The nodes that are alive now. Raises: JobError where Ray has died."""
         while (nodes := self.feel()) is None:
             time.sleep(0.01)
         return nodes
 
     def during(self, call: Callable[[], Result]) -> Result:
-        """What a call of Ray's returns that never would if Ray died meanwhile. Raises JobError where it has died."""
+        """What a call of Ray's returns that never would if Ray died meanwhile. Raises: JobError where it has died."""
         thread = _Call(call)
         while thread.is_alive():
             thread.join(0.1)
@@ -55,7 +55,7 @@ class Pulse:
         return thread.result
 
     def feel(self) -> tuple[Node, ...] | None:
-        """The nodes that are alive, if there is news of them; waits for none. Raises JobError where Ray has died."""
+        """The nodes that are alive, if there is news of them; waits for none. Raises: JobError where Ray has died."""
         if self._news is not None:
             news, self._news = self._news, None
             return news

@@ -48,7 +48,7 @@ def build_without_values(path: Path, kind: Callable[..., _Network], settings: Ma
 
 
 def _require_types(description: Any) -> None:
-    """Raises TypeError where a field is of another type than its dataclass says."""
+    """Raises: TypeError where a field is of another type than its dataclass says."""
     hints = {} if description is None else get_type_hints(type(description))
     for name, hint in hints.items():
         value = getattr(description, name)

@@ -44,7 +44,7 @@ def train(
     uninterrupted one, bit for bit.
 
     num_workers, address: see `launch`. device: one of DEVICES.
-    Raises JobError; FitError where a loss or gradient is not finite; RunFolderError where something cannot be written;
+    Raises: JobError; FitError where a loss or gradient is not finite; RunFolderError where something cannot be written;
     and what the task raises. What was saved before stays.
     """
     return launch(

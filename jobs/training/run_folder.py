@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 def locked(out: Path) -> Iterator[None]:
     """Hold the folder, made where it is not there.
 
-    Raises RunFolderError where another training holds it, or it can't be made.
+    Raises: RunFolderError where another training holds it, or it can't be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def begin(
     One that has saved nothing yet gives way: what stopped it may be a setting that is now another. What a killed
     process left half-written is removed.
     defaults: what settings were in a training that was begun before the program had them.
-    Raises RunFolderError where they differ, or the folder holds something else.
+    Raises: RunFolderError where they differ, or the folder holds something else.
     """
     settings, defaults = json.loads(json.dumps(settings)), json.loads(json.dumps(defaults or {}))
     defaults = {name: value for name, value in defaults.items() if name in settings}
@@ -103,7 +103,7 @@ def begin(
 
 
 def save_checkpoint(out: Path, state: Mapping[str, Any]) -> None:
-    """Write the state of a training, whole or not at all. Raises RunFolderError where it cannot be written."""
+    """Write the state of a training, whole or not at all. Raises: RunFolderError where it cannot be written."""
     buffer = io.BytesIO()  # torch would end the interpreter where a disk is full
     torch.save({"version": VERSION, **state}, buffer)
     replace(out / CHECKPOINT, buffer.getbuffer())
@@ -140,7 +140,7 @@ def unusable(out: Path, reason: str) -> RunFolderError:
 
 
 def replace(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all, also when the power fails. Raises RunFolderError, the former file untouched."""
+    """Write a file whole or not at all, after a power cut too. Raises: RunFolderError, the former file untouched."""
     try:
         write_whole(path, data)
     except OSError as error:

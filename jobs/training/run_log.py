@@ -22,7 +22,7 @@ LOG = "log.jsonl"
 class RunLog:
     """The records of a run folder, from some step on: what TensorBoard was told of later ones no longer counts.
 
-    Whatever is written is in its file at once. Raises RunFolderError, here and in every method, where it cannot be.
+    Whatever is written is in its file at once. Raises: RunFolderError, here and in every method, where it cannot be.
     """
 
     def __init__(self, out: Path, step: int) -> None:

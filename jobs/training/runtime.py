@@ -47,7 +47,7 @@ class Runtime:
         inputs: [B,…,H,W] of one size, on any device. The batch is cut into parts; where the memory does not hold a
         part, into smaller ones, down to single samples. gives: what messages call the result, such as "flow".
 
-        Raises TooLargeError where a single sample is too large; NotFiniteError where the result is not finite;
+        Raises: TooLargeError where a single sample is too large; NotFiniteError where the result is not finite;
         ComputeError where nothing can be compiled.
         """
         size = self.samples_at_a_time(inputs[0].shape)
@@ -101,7 +101,7 @@ class Runtime:
 def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = False) -> Runtime:
     """The runtime of that device ('auto': a GPU if there is one) and dtype, by name.
 
-    Raises ComputeError where the device is not here, and ValueError for names of neither.
+    Raises: ComputeError where the device is not here, and ValueError for names of neither.
     """
     if device not in DEVICES or dtype not in DTYPES:
         raise ValueError(

@@ -29,7 +29,7 @@ class Curve:
 def poly(position: float, length: float, power: float = 1.0) -> float:
     """(1 − p/n)^power, from 1 to 0 at p = n.
 
-    Raises ValueError for a position outside 0…n. Reference: Chen et al., "DeepLab", PAMI 2018.
+    Raises: ValueError for a position outside 0…n. Reference: Chen et al., "DeepLab", PAMI 2018.
     """
     _require_within(position, length)
     return (1 - position / length) ** power
@@ -46,7 +46,7 @@ def scaled_poly(
 ) -> float:
     """`poly` until `restart`; from there rescale · (1 − (p − restart)/(n − restart))^restart_power.
 
-    For the second part of a training, once boundaries are no longer relaxed. Raises ValueError for a position outside
+    For the second part of a training, once boundaries are no longer relaxed. Raises: ValueError for a position outside
     0…n, and for a restart that is not before n. Reference: Zhu et al., CVPR 2019.
     """
     _require_within(position, length)
@@ -60,7 +60,7 @@ def scaled_poly(
 def cosine(position: float, length: float) -> float:
     """Half a period of the cosine, from 1 to 0 at p = n.
 
-    Raises ValueError for a position outside 0…n. Reference: Loshchilov and Hutter, "SGDR", ICLR 2017.
+    Raises: ValueError for a position outside 0…n. Reference: Loshchilov and Hutter, "SGDR", ICLR 2017.
     """
     _require_within(position, length)
     return 0.5 * (1 + math.cos(math.pi * position / length))

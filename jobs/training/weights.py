@@ -107,7 +107,7 @@ def read_weights(path: Path, prefixes: re.Pattern[str], sha256: str | None = Non
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file of weights. Raises CheckpointError where it cannot be read."""
+    """The SHA-256 of a file of weights. Raises: CheckpointError where it cannot be read."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,7 +153,7 @@ def fill_network(path: Path, network: _Network, tensors: Mapping[str, Tensor], a
 def require_parameters(
     path: Path, network: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor], advice: str
 ) -> None:
-    """Raises ParameterError where a file's tensors aren't those expected, CheckpointError where one isn't finite."""
+    """Raises: ParameterError where a file's tensors aren't those expected, CheckpointError where one isn't finite."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     shapes = {name: (_shape(found[name]), _shape(expected[name])) for name in expected if name in found}
@@ -177,7 +177,7 @@ def _require_room(path: Path, num_bytes: int) -> None:
 
 
 def _require_plain(path: Path, tensors: Mapping[Any, Tensor]) -> None:
-    """Raises CheckpointError unless these are names, and tensors whose values lie in memory, or would fit there."""
+    """Raises: CheckpointError unless these are names, and tensors whose values lie in memory, or would fit there."""
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not name.isprintable():
             found = ascii(name) if isinstance(name, str | int) else f"a {type(name).__name__}"

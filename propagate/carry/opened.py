@@ -87,7 +87,7 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
 
 
 def _decode(frame: Frame) -> OpenFrame:
-    """Raises InputError."""
+    """Raises: InputError."""
     encoded = frame.encoded()
     pixels = frame.pixels() if encoded is None else decode_frame(encoded, frame.where)  # never read twice
     return OpenFrame(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), encoded)

@@ -97,7 +97,7 @@ class ClassTable:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "class table") -> "ClassTable":
-        """A table from plain values, as the YAML files and manifests hold it. Raises DatasetError."""
+        """A table from plain values, as the YAML files and manifests hold it. Raises: DatasetError."""
         try:
             return cls(
                 name=str(data["name"]),
@@ -136,7 +136,7 @@ def _tables() -> Any:
 
 
 def load_classes(name_or_path: str | Path) -> ClassTable:
-    """A class table that comes with the package, by name, or one from a YAML file. Raises DatasetError."""
+    """A class table that comes with the package, by name, or one from a YAML file. Raises: DatasetError."""
     name = str(name_or_path)
     builtin = name in builtin_tables()
     try:

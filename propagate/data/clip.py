@@ -36,7 +36,7 @@ class ArchiveMember:
     def read(self, root: Path, name: str, size: int, limit: int | None = None) -> bytes:
         """The `size` bytes of the file of that name, or at most its first `limit`.
 
-        Raises OSError, ValueError, zlib.error.
+        Raises: OSError, ValueError, zlib.error.
         """
         with open_regular(root / self.archive) as archive:
             archive.seek(self.offset)
@@ -77,7 +77,7 @@ class Resource:
     def read(self, limit: int | None = None) -> bytes:
         """The whole file, or at most its first `limit` bytes.
 
-        Raises InputError, UnreachableError among them where another machine may be able to read it.
+        Raises: InputError, UnreachableError among them where another machine may be able to read it.
         """
         try:
             if self.member is not None:
@@ -124,15 +124,15 @@ class Frame(Protocol):
     def identity(self) -> tuple[str | int | None, ...]: ...
 
     def size(self) -> tuple[int, int]:
-        """(H, W), without reading more than it takes. Raises InputError."""
+        """(H, W), without reading more than it takes. Raises: InputError."""
         ...
 
     def pixels(self) -> np.ndarray:
-        """[H,W,3] uint8 RGB. Raises InputError."""
+        """[H,W,3] uint8 RGB. Raises: InputError."""
         ...
 
     def encoded(self) -> bytes | None:
-        """The PNG or JPEG file, as it lies, whose pixels these are; None where there is none. Raises InputError."""
+        """The PNG or JPEG file, as it lies, whose pixels these are; None where there is none. Raises: InputError."""
         ...
 
 

@@ -40,7 +40,7 @@ class Header:
 
 
 def checked_header(data: bytes, where: str) -> Header:
-    """The header of an image whose structure is whole. Raises InputError."""
+    """The header of an image whose structure is whole. Raises: InputError."""
     header = read_header(data, where)
     if header.format == "JPEG":
         markers = {marker for marker, _ in _jpeg_segments(data, where)}
@@ -53,7 +53,7 @@ def checked_header(data: bytes, where: str) -> Header:
 
 
 def read_header(data: bytes, where: str) -> Header:
-    """The header from an image's first bytes. Raises InputError, also where it has more pixels than may be read."""
+    """The header from an image's first bytes. Raises: InputError, also where it has more pixels than may be read."""
     if not data:
         raise InputError(where, f"empty file (0 bytes), expected a PNG or JPEG image; {AGAIN}")
     if data.startswith(_PNG_SIGNATURE):
@@ -89,7 +89,7 @@ def _jpeg_header(data: bytes, where: str) -> Header:
 
 
 def png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
-    """Each chunk's type and content, checksums compared, through to the end chunk. Raises InputError."""
+    """Each chunk's type and content, checksums compared, through to the end chunk. Raises: InputError."""
     view = memoryview(data)
     position, kind = len(_PNG_SIGNATURE), b""
     while kind != b"IEND":
@@ -109,7 +109,7 @@ def png_chunks(data: bytes, where: str) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _jpeg_segments(data: bytes, where: str) -> Iterator[tuple[int, memoryview]]:
-    """Each segment's marker and content, through to the end-of-image marker. Raises InputError.
+    """Each segment's marker and content, through to the end-of-image marker. Raises: InputError.
 
     What follows that marker (cameras append previews) belongs to no picture and is left alone.
     """

@@ -27,7 +27,7 @@ _FRAME_ADVICE = {
 def decode_frame(data: bytes, where: str) -> np.ndarray:
     """An encoded frame, PNG or JPEG, to [H,W,3] uint8 RGB.
 
-    Raises InputError, which names `where`: an empty, truncated or damaged file, no image at all, or a frame
+    Raises: InputError, which names `where`: an empty, truncated or damaged file, no image at all, or a frame
     that is not 8-bit RGB. JPEG carries no checksums: damage within its scan can go unseen.
     """
     header = checked_header(data, where)
@@ -41,19 +41,19 @@ def decode_frame(data: bytes, where: str) -> np.ndarray:
 def check_encoded(data: bytes, where: str) -> None:
     """Prove an encoded image whole without decoding it: every chunk of a PNG, the structure of a JPEG.
 
-    Raises InputError.
+    Raises: InputError.
     """
     checked_header(data, where)
 
 
 def image_size(resource: Resource) -> tuple[int, int]:
-    """(H, W), from the first bytes of a PNG or JPEG. Raises InputError."""
+    """(H, W), from the first bytes of a PNG or JPEG. Raises: InputError."""
     header = _header_of(resource)
     return header.height, header.width
 
 
 def read_image(resource: Resource) -> bytes:
-    """The file of a PNG or JPEG, as it lies. Raises InputError.
+    """The file of a PNG or JPEG, as it lies. Raises: InputError.
 
     Its header is looked at first: what is no image, or has too many pixels or bytes, is neither read nor unpacked.
     """
@@ -81,7 +81,7 @@ def _header_of(resource: Resource) -> Header:
 def read_label(label: Label, classes: ClassTable) -> np.ndarray:
     """A label map's file to [H,W] uint8 label ids of its class table; train ids are mapped back.
 
-    Raises InputError: a file that cannot be read, anything but one channel of 8 bits (or palette indices,
+    Raises: InputError: a file that cannot be read, anything but one channel of 8 bits (or palette indices,
     then they are the ids), and ids that the table does not have.
     """
     where = str(label.resource)
@@ -107,7 +107,7 @@ def read_label(label: Label, classes: ClassTable) -> np.ndarray:
 def read_instance_ids(resource: Resource) -> np.ndarray:
     """A map of instances as Cityscapes writes them, one 16-bit channel in a PNG, to [H,W] uint16.
 
-    Raises InputError: a file that cannot be read, or holds anything else.
+    Raises: InputError: a file that cannot be read, or holds anything else.
     """
     where = str(resource)
     data = read_image(resource)
@@ -151,7 +151,7 @@ def _ranges(ids: list[int]) -> str:
 
 
 def _decode(data: bytes, header: Header, where: str) -> np.ndarray:
-    """Pixels as they are: [H,W,3] of RGB, [H,W] of grey values or palette indices. Raises InputError."""
+    """Pixels as they are: [H,W,3] of RGB, [H,W] of grey values or palette indices. Raises: InputError."""
     try:
         with open_image(BytesIO(data), where, InputError, formats=[header.format]) as image:
             pixels = np.array(image)

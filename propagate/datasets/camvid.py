@@ -22,7 +22,7 @@ _NAME = re.compile(r"(?P<sequence>.*?)(_[A-Za-z]?)?(?P<frame>\d+)")
 class CamVid(FileDataset):
     """<split>/NAME.png and <split>annot/NAME.png; frames without annotation are neighbours.
 
-    Offsets count the frames of a sequence. Raises DatasetError: a root without labels, an unknown split, an
+    Offsets count the frames of a sequence. Raises: DatasetError: a root without labels, an unknown split, an
     option that the layout does not take.
     """
 

@@ -47,7 +47,7 @@ class Cityscapes(FileDataset):
 
     Reference: Zhu et al., CVPR 2019, for the folds: the split in their published code.
 
-    Raises DatasetError: a root without labels, an unknown split, an option that the layout does not take.
+    Raises: DatasetError: a root without labels, an unknown split, an option that the layout does not take.
     """
 
     name = "cityscapes"
@@ -135,7 +135,7 @@ class Cityscapes(FileDataset):
 class CityscapesCoarse(Cityscapes):
     """The coarse annotations: of one frame of each snippet of train and val, and of single frames of train_extra.
 
-    Raises DatasetError as `Cityscapes` does.
+    Raises: DatasetError as `Cityscapes` does.
     """
 
     name = "cityscapes-coarse"

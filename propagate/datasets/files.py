@@ -29,7 +29,7 @@ class FileDataset(ABC):
     @property
     @abstractmethod
     def _labels(self) -> Sequence[Entry]:
-        """The label maps of the split. Raises DatasetError where there is none."""
+        """The label maps of the split. Raises: DatasetError where there is none."""
 
     def _walk(self, recording: Recording, start: int, direction: int, limit: int) -> tuple[Sequence[int], str | None]:
         """The neighbours of a frame, as `propagate.datasets.sequence.Walk` says."""

@@ -36,7 +36,7 @@ class Layout:
 
 
 def load_layout(path: Path) -> Layout:
-    """A layout from its YAML file. Raises DatasetError: not readable, a field missing, unknown or of no use."""
+    """A layout from its YAML file. Raises: DatasetError: not readable, a field missing, unknown or of no use."""
     try:
         data = parse_yaml(path.read_bytes())
     except OSError as error:
@@ -67,7 +67,7 @@ def load_layout(path: Path) -> Layout:
 class Folder(FileDataset):
     """Frames and labels named by the patterns of a layout file; offsets count the frames of a sequence.
 
-    Raises DatasetError: no usable layout file, no such root, an unknown split.
+    Raises: DatasetError: no usable layout file, no such root, an unknown split.
     """
 
     def __init__(self, options: DatasetOptions) -> None:

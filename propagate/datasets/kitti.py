@@ -29,7 +29,7 @@ class Kitti(FileDataset):
     The benchmark's scenes have one frame each, and so no neighbours; frames of the multi-view extension (SCENE_00 to
     SCENE_20), put beside them, are neighbours.
 
-    Raises DatasetError: a root without labels, an unknown split, an option that the layout does not take.
+    Raises: DatasetError: a root without labels, an unknown split, an option that the layout does not take.
     """
 
     def __init__(self, options: DatasetOptions) -> None:

@@ -27,7 +27,7 @@ class Mapillary(FileDataset):
     The splits are train and val. Single pictures: there are no neighbours. The classes come from the data set's own
     config.json, in its order: all are trained, but for the one that stands for unlabeled pixels.
 
-    Raises DatasetError: a root without labels or config.json, an unknown split, an option that the layout does not
+    Raises: DatasetError: a root without labels or config.json, an unknown split, an option that the layout does not
     take.
     """
 
@@ -74,7 +74,7 @@ class Mapillary(FileDataset):
 
 
 def read_classes(config: Resource) -> ClassTable:
-    """The class table from the data set's config.json: label ids count its labels. Raises DatasetError."""
+    """The class table from the data set's config.json: label ids count its labels. Raises: DatasetError."""
     try:
         labels = json.loads(config.read())["labels"]
         unlabeled = [label["name"] for label in labels].index(_UNLABELED)

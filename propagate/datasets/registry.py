@@ -31,7 +31,7 @@ class DatasetChoice:
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:
-    """The data set of that layout. Raises DatasetError."""
+    """The data set of that layout. Raises: DatasetError."""
     try:
         layout = DATASETS[name]
     except UnknownNameError as error:

@@ -64,7 +64,7 @@ def make_clips(
 ) -> list[Clip]:
     """A clip per label map, sorted by key; files are examined only where a clip uses them.
 
-    Raises DatasetError: two files for one frame, or no annotated frame at all.
+    Raises: DatasetError: two files for one frame, or no annotated frame at all.
     """
     recordings = _recordings(tree, frames)
     ordered = sorted(_without_twins(tree, labels), key=lambda label: label.key)
@@ -81,7 +81,7 @@ def make_clips(
 
 
 def find_labels(tree: Tree, labels: Iterable[Entry], keys: Iterable[str]) -> dict[str, Label]:
-    """The label maps of these frames, without those that have none. Raises DatasetError: two files for one frame."""
+    """The label maps of these frames, without those that have none. Raises: DatasetError: two files for one frame."""
     by_key = {label.key: label for label in _without_twins(tree, labels)}
     return {key: _label(tree, by_key[key]) for key in keys if key in by_key}
 
@@ -93,7 +93,7 @@ def walk_steps(
 
     By default that is the recording's smallest step. Nothing is ever known to be missing: a larger step is the end.
 
-    Raises DatasetError where the default would be too far apart to propagate.
+    Raises: DatasetError where the default would be too far apart to propagate.
     """
     if max_gap is None:
         max_gap = recording.smallest_step or 1

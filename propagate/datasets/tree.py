@@ -21,7 +21,7 @@ class Tree:
     first zip file; a zip file that has it twice is refused. Names that begin with a dot are passed over. Only folders
     that are asked for are listed.
 
-    Raises DatasetError, here and in every method: no such root, a broken zip file, an unreadable folder.
+    Raises: DatasetError, here and in every method: no such root, a broken zip file, an unreadable folder.
     """
 
     def __init__(self, root: Path, archives: Sequence[str] = ("*.zip",)) -> None:

@@ -65,7 +65,7 @@ def run(
 ) -> RunSummary:
     """Write the store, or what is missing of it. `on_plan` hears how many samples are to come.
 
-    Raises DatasetError, StoreError (also where the store was begun with other settings or inputs), JobError.
+    Raises: DatasetError, StoreError (also where the store was begun with other settings or inputs), JobError.
     """
     dataset = open_dataset(config.dataset, config.options)
     clips = dataset.clips(config.frames)[: config.limit]

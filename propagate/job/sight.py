@@ -58,7 +58,7 @@ def shown_sight(store: Path, clips: Sequence[Clip], settings: Mapping[str, Any])
     """What the driver sees; the sign in the store is there as long as the context.
 
     clips: the first of them that can be read is shown, of its frames the annotated one and the last.
-    Raises StoreError where the store cannot be written.
+    Raises: StoreError where the store cannot be written.
     """
     sign = store / SIGN.format(secrets.token_hex(6))
     try:
@@ -81,7 +81,7 @@ def _shown(clips: Sequence[Clip]) -> tuple[tuple[Frame | Label, str], ...]:
 
 
 def _digest(place: Frame | Label) -> str:
-    """SHA-256 of a file, or of the pixels where there is no file. Raises InputError."""
+    """SHA-256 of a file, or of the pixels where there is no file. Raises: InputError."""
     if isinstance(place, Label):
         data: Any = place.resource.read()
     else:

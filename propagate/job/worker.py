@@ -80,7 +80,7 @@ class ShardWorker:
     ) -> ShardResult | Doubtful[ShardResult]:
         """Write the shard; the result is doubtful where this machine could not reach an input.
 
-        Raises StoreError where the store cannot be written.
+        Raises: StoreError where the store cannot be written.
         """
         self._unreachable = False
         result = self._write(unit, self.store / attempt_name(unit.plan, attempt), on_progress)

@@ -26,7 +26,7 @@ def evaluate_store(
     that cannot be used is a failure of the report, and the rest goes on. `on_progress` is called with the number of
     samples dealt with since its last call.
 
-    Raises StoreError: the store cannot be read, or holds no neighbours, or none of them has a truth.
+    Raises: StoreError: the store cannot be read, or holds no neighbours, or none of them has a truth.
     DatasetError: the lookup finds two truths for one frame.
     """
     truths = _find_truths(store, find_truth)

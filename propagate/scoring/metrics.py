@@ -20,7 +20,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
     truth, prediction: uint8 train ids of one shape, whatever it is; 0…C−1, or 255. A pixel that is 255 in the
     truth is not scored; one that is 255 in the prediction alone counts in the last column, as a miss.
 
-    Raises ValueError for another dtype or shape, and for a train id that is neither a class nor 255.
+    Raises: ValueError for another dtype or shape, and for a train id that is neither a class nor 255.
     """
     if not 0 < num_classes <= IGNORE_TRAIN_ID:
         raise ValueError(f"num_classes must be within 1…{IGNORE_TRAIN_ID}, found {num_classes}")

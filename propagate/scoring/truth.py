@@ -14,7 +14,7 @@ _ENDINGS = (("_gtFine_labelIds.png", False), ("_gtFine_labelTrainIds.png", True)
 
 
 def truth_directory(root: Path) -> TruthLookup:
-    """The lookup that `TruthDirectory` makes of a directory. Raises DatasetError."""
+    """The lookup that `TruthDirectory` makes of a directory. Raises: DatasetError."""
     return TruthDirectory(root).labels
 
 
@@ -24,7 +24,7 @@ class TruthDirectory:
     A key's map is named ``<key>_gtFine_labelIds.png``, else ``<key>_gtFine_labelTrainIds.png``, else
     ``<key>.png``.
 
-    Raises DatasetError: no such directory.
+    Raises: DatasetError: no such directory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,7 +37,7 @@ class TruthDirectory:
             self._paths_of_name.setdefault(path.name, []).append(path)
 
     def labels(self, keys: Iterable[str]) -> dict[str, Label]:
-        """The label maps of these keys, of those that have one. Raises DatasetError where a key has two."""
+        """The label maps of these keys, of those that have one. Raises: DatasetError where a key has two."""
         found = {key: self._find(key) for key in keys}
         return {key: label for key, label in found.items() if label is not None}
 

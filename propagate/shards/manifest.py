@@ -202,7 +202,7 @@ def save_manifest(store: Path, manifest: Manifest) -> None:
 
 
 def load_manifest(store: Path) -> Manifest:
-    """The manifest of a store. Raises StoreError where there is none, or it is damaged, or of another version."""
+    """The manifest of a store. Raises: StoreError where there is none, or it is damaged, or of another version."""
     path = store / MANIFEST
     try:
         if path.exists() and not path.is_file():

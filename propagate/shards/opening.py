@@ -25,7 +25,7 @@ _MOST_BY_GZIP = 1032  # times smaller than what it packs a file can be
 def open_file(path: Path, entry: ShardSummary, place: ShardPlace, version: int) -> tuple[h5py.File, str]:
     """The file, and its form of images: of that schema version, and the one that the manifest's entry tells of.
 
-    Raises StoreError.
+    Raises: StoreError.
     """
     try:
         _require_size(path, entry)
@@ -44,7 +44,7 @@ def open_file(path: Path, entry: ShardSummary, place: ShardPlace, version: int) 
 
 
 def open_array(file: h5py.File, path: Path, entry: ShardSummary, name: str, column: Column) -> h5py.Dataset:
-    """An array of a shard, reached by hard links alone, and stored as its column says. Raises StoreError.
+    """An array of a shard, reached by hard links alone, and stored as its column says. Raises: StoreError.
 
     Nothing of it is read: that is proven by checksums, whenever it is.
     """

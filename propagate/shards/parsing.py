@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 def parse(kind: Any, value: Any, where: str) -> Any:
     """The value as a `kind`: a dataclass, tuple or dict of such, a whole number, a text, or None where it may be.
 
-    where: how messages call it. Raises ValueError for anything else, and for fields that are missing or unknown.
+    where: how messages call it. Raises: ValueError for anything else, and for fields that are missing or unknown.
     """
     if is_dataclass(kind):
         hints = get_type_hints(kind)

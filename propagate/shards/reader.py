@@ -38,7 +38,8 @@ class SampleRecord:
 class Shard:
     """One open shard, the one that belongs there. Close it, or use it as a context; every read passes HDF5's checksums.
 
-    Raises StoreError. Each array is proven to be of the form that the schema says before it is used for the first time.
+    Each array is proven to be of the form that the schema says before it is used for the first time.
+    Raises: StoreError.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Store:
     manifest: Manifest
 
     def open(self, index: int) -> Shard:
-        """The shard of that index in the plan. Raises StoreError where its file is not the one that belongs there."""
+        """The shard of that index in the plan. Raises: StoreError where its file is not the one that belongs there."""
         entry = self.manifest.shards[index]
         plan, place = self.manifest.plan[index], self.manifest.place(index)
         return Shard(self.path / str(entry.name), plan, entry, place, self.manifest.version)
@@ -202,5 +203,5 @@ class Store:
 
 
 def open_store(path: str | Path) -> Store:
-    """The store in a directory. Raises StoreError."""
+    """The store in a directory. Raises: StoreError."""
     return Store(Path(path), load_manifest(Path(path)))

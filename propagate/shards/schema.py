@@ -186,7 +186,7 @@ def sample_digest(sample: Sample) -> str:
 
 
 def encode_key(key: str) -> bytes:
-    """A key as it is stored. Raises StoreError where it cannot be."""
+    """A key as it is stored. Raises: StoreError where it cannot be."""
     try:
         encoded = key.encode()
     except UnicodeEncodeError:

@@ -54,7 +54,7 @@ class Transaction:
     pending: tuple[ShardPlan, ...]
 
     def enter(self, plan: ShardPlan, shard: WrittenShard) -> None:
-        """Give a written shard its name and its place in the manifest. Raises StoreError where that cannot be saved.
+        """Give a written shard its name and its place in the manifest. Raises: StoreError where that cannot be saved.
 
         Where it replaces an older one, that leaves the manifest first: at no moment does an entry name a file that it
         does not describe.

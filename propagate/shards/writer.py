@@ -83,7 +83,7 @@ class _FaultKeepingFile(io.RawIOBase):
 class ShardWriter:
     """Writes one shard under `path`, which must not exist. Use as a context: leaving it by an error removes the file.
 
-    Raises StoreError as soon as a write fails: nothing is retried.
+    Raises: StoreError as soon as a write fails: nothing is retried.
     """
 
     path: Path
@@ -119,7 +119,7 @@ class ShardWriter:
                 self.path.unlink()
 
     def add(self, sample: Sample) -> None:
-        """Append one sample. Raises StoreError (the disk), ValueError (a sample of another size or form)."""
+        """Append one sample. Raises: StoreError (the disk), ValueError (a sample of another size or form)."""
         if sample.size != self.size:
             raise ValueError(f"a sample of {sample.size} in a shard of {self.size}")
         statistics = cell_statistics(sample.label)
@@ -137,7 +137,7 @@ class ShardWriter:
         self._labels += pixels_per_label(statistics)
 
     def finish(self) -> ShardSummary:
-        """Close, sync, reopen, and compare what the file holds with what was added. Raises StoreError."""
+        """Close, sync, reopen, and compare what the file holds with what was added. Raises: StoreError."""
         expected = self._content.hexdigest()
         self._hdf5.attrs["content"] = expected
         self._hdf5.close()

@@ -35,7 +35,7 @@ def truth_path(folder: Path, key: str, what: str) -> Path:
 
 
 def read_occlusion(path: Path) -> np.ndarray:
-    """Where a frame's surface is not seen in the other frame: bool [H,W]. Raises InputError."""
+    """Where a frame's surface is not seen in the other frame: bool [H,W]. Raises: InputError."""
     try:
         with open_regular(path) as file:
             data = file.read()

@@ -54,7 +54,7 @@ def write_dataset(
     length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
     snippets changes none of the others. on_progress: called with the number of frames done since it was called last.
 
-    Raises DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
+    Raises: DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
     """
     _check(split, num_cities, num_snippets, size, length, seed)
     _claim(dest, split)
@@ -73,7 +73,7 @@ def city_name(number: int, split: str = "train") -> str:
 def write_true_flow(path: Path, flow: np.ndarray) -> None:
     """Store a flow [2,H,W] float32 pixels; NaN, and what is longer than PNG_LIMIT, is stored as invalid.
 
-    Raises FlowFileError.
+    Raises: FlowFileError.
     """
     valid = (np.abs(flow) <= PNG_LIMIT).all(0)
     write_flow(path, torch.from_numpy(flow)[None], torch.from_numpy(valid)[None, None])
@@ -157,7 +157,7 @@ def _write_truth(folder: Path, key: str, rendered: Rendered) -> None:
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
-    """Store an image [H,W] or [H,W,BGR] uint8. Raises OSError."""
+    """Store an image [H,W] or [H,W,BGR] uint8. Raises: OSError."""
     encoded, data = cv2.imencode(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))
     assert encoded
     path.write_bytes(data.tobytes())

@@ -29,7 +29,7 @@ class FitConfig:
     """A training. `crop` is (H, W); `weights` is a file to begin with; of `batch_size` samples a step, each of
     `num_workers` processes takes its share; `loader_workers` processes of each read them ahead.
 
-    Raises ValueError for settings that make no sense.
+    Raises: ValueError for settings that make no sense.
     """
 
     sources: tuple[Path, ...] = setting(MISSING, "Folders of images, or videos.", argument="SOURCE...")
@@ -78,7 +78,7 @@ class FitConfig:
         """What decides the weights and what is measured on the way, as JSON values.
 
         Weights count by their file's content, frames by the names of their files, their number and size.
-        Raises CheckpointError where a file of weights cannot be read.
+        Raises: CheckpointError where a file of weights cannot be read.
         """
         from jobs.training.weights import digest
 

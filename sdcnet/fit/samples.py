@@ -50,7 +50,7 @@ class Windows:
     """All windows of `length` consecutive frames in some sequences, in their order."""
 
     def __init__(self, sequences: Sequence[FrameSequence], length: int) -> None:
-        """Raises FitError where no sequence is long enough."""
+        """Raises: FitError where no sequence is long enough."""
         self.sequences, self.length = sequences, length
         self._ends = list(accumulate(max(0, len(sequence) - length + 1) for sequence in sequences))
         if not self._ends or not self._ends[-1]:
@@ -84,7 +84,7 @@ class Samples:
 
     num_seen: frames of a window that the network sees. flows: computes the flows between them where the samples are
     read; None leaves that to the step.
-    Raises FitError where a sequence is smaller than the crop.
+    Raises: FitError where a sequence is smaller than the crop.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class StepKeys:
 
 
 def load_batches(samples: Samples, keys: StepKeys, *, num_workers: int, pinned: bool) -> Iterator[Batch]:
-    """The batches of these steps, in order, read ahead by processes beside this one. Raises FrameError, MotionError."""
+    """The batches of these steps, in order, read ahead by processes of their own. Raises: FrameError, MotionError."""
     return loader.load_batches(
         samples.__getitem__, keys, _collate, caught=(SdcnetError,), num_workers=num_workers, pinned=pinned
     )

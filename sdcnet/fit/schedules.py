@@ -16,7 +16,7 @@ MOST_WARM_UP = 1000  # steps
 def learning_rate(schedule: str, step: int, num_steps: int, peak: float) -> float:
     """The learning rate of step 0…num_steps-1: it rises in a line to `peak`, then falls towards 0.
 
-    cosine: half a period of it. poly: (1 - progress)^0.9. Raises ValueError for another schedule.
+    cosine: half a period of it. poly: (1 - progress)^0.9. Raises: ValueError for another schedule.
     """
     fall = SCHEDULES[schedule]
     num_rising = min(MOST_WARM_UP, math.ceil(WARM_UP * num_steps))

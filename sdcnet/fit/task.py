@@ -177,7 +177,7 @@ def samples_of(config: FitConfig, windows: Windows, flows: PairFlow | None) -> S
 
 
 def new_network(config: FitConfig) -> VideoPredictor:
-    """The network to begin with. Raises CheckpointError; FitError, where given weights are of another network."""
+    """The network to begin with. Raises: CheckpointError; FitError, where given weights are of another network."""
     if config.weights is None:
         network = ARCHITECTURES[config.architecture](num_history=config.history, width=config.width)
         initialise(network, config.seed)

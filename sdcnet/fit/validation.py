@@ -28,7 +28,7 @@ class PhotometricScores:
 
 
 def validate(network: VideoPredictor, windows: Windows, flows: PairFlow, runtime: Runtime) -> PhotometricScores:
-    """Score a prepared network on whole frames of up to NUM_WINDOWS windows. Raises MotionError, FrameError."""
+    """Score a prepared network on whole frames of up to NUM_WINDOWS windows. Raises: MotionError, FrameError."""
     numbers = torch.linspace(0, len(windows) - 1, min(len(windows), NUM_WINDOWS)).long().tolist()
     errors = torch.stack([_window_errors(network, windows, number, flows, runtime) for number in numbers]).mean(0)
     return PhotometricScores(error=errors[0].item(), error_of_input_flow=errors[1].item(), num_windows=len(numbers))

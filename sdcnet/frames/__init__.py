@@ -17,7 +17,7 @@ def open_sequences(sources: Iterable[Path]) -> list[FrameSequence]:
     files of other kinds, and hidden ones, are left alone. A video that ends early is used as far as it goes, with a
     warning.
 
-    Raises FrameError: a source that is not there, has no two consecutive frames, or holds a file that cannot be used.
+    Raises: FrameError: a source that is not there, has no two consecutive frames, or holds a file that cannot be used.
     """
     return [sequence for source in sources for sequence in _open_source(source)]
 

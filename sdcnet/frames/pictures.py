@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class PictureSequence(FrameSequence):
-    """Image files of one size. Raises FrameError: a file that is no 8-bit RGB image, or has another size."""
+    """Image files of one size. Raises: FrameError: a file that is no 8-bit RGB image, or has another size."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         size = _checked_size(paths[0])
@@ -54,7 +54,7 @@ def picture_sequences(paths: Iterable[Path]) -> list[PictureSequence]:
     """The sequences that image files make: by folder, then by name; a gap in the numbers begins a new one.
 
     Numbers count in steps of their recording's smallest step. Frames without a neighbour are left out, with a warning.
-    Raises FrameError, as `PictureSequence` does.
+    Raises: FrameError, as `PictureSequence` does.
     """
     runs = list(_runs(paths))
     lone = [run[0] for run in runs if len(run) == 1]
@@ -91,7 +91,7 @@ def natural_order(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _checked_size(path: Path) -> tuple[int, int]:
-    """(H, W) from an image's header. Raises FrameError: no image, or none of 8-bit RGB."""
+    """(H, W) from an image's header. Raises: FrameError: no image, or none of 8-bit RGB."""
     try:
         with open_image(path, str(path), FrameError) as image:
             form, mode, (width, height) = image.format, image.mode, image.size

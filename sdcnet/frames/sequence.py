@@ -25,7 +25,7 @@ class FrameSequence(ABC):
 
     @abstractmethod
     def _read(self, index: int) -> np.ndarray:
-        """Frame `index` as [H,W,3] uint8 RGB. Raises FrameError where it cannot be decoded."""
+        """Frame `index` as [H,W,3] uint8 RGB. Raises: FrameError where it cannot be decoded."""
 
     def frames(self, start: int, stop: int) -> Tensor:
         """Frames start…stop-1: [T,3,H,W] uint8 RGB.

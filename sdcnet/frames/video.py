@@ -38,7 +38,8 @@ class VideoSequence(FrameSequence):
     A video that ends early is used as far as it goes: `num_missing` says how many frames its container promises more,
     and a warning is logged.
 
-    Raises FrameError: no file that PyAV can open, no video stream, no frames, time stamps that do not order the frames.
+    Raises: FrameError for no file that PyAV can open, no video stream, no frames, time stamps that do not order
+    the frames.
     """
 
     def __init__(self, path: Path) -> None:

@@ -47,7 +47,7 @@ def _one_thread() -> Iterator[None]:
 def dis_flow(target: np.ndarray, source: np.ndarray) -> np.ndarray:
     """flow_target_to_source [H,W,2] float32 by dense inverse search; target, source: [H,W] uint8.
 
-    The same on any number of threads. Raises MotionError on frames that are too small.
+    The same on any number of threads. Raises: MotionError on frames that are too small.
 
     Reference: Kroeger et al., ECCV 2016; OpenCV's implementation, medium preset, down to full resolution.
     """

@@ -39,7 +39,7 @@ class FlowNet2Pairs:
     """FlowNet2, wherever the runtime computes. The published weights want BGR, as the video predictor gave them."""
 
     def __init__(self, weights: Checkpoint, runtime: Runtime) -> None:
-        """Raises CheckpointError where the weights cannot be used."""
+        """Raises: CheckpointError where the weights cannot be used."""
         self._network, self._runtime = runtime.compiled(runtime.prepare(flownet2_of(weights))), runtime
         self.fingerprint: Mapping[str, object] = {"input_flow": "flownet2", "flownet2_weights": weights.digest}
 

@@ -72,7 +72,7 @@ class MotionSettings:
     compile: bool = setting_of(RuntimeSettings, "compile")
 
     def __post_init__(self) -> None:
-        """Raises MotionError for an unknown name, and for settings that the estimator of that name does not have."""
+        """Raises: MotionError for an unknown name, and for settings that the estimator of that name does not have."""
         try:
             takes = ESTIMATORS[self.name].takes
         except UnknownNameError as error:

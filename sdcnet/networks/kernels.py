@@ -28,7 +28,7 @@ class DisplacedKernels(nn.Module):
     """
 
     def __init__(self, in_channels: int, kernel_size: int) -> None:
-        """Raises ValueError where no tap would be in the middle."""
+        """Raises: ValueError where no tap would be in the middle."""
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that a kernel has a middle; found {kernel_size}")
@@ -72,7 +72,7 @@ class KernelPredictor(VideoPredictor):
     """
 
     def __init__(self, *, num_history: int = 2, width: float = 1.0, kernel_size: int = KERNEL_SIZE) -> None:
-        """Raises ValueError as VideoPredictor does, and where kernels would have no middle."""
+        """Raises: ValueError as VideoPredictor does, and where kernels would have no middle."""
         super().__init__(num_history=num_history, width=width)
         self.kernels = DisplacedKernels(self.final_flow.in_channels, kernel_size)
 

@@ -49,7 +49,7 @@ class VideoPredictor(nn.Module):
     flow_std: Tensor
 
     def __init__(self, *, num_history: int = 2, width: float = 1.0) -> None:
-        """Raises ValueError where there would be no flow between two frames, or no width."""
+        """Raises: ValueError where there would be no flow between two frames, or no width."""
         super().__init__()
         self.num_history = num_history
         self.width = width

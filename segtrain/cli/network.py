@@ -34,5 +34,5 @@ class NetworkConfig:
     dtype: str = setting_of(RuntimeSettings, "dtype")
 
     def class_table(self) -> ClassTable | None:
-        """The class table that was asked for, if any. Raises DatasetError."""
+        """The class table that was asked for, if any. Raises: DatasetError."""
         return None if self.classes is None else load_classes(self.classes)

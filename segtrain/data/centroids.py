@@ -41,7 +41,7 @@ class TileGrid:
     """How images of height x width are cut into square tiles.
 
     partial: whether those that the right or the bottom border cuts off count; as published, they don't.
-    Raises ValueError for a tile below 1 pixel.
+    Raises: ValueError for a tile below 1 pixel.
     """
 
     height: int

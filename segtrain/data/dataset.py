@@ -86,7 +86,7 @@ class SegmentationDataset(Protocol):
 
 
 def inside(window: Window | None, size: tuple[int, int]) -> Window:
-    """The window, or that of the whole image of size (H, W). Raises ValueError where it isn't inside the image."""
+    """The window, or that of the whole image of size (H, W). Raises: ValueError where it isn't inside the image."""
     height, width = size
     if window is None:
         return Window(0, 0, height, width)

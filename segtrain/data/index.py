@@ -28,7 +28,7 @@ class ClassIndex:
     def of(cls, records: Sequence[SampleRecord], classes: ClassTable, parts: Sequence[Centroids]) -> "ClassIndex":
         """The index of samples, from the centroids of each as of sample 0.
 
-        Raises DataError where there is no sample.
+        Raises: DataError where there is no sample.
         """
         return _index(records, classes, [_numbered_from(number, part) for number, part in enumerate(parts)])
 
@@ -43,7 +43,7 @@ def index_store(store: Store, tile: int, *, classes: ClassTable | None = None) -
     classes: another table than the store's own, for another choice of classes. Tiles are exact in multiples of 64
     pixels; see `centroids_of_cells`. Pixels count whatever their confidence.
 
-    Raises StoreError where a shard cannot be read, DataError for label ids that the table doesn't have.
+    Raises: StoreError where a shard cannot be read, DataError for label ids that the table doesn't have.
     """
     table = classes or store.manifest.classes
     records: list[SampleRecord] = []
@@ -61,7 +61,7 @@ def index_store(store: Store, tile: int, *, classes: ClassTable | None = None) -
 def join_indices(parts: list[ClassIndex]) -> ClassIndex:
     """One index of the samples of several sources, one source after the other.
 
-    Raises ValueError where their classes differ.
+    Raises: ValueError where their classes differ.
     """
     names = parts[0].class_names
     for part in parts[1:]:

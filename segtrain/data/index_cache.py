@@ -35,7 +35,7 @@ def cache_key(labels: Sequence[Label], classes: ClassTable, tile: int) -> str:
     """A digest of what centroids follow from: the label maps by name and content, classes and tile.
 
     Files are read for it, which is far quicker than decoding them; of those in a zip the CRC-32 is known.
-    Raises InputError for a file that can't be read.
+    Raises: InputError for a file that can't be read.
     """
     content = {
         "version": CENTROIDS_VERSION,

@@ -41,7 +41,7 @@ def index_label_files(
     needs `if __name__ == "__main__":`. on_progress is called with the number of label maps read since its last call,
     not at all where the cache has the index.
 
-    Raises InputError for a label map that can't be read or has ids that the table doesn't have, DataError where there
+    Raises: InputError for a label map that can't be read or has ids that the table doesn't have, DataError where there
     is none, ValueError where there aren't as many as records, or for a tile below 1 pixel.
     """
     if len(records) != len(labels):

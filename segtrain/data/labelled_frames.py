@@ -73,7 +73,7 @@ def _record(clip: Clip) -> SampleRecord:
 
 
 def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) -> list[Clip]:
-    """The clips that have a frame at every offset. Raises DataError where there is none."""
+    """The clips that have a frame at every offset. Raises: DataError where there is none."""
     there = sorted({offset for clip in clips for offset in clip.frames})
     complete = find_neighbours(
         [_record(clip) for clip in clips],
@@ -87,7 +87,7 @@ def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) ->
 
 
 def _read_neighbour(neighbour: Frame, image: np.ndarray, frame: Frame) -> np.ndarray:
-    """[H,W,3] uint8 RGB. Raises InputError, and DataError where it isn't of the size of the annotated frame."""
+    """[H,W,3] uint8 RGB. Raises: InputError, and DataError where it isn't of the size of the annotated frame."""
     pixels = neighbour.pixels()
     if pixels.shape != image.shape:
         raise DataError(

@@ -35,7 +35,7 @@ class Sampling:
     max_offset, min_score: which propagated samples are used at all, by |offset| and mean confidence.
     length: of an epoch; none means as many as there are samples to be used.
 
-    Raises ValueError for what lies outside these ranges.
+    Raises: ValueError for what lies outside these ranges.
     """
 
     class_uniform: float = 0.5
@@ -86,7 +86,7 @@ class Epoch:
 def build_epoch(index: ClassIndex, sampling: Sampling, *, seed: int, epoch: int) -> Epoch:
     """The items of an epoch, shuffled.
 
-    Raises DataError where the limits leave no sample, or none of a kind that the mixing ratio asks for; ValueError for
+    Raises: DataError where the limits leave no sample, or none of a kind that the mixing ratio asks for; ValueError for
     a boost of classes that don't exist.
     """
     foreign = sorted(set(sampling.boost) - set(range(index.num_classes)))

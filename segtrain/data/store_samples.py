@@ -179,7 +179,7 @@ class _OpenShards:
         self._open: OrderedDict[int, Shard] = OrderedDict()
 
     def get(self, index: int) -> Shard:
-        """The shard of that index in the plan, open. Raises StoreError where it can't be opened, or is another one."""
+        """The shard of that index in the plan, open. Raises: StoreError where it can't be opened, or is another one."""
         if self._process != os.getpid():
             self._process, self._open = os.getpid(), OrderedDict()
         if index not in self._open:
@@ -195,7 +195,7 @@ class _OpenShards:
 
 
 def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:
-    """The places of the neighbours of each sample that has all of them, by its own. Raises DataError for none such."""
+    """The places of the neighbours of each sample that has all of them, by its own. Raises: DataError for none such."""
     places = {(record.source_key, record.pairing, record.offset): place for place, record in enumerate(stored)}
     around = (
         {

@@ -34,7 +34,7 @@ class Augmentation:
     most by which a crop is rotated either way, in degrees. colour_per_frame: whether colours and blur are drawn for
     each frame of a sample by itself; by default all its frames change alike.
 
-    Raises ValueError for what lies outside its range.
+    Raises: ValueError for what lies outside its range.
     """
 
     crop: tuple[int, int]
@@ -94,7 +94,7 @@ def draw_view(
     The crop lies within the image where that is large enough; a smaller image lies anywhere in the crop. A rotation
     goes around the point, or around the middle of what the crop shows, and may show what lies beyond the image.
 
-    Raises ValueError for a point outside the image.
+    Raises: ValueError for a point outside the image.
     """
     if point is not None and not (0 <= point[0] < size[1] and 0 <= point[1] < size[0]):
         raise ValueError(f"the point (x, y) = {point} lies outside an image of {size[0]}x{size[1]} pixels")

@@ -33,7 +33,7 @@ _INSTANCE_ENDING = "_instanceIds.png"
 def find_instance_maps(dataset: str, options: DatasetOptions, keys: Iterable[str]) -> dict[str, Resource] | None:
     """The maps of instances beside the label maps of these frames, by key; None unless every frame has one.
 
-    Only the Cityscapes layout has any. Raises DatasetError, as `open_dataset` does.
+    Only the Cityscapes layout has any. Raises: DatasetError, as `open_dataset` does.
     """
     if dataset != "cityscapes":
         return None
@@ -57,7 +57,7 @@ def count_instances(instances: np.ndarray, prediction: np.ndarray, classes: Clas
     """The pixels of all instances of each class that were found, and missed: [C,2] float64.
 
     Each pixel weighs the class's mean size / its instance's size. instances: [H,W] uint16. prediction: [H,W] uint8
-    train ids. Raises ValueError where the two differ in size.
+    train ids. Raises: ValueError where the two differ in size.
     """
     if instances.shape != prediction.shape:
         raise ValueError(f"instances {instances.shape} and prediction {prediction.shape} differ in shape")

@@ -109,7 +109,7 @@ class SegmentationReport:
 
 
 def write_markdown(report: SegmentationReport, path: Path) -> None:
-    """Write the report's tables to a file. Raises InferenceError where it cannot be written."""
+    """Write the report's tables to a file. Raises: InferenceError where it cannot be written."""
     try:
         write_whole(path, (report.markdown() + "\n").encode())
     except OSError as error:

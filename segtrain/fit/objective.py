@@ -11,7 +11,7 @@ from segtrain.losses.settings import LossSettings
 
 
 def open_objective(config: FitConfig, class_names: Sequence[str]) -> Objective:
-    """The loss of a configuration. Raises FitError for classes that do not exist.
+    """The loss of a configuration. Raises: FitError for classes that do not exist.
 
     Where it is a mean over images or pairs of them, parts of a batch together cost what the whole does, whoever
     computes them; `cross-entropy` and `ohem` are means over the pixels, of each part.
@@ -33,7 +33,7 @@ def offsets_of(config: FitConfig) -> tuple[int, ...]:
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:
-    """The train ids of classes by name. Raises FitError for names that the class table doesn't have."""
+    """The train ids of classes by name. Raises: FitError for names that the class table doesn't have."""
     unknown = [name for name in names if name not in class_names]
     if unknown:
         raise FitError(f"{setting}: no classes {', '.join(unknown)}; there are {', '.join(class_names)}")

@@ -20,7 +20,7 @@ def recipe_names() -> list[str]:
 def load_recipe(name_or_path: str) -> Settings:
     """The settings of a recipe, by name or from a YAML file, as FitConfig takes them.
 
-    Raises FitError: no such recipe, no YAML, a setting that does not exist or has another type.
+    Raises: FitError: no such recipe, no YAML, a setting that does not exist or has another type.
     """
     path = _folder() / f"{name_or_path}.yaml" if name_or_path in recipe_names() else Path(name_or_path)
     try:

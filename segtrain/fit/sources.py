@@ -27,7 +27,7 @@ def prove_stores(config: FitConfig) -> None:
     """Read the stores to train on through, as `propagate verify` does, where that is asked for or takes little time.
 
     A training that goes on proves them only where it is asked to: that they are those it was begun with, `described`
-    says, and damage since then is an error when it is read. Raises StoreError for the first fault.
+    says, and damage since then is an error when it is read. Raises: StoreError for the first fault.
     """
     for path in config.shards:
         num_bytes = sum(entry.bytes for entry in load_manifest(path).entries())
@@ -75,7 +75,7 @@ def _frames(
 
 
 def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
-    """What an epoch is made of. Raises FitError for a boost of classes that do not exist."""
+    """What an epoch is made of. Raises: FitError for a boost of classes that do not exist."""
     names = tuple(config.boost)
     return Sampling(
         class_uniform=config.class_uniform,

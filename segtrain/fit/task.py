@@ -244,7 +244,7 @@ class SegmentationTask:
 
 
 def require_several_images(config: FitConfig, *, is_synchronised: bool) -> None:
-    """A batch norm that learns needs several images at a time. Raises FitError."""
+    """A batch norm that learns needs several images at a time. Raises: FitError."""
     at_a_time = config.batch_size // (config.workers * config.accumulate)
     if at_a_time == 1 and not config.freeze_batch_norm and not is_synchronised:
         raise FitError(
@@ -254,7 +254,7 @@ def require_several_images(config: FitConfig, *, is_synchronised: bool) -> None:
 
 
 def new_network(config: FitConfig, num_classes: int) -> SegmentationNetwork:
-    """The network to begin with. Raises CheckpointError, ParameterError for weights that do not fit."""
+    """The network to begin with. Raises: CheckpointError, ParameterError for weights that do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(

@@ -53,7 +53,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict(network: SegmentationNetwork, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
     """What a network makes of an image in the middle of its training: [H,W,3] uint8 RGB -> [H,W] uint8 train ids.
 
-    Raises FitError where its scores are not finite, or the memory does not hold the image.
+    Raises: FitError where its scores are not finite, or the memory does not hold the image.
     """
     try:
         with evaluating(network):
@@ -75,7 +75,7 @@ def validate(
 ) -> ValidationScores:
     """Score the first member's network on these images; each member takes its share, and has the scores of all.
 
-    Raises FitError where the network's scores are not finite, or the memory does not hold an image.
+    Raises: FitError where the network's scores are not finite, or the memory does not hold an image.
     """
     if member.num_members > 1:
         for statistic in network.buffers():  # without a GPU, each member's batch norms follow its own share

@@ -42,7 +42,7 @@ class RelaxedTarget(NamedTuple):
 def own_classes(labels: Tensor, num_classes: int) -> Tensor:
     """Train ids [B,H,W] of any integer type, 255 for ignored -> the same as int64, with C for ignored.
 
-    Raises ValueError for another shape or type, and for a train id that is neither a class nor 255.
+    Raises: ValueError for another shape or type, and for a train id that is neither a class nor 255.
     """
     if labels.ndim != 3 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels are train ids [B,H,W] of an integer type, found {list(labels.shape)} {labels.dtype}")
@@ -132,7 +132,7 @@ def relaxed_target(
 
     Quirk kept for parity: an ignored pixel that touches a class is trained towards that class.
 
-    Raises ValueError for labels that are no train ids, a negative border, and strict classes that do not exist.
+    Raises: ValueError for labels that are no train ids, a negative border, and strict classes that do not exist.
     Reference: Zhu et al., CVPR 2019, section 3.3.
     """
     classes = own_classes(labels, num_classes)

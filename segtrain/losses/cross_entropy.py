@@ -40,7 +40,7 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, threshold: float = 0.7
 
     Where these are fewer than `min_kept`, the hardest so many are taken (all, where there are no more).
 
-    Raises ValueError for a threshold that is no probability above 0, and for `min_kept` below 1.
+    Raises: ValueError for a threshold that is no probability above 0, and for `min_kept` below 1.
 
     Reference: Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016,
     for pixels in place of regions.

@@ -39,7 +39,7 @@ class RelaxedLoss:
         )
 
     def __call__(self, logits: Tensor, labels: Tensor, epoch: int = 0) -> Tensor:
-        """The loss of a batch. Raises ValueError where logits and labels don't belong together."""
+        """The loss of a batch. Raises: ValueError where logits and labels don't belong together."""
         require_pair(logits, labels)
         return relaxed_cross_entropy(
             logits,

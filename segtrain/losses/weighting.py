@@ -13,7 +13,7 @@ class ClassWeighting:
     """Classes that are rare in an image weigh more: 1 + upper_bound · (1 − share), 1 for those that are absent.
 
     inverse: 1 + upper_bound / share instead. over_batch: the shares are those of the whole batch.
-    Raises ValueError for a negative upper bound. Reference: Zhu et al., CVPR 2019, its published code.
+    Raises: ValueError for a negative upper bound. Reference: Zhu et al., CVPR 2019, its published code.
     """
 
     upper_bound: float = 1.0

@@ -72,7 +72,7 @@ class SegmentationNetwork(nn.Module, ABC):
     def __init__(
         self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
     ) -> None:
-        """Raises ValueError where num_classes is not positive, or output_stride is neither 8 nor 16."""
+        """Raises: ValueError where num_classes is not positive, or output_stride is neither 8 nor 16."""
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be positive, found {num_classes}")
@@ -108,7 +108,7 @@ class SegmentationNetwork(nn.Module, ABC):
     def outputs(self, images: Tensor, features: Sequence[str] = ()) -> NetworkOutput:
         """As `forward`, with the logits of auxiliary heads, and with the features that the stages of these names give.
 
-        Raises ValueError for names of no stage.
+        Raises: ValueError for names of no stage.
         """
         known = [stage.name for stage in self.stages]
         for name in features:

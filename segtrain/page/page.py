@@ -24,7 +24,7 @@ _OF_DATA = ("training", "validation", "validation_groups")  # recorded beside th
 def write_page(run: Path) -> Path:
     """Write RUN/index.html, anew where it is there, from what the training has left in its folder so far.
 
-    Raises RunError: no run of `segtrain fit`, a damaged file; RunFolderError, where the page cannot be written.
+    Raises: RunError: no run of `segtrain fit`, a damaged file; RunFolderError, where the page cannot be written.
     """
     page = page_of(read_run(run))
     replace(run / PAGE, page.encode())
@@ -32,7 +32,7 @@ def write_page(run: Path) -> Path:
 
 
 def page_of(record: RunRecord) -> str:
-    """The page of a training, as HTML. Raises RunError for a picture that cannot be read."""
+    """The page of a training, as HTML. Raises: RunError for a picture that cannot be read."""
     name = record.run.resolve().name
     charts, compared = list(_charts(record)), _compared(record)
     return render(
@@ -115,7 +115,7 @@ def _classes(validations: Sequence[Validation]) -> dict[str, list[float]]:
 
 
 def _embedded(path: Path) -> str:
-    """A PNG file as a data URI. Raises RunError."""
+    """A PNG file as a data URI. Raises: RunError."""
     try:
         return f"data:image/png;base64,{b64encode(path.read_bytes()).decode()}"
     except OSError as error:

@@ -39,7 +39,7 @@ class Segmented:
 
 
 def save_pictures(out: Path, step: int, images: Sequence[Segmented], classes: ClassTable) -> None:
-    """Replace the pictures of a run folder. Raises RunFolderError where they cannot be written."""
+    """Replace the pictures of a run folder. Raises: RunFolderError where they cannot be written."""
     folder = out / FOLDER
     try:
         folder.mkdir(exist_ok=True)

@@ -91,7 +91,7 @@ def read_run(run: Path) -> RunRecord:
     """Read the folder of a training, also while it goes on.
 
     A resumed training repeats steps: what the log says of those after its last checkpoint no longer counts.
-    Raises RunError: no folder of `segtrain fit`, a damaged file.
+    Raises: RunError: no folder of `segtrain fit`, a damaged file.
     """
     if not (run / CONFIG).is_file():
         raise RunError(f"{run}: holds no {CONFIG}, so no training was begun here; give the --out of a `segtrain fit`")
@@ -126,7 +126,7 @@ def read_run(run: Path) -> RunRecord:
 
 
 def _log_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Steps and values. Raises RunError for a damaged line; the last may still be in the middle of being written."""
+    """Steps and values. Raises: RunError for a damaged line; the last may still be in the middle of being written."""
     with _telling(path):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole, _, _ = text.rpartition("\n")
@@ -139,7 +139,7 @@ def _log_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _require_numbers(step: Any, values: Mapping[str, Any]) -> None:
-    """Raises TypeError, ValueError or KeyError unless these are values of the trainer's log."""
+    """Raises: TypeError, ValueError or KeyError unless these are values of the trainer's log."""
     if type(step) is not int or step < 0:
         raise ValueError(f"step {step!r}")
     if "steps" in values:
