@@ -41,7 +41,7 @@ def write(make_sample: Callable[..., Sample], tmp_path: Path) -> Write:
         place = load_manifest(tmp_path).place(plan.index)
         path = tmp_path / attempt_name(plan, attempt)
         with ShardWriter(path, SIZE, "encoded", place) as writer:
-            writer.add(make_sample(plan.index))
+            writer.add(make_sample(plan.index, source_key=plan.clips[0].key))
             entry = ShardEntry(name=plan.name, failures=failures, **asdict(writer.finish()))
         return WrittenShard(entry=entry, attempt_file=path.name)
 
