@@ -18,6 +18,7 @@ from propagate.errors import StoreError
 from propagate.job.plan import make_plan
 from propagate.job.sight import Sight, shown_sight
 from propagate.job.worker import ShardResult, ShardTask, ShardWorker
+from propagate.shards.schema import ShardPlace
 from sdcnet.motion.registry import MotionSettings
 
 SETTINGS = {"motion": "none"}
@@ -93,7 +94,8 @@ def test_a_store_that_takes_no_sign_is_said(clips: list[Clip], tmp_path: Path) -
 
 def test_what_this_machine_cannot_reach_is_doubtful_and_damage_is_not(clips: list[Clip], tmp_path: Path) -> None:
     (plan,) = make_plan(clips, 16)
-    task = ShardTask(plan=plan, clips=tuple(clips))
+    place = ShardPlace(store_id="store", shard_index=0, num_shards=1, classes="{}")
+    task = ShardTask(plan=plan, place=place, clips=tuple(clips))
 
     def write(attempt: str) -> ShardResult | Doubtful[ShardResult]:
         return make(task, attempt, lambda _: None)

@@ -149,7 +149,7 @@ def test_a_shard_whose_folder_is_removed_while_it_is_written_is_one_sentence(
             shutil.rmtree(store)
             writer.finish()
 
-    with pytest.raises(StoreError, match=r"s\.h5: cannot be written \(No such file or directory\)"):
+    with pytest.raises(StoreError, match=r"s\.h5: cannot be read back \(No such file or directory\)"):
         removed()
 
 
