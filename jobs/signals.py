@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,8 @@ def restored(signum: int) -> Iterator[None]:
 class Interruption:
     """A handler of signals, and the first that has arrived.
 
-    An exception that a handler raises inside a callback of Ray's is lost there: so the signal is remembered too.
+    An exception that a handler raises inside a callback of Ray's, or while an object is destroyed, is lost there: so
+    the signal is remembered too.
 
     always_interrupt: whether each raises KeyboardInterrupt, or SIGINT alone does, the others SystemExit(128 + number).
     """
@@ -70,11 +72,28 @@ def interruption(*, always_interrupt: bool = False) -> Iterator[Interruption]:
         return
     handler = Interruption(always_interrupt)
     with ExitStack() as handlers:
+        handlers.enter_context(_silent_where_lost(handler))
         for signum, default in DEFAULTS.items():
             handlers.enter_context(restored(signum))
             if signal.getsignal(signum) is default:
                 _handle(signum, handler)
         yield handler
+
+
+@contextmanager
+def _silent_where_lost(handler: Interruption) -> Iterator[None]:
+    """Python prints the exceptions that are lost; not these, which are remembered."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if handler.signum is None or not issubclass(unraisable.exc_type, KeyboardInterrupt | SystemExit):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager

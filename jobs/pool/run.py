@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
+from jobs.signals import interruptible
 
 ENGINES = ("ray", "local")
 
@@ -75,10 +76,16 @@ def _run_here(
     on_progress: Callable[[int], None],
     on_started: Callable[[], None],
 ) -> Generator[Outcome[Record], None, None]:
-    worker = make_worker() if units else None
-    on_started()
-    if worker is None:
-        return
-    for index, unit in enumerate(units):
-        record = worker(unit, attempt_name(), on_progress)
-        yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)
+    with interruptible() as check:
+
+        def checked(number: int) -> None:
+            check()
+            on_progress(number)
+
+        worker = make_worker() if units else None
+        on_started()
+        if worker is None:
+            return
+        for index, unit in enumerate(units):
+            record = worker(unit, attempt_name(), checked)
+            yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)

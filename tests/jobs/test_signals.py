@@ -1,9 +1,13 @@
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from jobs.crew.launch import launch
+from jobs.crew.member import Member
+from jobs.pool.run import run_units
 from jobs.signals import interruptible, interruption
 
 
@@ -77,3 +81,38 @@ def test_a_fork_ends_as_if_nobody_listened() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+
+
+class Falls:
+    """Has this process told to stop while it is destroyed, where Python loses exceptions."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def lose_a_signal() -> None:
+    falls = Falls()
+    del falls
+
+
+def test_a_signal_that_was_lost_stops_units_and_trainings_here_without_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    heard: list[int] = []
+
+    def work(_unit: int, _attempt: str, on_progress: Callable[[int], None]) -> None:
+        on_progress(1)
+        lose_a_signal()
+        on_progress(2)
+
+    def train(member: Member) -> None:
+        member.tell(1)
+        lose_a_signal()
+        member.tell(2)
+
+    with pytest.raises(KeyboardInterrupt), interruption(always_interrupt=True):
+        list(run_units([1], lambda: work, engine="local", on_progress=heard.append))
+    with pytest.raises(KeyboardInterrupt), interruption(always_interrupt=True):
+        launch(train, on_message=heard.append)
+    assert heard == [1, 1]
+    assert capfd.readouterr() == ("", "")
