@@ -107,6 +107,18 @@ def interruptible() -> Iterator[Callable[[], None]]:
             raise
 
 
+@contextmanager
+def checked(callback: Callable[[Any], None]) -> Iterator[Callable[[Any], None]]:
+    """An `interruption` around work of this process, which calls what this yields: it raises what was lost."""
+    with interruptible() as check:
+
+        def call(value: Any) -> None:
+            check()
+            callback(value)
+
+        yield call
+
+
 def _handle(signum: int, handler: Any) -> None:
     if threading.current_thread() is threading.main_thread():  # Ray leaves signals alone elsewhere; so must we
         signal.signal(signum, handler)

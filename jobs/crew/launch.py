@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.crew.member import Member
 from jobs.errors import JobError
-from jobs.signals import interruptible
+from jobs.signals import checked
 
 if TYPE_CHECKING:
     import torch
@@ -49,13 +49,8 @@ def launch(
     if max_failures < 0:
         raise ValueError(f"max_failures is {max_failures}, expected at least 0")
     if num_workers == 1 and address is None:
-        with interruptible() as check:
-
-            def checked(message: Any) -> None:
-                check()
-                on_message(message)
-
-            return train(Member(0, 1, _own_device(gpus_per_worker), 0, checked))
+        with checked(on_message) as tell:
+            return train(Member(0, 1, _own_device(gpus_per_worker), 0, tell))
 
     from jobs.crew.ray_crew import train_on_ray
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
-from jobs.signals import interruptible
+from jobs.signals import checked
 
 ENGINES = ("ray", "local")
 
@@ -76,16 +76,11 @@ def _run_here(
     on_progress: Callable[[int], None],
     on_started: Callable[[], None],
 ) -> Generator[Outcome[Record], None, None]:
-    with interruptible() as check:
-
-        def checked(number: int) -> None:
-            check()
-            on_progress(number)
-
+    with checked(on_progress) as progressed:
         worker = make_worker() if units else None
         on_started()
         if worker is None:
             return
         for index, unit in enumerate(units):
-            record = worker(unit, attempt_name(), checked)
+            record = worker(unit, attempt_name(), progressed)
             yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)
