@@ -38,12 +38,26 @@ class Interruption:
     def __init__(self, always_interrupt: bool) -> None:
         self._always_interrupt = always_interrupt
         self._process = os.getpid()
+        self._holds = 0
+        self._waiting: int | None = None
         self.signum: int | None = None
 
     def check(self) -> None:
         """Raise what was lost."""
         if self.signum is not None:
             self._unwind(self.signum)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What arrives within the context is raised where it is left."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds and self._waiting is not None:
+                waiting, self._waiting = self._waiting, None
+                self._unwind(waiting)
 
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a fork, such as a reader of samples, which ends as if there were no handler
@@ -52,7 +66,10 @@ class Interruption:
             return
         is_first, self.signum = self.signum is None, self.signum or signum
         if is_first or signum == signal.SIGINT:  # others come in twos, and the stack is unwinding already
-            self._unwind(signum)
+            if self._holds:
+                self._waiting = signum
+            else:
+                self._unwind(signum)
 
     def _unwind(self, signum: int) -> NoReturn:
         if self._always_interrupt or signum == signal.SIGINT:
@@ -78,6 +95,16 @@ def interruption(*, always_interrupt: bool = False) -> Iterator[Interruption]:
             if signal.getsignal(signum) is default:
                 _handle(signum, handler)
         yield handler
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP wait until the context is left; for calls that an exception must not pass through."""
+    if threading.current_thread() is not threading.main_thread():  # no handler runs here
+        yield
+        return
+    with interruption() as handler, handler.held():
+        yield
 
 
 @contextmanager

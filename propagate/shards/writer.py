@@ -12,6 +12,7 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from jobs.signals import uninterrupted
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
 from propagate.shards.cells import cell_statistics, pixels_per_label
@@ -33,7 +34,7 @@ class _FaultKeepingFile(io.RawIOBase):
     """A file that remembers its first failed write and swallows the later ones.
 
     HDF5 cannot close a file that it cannot write to, and takes the interpreter down with it: so it is told that all is
-    well, and the writer looks at `fault`.
+    well, and the writer looks at `fault`. For the same reason no signal may raise an exception in here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,6 +100,15 @@ class ShardWriter:
             self._file = _FaultKeepingFile(self.path)
         except OSError as error:
             raise write_error(self.path, error) from None
+        try:
+            self._begin()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    @uninterrupted()
+    def _begin(self) -> None:
         self._hdf5 = h5py.File(self._file, "w", libver=LIBRARY_VERSIONS)
         self._content = ContentHash()
         self._hdf5.attrs["schema_version"] = SCHEMA_VERSION
@@ -108,8 +118,8 @@ class ShardWriter:
         for name, column in columns(self.size, self.images).items():
             _create(self._hdf5, name, column)
             self._content.update(name, np.empty((0, *column.row), column.dtype))
-        return self
 
+    @uninterrupted()
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._file.closed:
             self._hdf5.close()
@@ -118,6 +128,7 @@ class ShardWriter:
             with suppress(OSError):  # which would hide the error; a sweep follows
                 self.path.unlink()
 
+    @uninterrupted()
     def add(self, sample: Sample) -> None:
         """Append one sample. Raises: StoreError (the disk), ValueError (a sample of another size or form)."""
         if sample.size != self.size:
@@ -139,8 +150,9 @@ class ShardWriter:
     def finish(self) -> ShardSummary:
         """Close, sync, reopen, and compare what the file holds with what was added. Raises: StoreError."""
         expected = self._content.hexdigest()
-        self._hdf5.attrs["content"] = expected
-        self._hdf5.close()
+        with uninterrupted():
+            self._hdf5.attrs["content"] = expected
+            self._hdf5.close()
         self._file.sync()
         self._check()
         self._file.close()

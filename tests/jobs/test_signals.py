@@ -8,7 +8,7 @@ import pytest
 from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.pool.run import run_units
-from jobs.signals import interruptible, interruption
+from jobs.signals import interruptible, interruption, uninterrupted
 
 
 class Swallows:
@@ -72,6 +72,19 @@ def test_the_first_signal_counts_and_only_ctrl_c_is_heard_again() -> None:
         with interruptible() as check, pytest.raises(KeyboardInterrupt):
             check()
     assert arrived.signum == signal.SIGHUP
+
+
+def test_a_signal_waits_until_what_must_not_be_interrupted_is_done() -> None:
+    done: list[str] = []
+    with interruption(always_interrupt=True):
+        with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012 - how far it gets is what is tested
+            with uninterrupted():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("inner")
+            done.append("outer")
+        assert done == ["inner", "outer"]
+        with uninterrupted():  # while the stack unwinds
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
 def test_a_fork_ends_as_if_nobody_listened() -> None:

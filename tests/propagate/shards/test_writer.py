@@ -1,4 +1,6 @@
+import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +15,7 @@ from propagate.errors import StoreError
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.reader import Shard
 from propagate.shards.schema import ShardPlace, columns
-from propagate.shards.writer import ShardSummary, ShardWriter
+from propagate.shards.writer import ShardSummary, ShardWriter, _FaultKeepingFile
 
 MakeSample = Callable[..., Sample]
 PLAN = ShardPlan(index=0, size=(70, 90), clips=(PlannedClip(key="seq_000000", inputs="1f", before=0, after=0),))
@@ -43,6 +45,31 @@ def test_samples_come_back_as_they_went_in(tmp_path: Path, make_sample: MakeSamp
     labels = np.concatenate([sample.label.ravel() for sample in samples])
     assert summary.labels == dict(enumerate(np.bincount(labels).tolist()))
     assert summary.bytes == (tmp_path / "s.h5").stat().st_size
+
+
+@pytest.mark.parametrize("nth", [1, 10, 40, 80])
+def test_a_signal_while_hdf5_writes_is_raised_when_it_has_written(
+    tmp_path: Path, make_sample: MakeSample, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    calls = 0
+
+    def write_interrupted(file: _FaultKeepingFile, data: memoryview) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write_through(file, data)
+
+    write_through = _FaultKeepingFile.write
+    monkeypatch.setattr(_FaultKeepingFile, "write", write_interrupted)
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "s.h5", (make_sample(n) for n in range(5)))
+    assert calls >= nth
+    assert not lost
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "s.h5", [make_sample(0)])
 
 
 @pytest.mark.parametrize("images", ["encoded", "raw"])
