@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(path.name for path in (REPOSITORY / "examples").glob("*.py"))
 Example = Callable[..., str]

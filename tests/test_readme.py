@@ -16,6 +16,8 @@ from propagate.job.run import RunConfig, run
 from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.write import write_dataset
 
+pytestmark = pytest.mark.slow
+
 NUM_NOT_RUN = {"README.md": 3}  # their reasons stand before them
 LANGUAGES = {"sh", "python", "yaml", "text"}
 OURS = [path for path in DOCUMENTS if path.parent in (REPOSITORY, REPOSITORY / "docs")]

@@ -1,119 +1,28 @@
-"""A thousand damaged inputs, read as commands read them: what was written, or a sentence that names the file.
-
-Never a traceback, a hang, a death, gigabytes of memory, or other content than was written where checksums tell. It runs
-alone too: `PYTHONPATH=.:tests python tests/chaos/test_inputs.py 48` prints the table, of 48 inputs of each kind.
-"""
+"""Never a traceback, a hang, a death, gigabytes of memory, or other content than was written where checksums tell."""
 
 import json
 import os
-import resource
-import signal
+import subprocess
 import sys
-import tempfile
-import traceback
-from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pytest
-from helpers.inputs import KINDS, Kind
-from helpers.mutations import BYTES, TEXT, mutated
+from chaos.inputs import BAD, Told
+from helpers.drivers import IMPORT_PATH
+from helpers.inputs import KINDS
 
-from jobs.errors import FileError, JobError
-from propagate.errors import PropagateError
-from sdcnet.errors import SdcnetError
-from segtrain.errors import SegtrainError
-
-TYPED = (FileError, JobError, PropagateError, SdcnetError, SegtrainError)
-LIMIT_SECONDS, LIMIT_MEGABYTES = 30, 400
-OUTCOMES = ("as written", "accepted", "sentence", "traceback", "hang", "memory", "wrong", "died")
-BAD = OUTCOMES[3:]
 NUM_INPUTS = int(os.environ.get("CHAOS_INPUTS", "2"))  # of each kind; `make faults` tries 48, 1,008 in all
 
 
+@pytest.fixture(scope="module")
+def told() -> dict[str, list[Told]]:
+    command = [sys.executable, "-m", "chaos.inputs", str(NUM_INPUTS), "json"]
+    environment = {**os.environ, "PYTHONPATH": IMPORT_PATH}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_inputs_are_read_or_refused_in_a_sentence(kind: str, tmp_path: Path) -> None:
-    told = tried(kind, range(NUM_INPUTS), tmp_path)
-    bad = "\n".join(f"{number}: {outcome}: {said}" for number, outcome, said in told if outcome in BAD)
+def test_damaged_inputs_are_read_or_refused_in_a_sentence(kind: str, told: dict[str, list[Told]]) -> None:
+    bad = "\n".join(f"{number}: {outcome}: {said}" for number, outcome, said in told[kind] if outcome in BAD)
     assert not bad, f"{kind}:\n{bad}"
-    assert len(told) == NUM_INPUTS
-
-
-def tried(name: str, numbers: range, folder: Path) -> list[tuple[int, str, str]]:
-    """The number, outcome and message of each input, tried in processes of their own."""
-    told: list[tuple[int, str, str]] = []
-    kind = KINDS[name]
-    good_folder = folder / "good"
-    good_folder.mkdir()
-    kind.make(good_folder / kind.file)
-    good = (good_folder / kind.file).read_bytes()
-    begun = numbers.start
-    while begun < numbers.stop:
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            with os.fdopen(writer, "w") as pipe:
-                for number in range(begun, numbers.stop):
-                    place = Path(tempfile.mkdtemp(dir=folder))
-                    print(json.dumps(_outcome(name, kind, number, good, place)), file=pipe, flush=True)
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            told += [tuple(json.loads(line)) for line in pipe]
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        begun = told[-1][0] + 1 if told else numbers.start
-        if status:
-            how = "hang" if status == -signal.SIGALRM else "died"
-            told.append((begun, how, f"exit code {status}"))
-            begun += 1
-    return told
-
-
-def _outcome(name: str, kind: Kind, number: int, good: bytes, folder: Path) -> tuple[int, str, str]:
-    kind.make(folder / kind.file)
-    data = mutated(name, number, good, TEXT if kind.is_text else BYTES)
-    (folder / kind.file).write_bytes(data)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    expected = kind.read(folder.parent / "good" / kind.file) if kind.is_proven else None
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIMIT_SECONDS)
-    try:
-        found = kind.read(folder / kind.file)
-        outcome, said = ("as written" if data == good or kind.is_proven else "accepted"), ""
-        if kind.is_proven and not _is_part(found, expected):
-            outcome = "wrong"
-    except TYPED as error:
-        outcome, said = "sentence", str(error)
-        if str(folder) not in said or len(said) > 3000:
-            outcome = "traceback"
-    except Exception:
-        outcome, said = "traceback", traceback.format_exc()[-1500:]
-    signal.alarm(0)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    return number, "memory" if grown > LIMIT_MEGABYTES else outcome, said
-
-
-def _is_part(found: Any, expected: Any) -> bool:
-    """Whether what was read was written; of an archive, members may be lost."""
-    return found.items() <= expected.items() if isinstance(found, dict) else found == expected
-
-
-def print_table(num_inputs: int) -> None:
-    """A row for each kind: how many inputs came to what."""
-    print(f"{'kind':15}", *(f"{outcome:>11}" for outcome in OUTCOMES), flush=True)
-    total: Counter[str] = Counter()
-    for name in KINDS:
-        with tempfile.TemporaryDirectory() as folder:
-            told = tried(name, range(num_inputs), Path(folder))
-        counts = Counter(outcome for _, outcome, _ in told)
-        total += counts
-        print(f"{name:15}", *(f"{counts[outcome]:11}" for outcome in OUTCOMES), flush=True)
-        for number, outcome, said in told:
-            if outcome in BAD:
-                print(f"  {number} {outcome}: {said[-700:]}")
-    print(f"{'all':15}", *(f"{total[outcome]:11}" for outcome in OUTCOMES))
-
-
-if __name__ == "__main__":
-    print_table(int(sys.argv[1]))
+    assert len(told[kind]) == NUM_INPUTS

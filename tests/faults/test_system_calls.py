@@ -25,6 +25,8 @@ from jobs.training.run_folder import load_checkpoint
 from propagate.shards.manifest import load_manifest
 from propagate.shards.verify import verify_store
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 IS_WHOLE = os.environ.get("FAULTS") == "all"
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)

@@ -96,10 +96,10 @@ class Fails:
 
 
 class Slow:
-    """Reports a frame every tenth of a second, for a minute; leaves its process id in a folder."""
+    """Reports a frame every tenth of a second, for a minute; leaves a file in a folder, named by its process id."""
 
     def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:
-        (unit / f"{attempt}.pid").write_text(str(os.getpid()))
+        (unit / f"{os.getpid()}.pid").touch()
         for _ in range(600):
             time.sleep(0.1)
             report(1)

@@ -63,11 +63,11 @@ class Fails:
 
 @dataclass(frozen=True)
 class Waits:
-    """Leaves its process id in a folder as soon as the crew has met, and stays for a minute."""
+    """Leaves a file, named by its process id, in a folder as soon as the crew has met, and stays for a minute."""
 
     folder: Path
 
     def __call__(self, member: Member) -> None:
         sum_of_ranks(member)
-        (self.folder / str(member.rank)).write_text(str(os.getpid()))
+        (self.folder / str(os.getpid())).touch()
         time.sleep(60)

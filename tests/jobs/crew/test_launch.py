@@ -19,6 +19,8 @@ from jobs.crew.supervisor import Ending
 from jobs.errors import JobError
 from jobs.ray.cluster import connected
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_single_worker_is_this_process() -> None:
     heard: list[str] = []
@@ -165,7 +167,7 @@ def test_a_crew_of_our_own_listens_on_loopback_alone_and_goes_with_ctrl_c(folder
             wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, 90, "the crew")
             assert process.poll() is None, process.communicate()
             processes = family(process)
-            members = {int(path.read_text()) for path in marks.iterdir()}
+            members = {int(path.name) for path in marks.iterdir()}
             heard = listeners(processes)
             assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard
             assert len(members & {p.pid for p in processes}) == 2

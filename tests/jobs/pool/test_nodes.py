@@ -12,6 +12,8 @@ from helpers.drivers import driver, wait_for
 
 from jobs.pool.queue import Queue, Turn
 
+pytestmark = pytest.mark.slow
+
 ON_CLUSTER = """
 from jobs.ray.cluster import connected
 

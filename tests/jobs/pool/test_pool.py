@@ -16,6 +16,8 @@ from jobs.pool.actors import plan_workers
 from jobs.pool.run import ENGINES, run_units
 from jobs.ray.cluster import connected
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_here() -> Iterator[None]:

@@ -17,6 +17,8 @@ from helpers.drivers import IMPORT_PATH, alive, answer, driver, family, listener
 from jobs.errors import JobError
 from jobs.ray.cluster import connected
 
+pytestmark = pytest.mark.slow
+
 RUN_SLOWLY = """
 import ray  # long before, as a caller may have
 list(run_units([Path(FOLDER)] * 2, workers.Slow, engine="ray", num_workers=2))
@@ -39,7 +41,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
             wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, 60, "workers")
             assert process.poll() is None, process.communicate()
             processes = family(process)
-            assert {int(path.read_text()) for path in marks.iterdir()} <= {p.pid for p in processes}
+            assert {int(path.stem) for path in marks.iterdir()} <= {p.pid for p in processes}
             heard = listeners(processes)
             assert len(heard) >= 5, "driver, raylet, gcs_server and two workers"
             assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard

@@ -20,6 +20,8 @@ from sdcnet.flow_files import read_flow
 from sdcnet.motion.classical import Dis
 from sdcnet.motion.estimator import ObservedPixels
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

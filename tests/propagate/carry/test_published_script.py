@@ -18,6 +18,8 @@ from propagate.shards.reader import open_store
 from sdcnet.networks.flownet2 import FlowNet2
 from sdcnet.networks.predictor import SDCNet2DRecon
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 FRAMES = 5
 

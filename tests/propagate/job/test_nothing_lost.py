@@ -17,6 +17,8 @@ import pytest
 
 from propagate.shards.manifest import load_manifest
 
+pytestmark = pytest.mark.slow
+
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 MAIN = [sys.executable, "-m", "propagate"]
 OPTIONS = ["--frames", "4", "--clips-per-shard", "1", "--json"]

@@ -10,6 +10,8 @@ import pytest
 
 from propagate.shards.reader import open_store
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

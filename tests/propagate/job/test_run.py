@@ -13,6 +13,8 @@ from filelock import FileLock
 from propagate.shards.manifest import load_manifest
 from propagate.shards.reader import open_store
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -21,6 +21,8 @@ from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import read_flow
 from sdcnet.geometry import inside, round_trip, warp_frames, warp_labels
 
+pytestmark = pytest.mark.slow
+
 CITY = "synthburg"
 LENGTH = 25  # of the snippets of `street`
 NEIGHBOURS = ((1, "next"), (-1, "previous"))

@@ -39,6 +39,8 @@ from sdcnet.motion.pair_flow import DisPairs
 from sdcnet.networks.checkpoints import inspect_checkpoint, load_predictor, save_network
 from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {"width": 0.05, "crop": (32, 48), "batch_size": 2, "loader_workers": 0, "device": "cpu"}
 
 

@@ -24,6 +24,8 @@ from segtrain.losses.registry import LOSSES
 from segtrain.losses.settings import LossSettings
 from segtrain.models.pspnet import PSPNet
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "output_stride": 16,
     "class_uniform_tile": 64,

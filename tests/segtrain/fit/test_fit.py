@@ -21,6 +21,8 @@ from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit.training import fit
 
+pytestmark = pytest.mark.slow
+
 CITYSCAPES = load_classes("cityscapes")
 NETWORK = "--network mobilenetv2 --output-stride 16 --class-uniform-tile 64"  # of TINY, as it is typed
 

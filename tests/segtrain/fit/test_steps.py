@@ -27,6 +27,8 @@ from segtrain.losses.objective import StepOutput
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import build_network
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 RATES = json.loads((GOLDEN / "segmentation_misc.json").read_text())["lr"]
 CITYSCAPES = load_classes("cityscapes")
