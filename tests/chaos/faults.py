@@ -1,6 +1,5 @@
 """What is done to a run, by name."""
 
-import os
 import re
 import signal
 import subprocess
@@ -72,17 +71,20 @@ def nothing(_: Trial) -> None:
 
 
 def kill_worker(trial: Trial) -> None:
-    with suppress(psutil.NoSuchProcess):
-        trial.worker().kill()
+    for worker in trial.one_worker():
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 def stop_worker(trial: Trial) -> None:
-    stop_for_a_while(trial, trial.worker())
+    for worker in trial.one_worker():
+        stop_for_a_while(trial, worker)
 
 
 def kill_server(trial: Trial, name: str, numbers: tuple[int, ...]) -> None:
     for process in trial.processes(name, numbers):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def stop_server(trial: Trial, name: str, numbers: tuple[int, ...]) -> None:
@@ -125,12 +127,12 @@ def hide_data(trial: Trial) -> None:
 
 
 def signal_driver(trial: Trial, signum: int) -> None:
-    os.kill(trial.driver.pid, signum)
+    trial.driver.send_signal(signum)
 
 
 def signal_driver_in_twos(trial: Trial) -> None:
-    os.kill(trial.driver.pid, signal.SIGHUP)
-    os.kill(trial.driver.pid, signal.SIGTERM)
+    trial.driver.send_signal(signal.SIGHUP)
+    trial.driver.send_signal(signal.SIGTERM)
 
 
 def stop_driver(trial: Trial) -> None:

@@ -16,8 +16,20 @@ from chaos.namespaces import Namespaces, namespaces_can_be_had
 from chaos.trial import OPTIONS, Ground, Result, try_out
 from helpers.clusters import Loopback
 
-SNIPPETS = 16
-COLUMNS = ("fault", "tried", "survived", "lost", "wrong", "raw lines", "hung", "ended otherwise", "leftovers")
+SNIPPETS = 24
+COLUMNS = (
+    "fault",
+    "tried",
+    "in time",
+    "survived",
+    "by a second run",
+    "lost",
+    "wrong",
+    "raw lines",
+    "hung",
+    "ended otherwise",
+    "leftovers",
+)
 
 
 @click.command()
@@ -90,7 +102,9 @@ def table(found: Sequence[Result]) -> str:
         if of_it:
             counts = (
                 len(of_it),
-                sum(result.code == 0 for result in of_it),
+                sum(result.in_time for result in of_it),
+                sum(not result.lost and not result.wrong for result in of_it),
+                sum(not result.lost and not result.wrong and result.code != 0 for result in of_it),
                 sum(result.lost for result in of_it),
                 sum(result.wrong for result in of_it),
                 sum(result.raw for result in of_it),

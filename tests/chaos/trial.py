@@ -56,16 +56,16 @@ class Trial:
         run = [sys.executable, "-m", "propagate", "run", "--root", str(self.ground.root), "--out", str(self.out)]
         return [*run, *OPTIONS, *options]
 
-    def worker(self, numbers: tuple[int, ...] = (0, 1, 2)) -> psutil.Process:
-        """A process that makes shards, on one of these nodes, or of the driver's own Ray."""
+    def one_worker(self) -> list[psutil.Process]:
+        """A process that makes shards; none where the driver has ended."""
         found: list[psutil.Process] = []
 
         def there_is_one() -> bool:
-            found[:] = self.processes("ray::UnitActor", numbers)
+            found[:] = self.processes("ray::UnitActor")
             return bool(found) or self.driver.poll() is not None
 
         wait_for(there_is_one, BEGIN_SECONDS, "a worker")
-        return self.chance.choice(sorted(found, key=lambda process: process.pid))
+        return self.chance.sample(sorted(found, key=lambda process: process.pid), min(1, len(found)))
 
     def processes(self, name: str, numbers: tuple[int, ...] = (0, 1, 2)) -> list[psutil.Process]:
         """The processes of this name on these nodes, or of the driver's own Ray."""
@@ -82,10 +82,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Result:
-    """What has become of it. `code` is the driver's exit code, None where it hung; the rest is counted in samples."""
+    """What has become of it.
+
+    in_time: whether the driver still ran when the fault came. code: the driver's exit code, None where it hung. lost,
+    wrong: shards.
+    """
 
     fault: str
     number: int
+    in_time: bool
     code: int | None
     expected: bool
     lost: int
@@ -129,7 +134,9 @@ def try_out(
         cleanup.callback(trial.driver.kill)
         _wait_for_work(trial)
         time.sleep(chance.uniform(0, 1.5))
-        strike(trial)
+        in_time = trial.driver.poll() is None
+        if in_time:
+            strike(trial)
         code: int | None = None
         with suppress(subprocess.TimeoutExpired):
             code = trial.driver.wait(END_SECONDS)
@@ -146,6 +153,7 @@ def try_out(
         return Result(
             fault=fault,
             number=number,
+            in_time=in_time,
             code=code,
             expected=code in codes,
             lost=len(expected) - len(found.keys() & expected.keys()),

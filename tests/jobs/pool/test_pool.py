@@ -141,7 +141,7 @@ def test_progress_arrives_in_the_middle_of_a_unit_and_a_failing_driver_stops_its
     seconds = heard[-1][0] - heard[0][0]
     assert seconds / 3 < 1.0, "about twice a second"
     assert 4 <= sum(count for _, count in heard) <= 10 * (seconds + 2)
-    (pid,) = [int(path.read_text()) for path in tmp_path.iterdir()]
+    (pid,) = [int(path.stem) for path in tmp_path.iterdir()]
     assert gone(pid)
 
 
@@ -149,7 +149,7 @@ def test_closing_early_stops_the_workers_and_leaves_the_callers_ray(tmp_path: Pa
     run = run_units([tmp_path / "short", tmp_path], workers.SlowUnlessShort, engine="ray", num_workers=2)
     assert next(run).index == 0
     run.close()
-    (pid,) = [int(path.read_text()) for path in tmp_path.iterdir()]
+    (pid,) = [int(path.stem) for path in tmp_path.iterdir()]
     assert gone(pid)
     assert len(list(run_units([1], workers.Square, engine="ray"))) == 1, "the caller's Ray is still up"
 
