@@ -3,20 +3,24 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from helpers.drivers import IMPORT_PATH
 
+from jobs.ray.cluster import connected
 from propagate.cli.main import main
 from propagate.data.images import encode_png
 from propagate.data.sample import Sample
 from propagate.synth.write import write_dataset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Ray's workers are nice, and would wait for all tests beside theirs
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +49,15 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not root.exists():
             write_dataset(root, num_snippets=3, size=(128, 256), length=25, seed=5)
     return root
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """A Ray of this process, with two cores, which finds the tests' helpers. Whoever asks for Ray gets this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", IMPORT_PATH, prepend=os.pathsep)
+        with connected(None, num_cpus=2):
+            yield
 
 
 @pytest.fixture

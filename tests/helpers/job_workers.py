@@ -98,7 +98,7 @@ class Fails:
 class Slow:
     """Reports a frame every tenth of a second, for a minute; leaves a file in a folder, named by its process id."""
 
-    def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:
+    def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:  # noqa: ARG002
         (unit / f"{os.getpid()}.pid").touch()
         for _ in range(600):
             time.sleep(0.1)

@@ -3,12 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import train_functions
-from helpers.drivers import IMPORT_PATH, alive, answer, driver, family, listeners, wait_for
+from helpers.drivers import alive, answer, driver, family, listeners, wait_for
 from helpers.job_workers import FullDisk
 
 from jobs.crew import ray_crew
@@ -17,7 +16,6 @@ from jobs.crew.member import Member
 from jobs.crew.ray_crew import plan_gpus
 from jobs.crew.supervisor import Ending
 from jobs.errors import JobError
-from jobs.ray.cluster import connected
 
 pytestmark = pytest.mark.slow
 
@@ -85,14 +83,6 @@ def test_how_many_gpus_a_member_gets(
     else:
         with pytest.raises(JobError, match=expected):
             plan_gpus(resources, 2, gpus_per_worker)
-
-
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", IMPORT_PATH, prepend=os.pathsep)
-        with connected(None, num_cpus=2):
-            yield
 
 
 def free_cpus() -> float:

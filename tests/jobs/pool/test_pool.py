@@ -2,29 +2,18 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from helpers import job_workers as workers
-from helpers.drivers import IMPORT_PATH
 
 from jobs.errors import JobError
 from jobs.pool import actors
 from jobs.pool.actors import plan_workers
 from jobs.pool.run import ENGINES, run_units
-from jobs.ray.cluster import connected
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", IMPORT_PATH, prepend=os.pathsep)
-        with connected(None, num_cpus=2):
-            yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
 
 def gone(pid: int, seconds: float = 10.0) -> bool:

@@ -71,7 +71,7 @@ def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Pat
     shard_begun(out, process)
     process.kill()
     process.wait()
-    final = subprocess.run(command(street, out, "--workers", "2"), capture_output=True, check=True)
+    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
     assert json.loads(final.stdout)["samples"] == 27
     assert contents(out) == contents(whole)
 

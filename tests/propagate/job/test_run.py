@@ -28,15 +28,16 @@ def contents(out: Path) -> list[str]:
     return [entry.content for entry in load_manifest(out).entries()]
 
 
+@pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("args", [(), ("--pairing", "joint"), ("--images", "raw", "--resample", "recursive")])
 def test_every_engine_and_number_of_workers_write_the_same_content(
-    cli: Cli, shell: Cli, street: Path, tmp_path: Path, args: tuple[object, ...]
+    cli: Cli, street: Path, tmp_path: Path, args: tuple[object, ...]
 ) -> None:
     args = (*args, "--clips-per-shard", 1)
     summary = run(cli, street, tmp_path / "local", *args)
     assert (summary["clips"], summary["samples"], summary["shards"], summary["failures"]) == (3, 15, 3, [])
     assert summary["samples_per_second"] == pytest.approx(15 / summary["seconds"])
-    run(shell, street, tmp_path / "ray", *args, "--workers", 2, engine="ray")
+    run(cli, street, tmp_path / "ray", *args, "--workers", 2, engine="ray")
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 

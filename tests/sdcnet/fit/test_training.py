@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.crews import launch_spawned
 from PIL import Image
 from torch import Tensor
 
 from jobs.errors import FitError, RunFolderError
-from jobs.training import run_folder
+from jobs.training import loop, run_folder
 from jobs.training.run_folder import load_checkpoint, locked, save_checkpoint
 from jobs.training.runtime import open_runtime
 from sdcnet.cli.main import main
@@ -338,8 +339,9 @@ def test_crops_and_weights_must_fit(settings: FitConfig, tmp_path: Path) -> None
     fit(replace(config, architecture="SDCNet2D", out=tmp_path / "other"))
 
 
-def test_two_members_learn_as_one_does(settings: FitConfig, tmp_path: Path) -> None:
-    """On Ray: the same samples, shared; sums of gradients are rounded otherwise."""
+def test_two_members_learn_as_one_does(settings: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same samples, shared; sums of gradients are rounded otherwise."""
+    monkeypatch.setattr(loop, "launch", launch_spawned)
     settings = replace(settings, steps=2, validation=())
     fit(settings)
     both = replace(settings, out=tmp_path / "both", num_workers=2)
