@@ -110,7 +110,9 @@ class SegmentationTask:
             for layer in network.modules():
                 if isinstance(layer, _BatchNorm):
                     layer.eval()
-        self._steps_per_epoch = steps_per_epoch(job.epoch(0), config.batch_size)
+        first = job.epoch(0)
+        self._absent = [job.training.classes.train_names[train_id] for train_id in first.absent]
+        self._steps_per_epoch = steps_per_epoch(first, config.batch_size)
         self.seed = config.seed
         self.num_steps = config.epochs * self._steps_per_epoch
         self.num_parts = config.accumulate
@@ -130,9 +132,8 @@ class SegmentationTask:
         config, training, step = self._config, self._job.training, self.state.step
         begins = f"goes on after step {step} of {self.num_steps}" if step else f"{self.num_steps} steps"
         told = [f"{config.network} on {self._runtime.device}, {len(training.records)} samples, {begins}"]
-        absent = [training.classes.train_names[train_id] for train_id in self._job.epoch(0).absent]
-        if absent:
-            told.append(f"without a pixel to train on: {', '.join(absent)}")
+        if self._absent:
+            told.append(f"without a pixel to train on: {', '.join(self._absent)}")
         height, width = training.size(0)
         if config.scale[1] * height < config.crop[0] and config.scale[1] * width < config.crop[1]:
             asked = "x".join(map(str, config.crop))
