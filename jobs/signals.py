@@ -38,26 +38,12 @@ class Interruption:
     def __init__(self, always_interrupt: bool) -> None:
         self._always_interrupt = always_interrupt
         self._process = os.getpid()
-        self._holds = 0
-        self._waiting: int | None = None
         self.signum: int | None = None
 
     def check(self) -> None:
         """Raise what was lost."""
         if self.signum is not None:
             self._unwind(self.signum)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """What arrives within the context is raised where it is left."""
-        self._holds += 1
-        try:
-            yield
-        finally:
-            self._holds -= 1
-            if not self._holds and self._waiting is not None:
-                waiting, self._waiting = self._waiting, None
-                self._unwind(waiting)
 
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a fork, such as a reader of samples, which ends as if there were no handler
@@ -66,10 +52,7 @@ class Interruption:
             return
         is_first, self.signum = self.signum is None, self.signum or signum
         if is_first or signum == signal.SIGINT:  # others come in twos, and the stack is unwinding already
-            if self._holds:
-                self._waiting = signum
-            else:
-                self._unwind(signum)
+            self._unwind(signum)
 
     def _unwind(self, signum: int) -> NoReturn:
         if self._always_interrupt or signum == signal.SIGINT:
@@ -103,7 +86,18 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # no handler runs here
         yield
         return
-    with interruption() as handler, handler.held():
+    arrived: list[int] = []
+
+    def deliver() -> None:
+        for signum in arrived:
+            signal.raise_signal(signum)
+
+    with ExitStack() as restoring:
+        restoring.callback(deliver)
+        for signum in DEFAULTS:
+            if (handler := signal.getsignal(signum)) not in (signal.SIG_IGN, None):
+                restoring.callback(signal.signal, signum, handler)
+                signal.signal(signum, lambda signum, _: arrived.append(signum))
         yield
 
 

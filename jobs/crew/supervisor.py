@@ -82,7 +82,7 @@ class Supervisor:
 
     def run(self, me: Any, plan: Plan, attempt: int) -> Iterator[bytes | Ending]:
         """What members report, pickled, and in the end how it ended."""
-        threading.Thread(target=lambda: self._messages.put(self._fit(me, plan, attempt)), daemon=True).start()
+        threading.Thread(target=lambda: self._messages.put(self._ending(me, plan, attempt)), daemon=True).start()
         while True:
             yield (message := self._messages.get())
             if isinstance(message, Ending):
@@ -108,6 +108,12 @@ class Supervisor:
 
     def returned(self, pickled: bytes) -> None:
         self._returned = pickled
+
+    def _ending(self, me: Any, plan: Plan, attempt: int) -> Ending:
+        try:
+            return self._fit(me, plan, attempt)
+        except Exception as error:  # for who else would tell of it?
+            return Ending(refused=f"Ray Train cannot run the crew: {type(error).__name__}: {reason(error)}")
 
     def _fit(self, me: Any, plan: Plan, attempt: int) -> Ending:
         os.environ.update(TRAIN_SETTINGS)

@@ -113,12 +113,7 @@ class _Crew:
         self._pulse = Pulse(ray, GO_ON)
         self._barred: dict[str, str] = {}
         self._nodes = self._pulse.wait()
-        _, gpus = plan(self._resources(), len(units))
-        self._needed = "GPU" if gpus else "CPU"
-        # progress has a thread of its own; a core per worker, as GPUs are what limits the others
-        self._actor_class = ray.remote(
-            num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=0, concurrency_groups={"progress": 1}
-        )(UnitActor)
+        self._needed, self._actor_class = self._wanted()
         self._deaths = (
             ray.exceptions.RayActorError,
             ray.exceptions.OutOfMemoryError,
@@ -140,15 +135,27 @@ class _Crew:
                 elif self._made(reference) and not started:
                     started = True
                     on_started()
-            if not started and time.monotonic() > impatient_at:
+            if self._running:
+                impatient_at = time.monotonic() + PATIENCE_SECONDS
+            elif time.monotonic() > impatient_at:
                 impatient_at = math.inf
-                logger.warning("no worker has started for %.0f s: is the cluster busy?", PATIENCE_SECONDS)
+                logger.warning(
+                    "no worker has been at work for %.0f s: is the cluster busy, or are its nodes gone?",
+                    PATIENCE_SECONDS,
+                )
 
     def dismiss(self) -> None:
         """Stop every actor, whatever it is at."""
         with suppress(JobError):  # where Ray has died, so have they
             for actor in list(self._actors):
                 self._fire(actor)
+
+    def _wanted(self) -> tuple[str, Any]:
+        """What a node must have to be of use, and the actor to hire: with a GPU if asked for and there is one."""
+        _, gpus = self._plan(self._resources(), len(self._units))
+        # progress has a thread of its own; a core per worker, as GPUs are what limits the others
+        options = {"num_cpus": 0 if gpus else 1, "num_gpus": gpus, "concurrency_groups": {"progress": 1}}
+        return "GPU" if gpus else "CPU", self._ray.remote(max_restarts=0, **options)(UnitActor)
 
     def _resources(self) -> Counter[str]:
         """What the nodes that may work have, together."""
@@ -164,6 +171,8 @@ class _Crew:
         """Take notice of nodes that have come and gone. Raises: JobError where Ray has died."""
         if (nodes := self._pulse.feel()) is not None:
             self._nodes = nodes
+            if self._needed == "CPU":  # a GPU may have come
+                self._needed, self._actor_class = self._wanted()
             self._queue.settle(self._places())
 
     def _places(self) -> set[str]:
@@ -213,13 +222,13 @@ class _Crew:
         return True
 
     def _bar(self, identity: str, lack: str) -> None:
-        """Give a node no more work. Raises: JobError where it was the last one."""
+        """Give a node no more work. Raises: JobError where it was the last one that had a place for a worker."""
         if identity in self._barred:
             return
         host = next((node.host for node in self._nodes if node.identity == identity), identity)
         self._barred[identity] = f"{host}: {lack}"
         self._on_barred(self._barred[identity])
-        if not self._usable():
+        if not self._places():
             raise JobError(f"no node can do the work: {'; '.join(self._barred.values())}")
         self._queue.settle(self._places())
 

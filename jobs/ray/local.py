@@ -75,10 +75,14 @@ def reaped_directory() -> Iterator[str]:
     whole process group.
     """
     # under Ray's own default, not the system's: the paths of its sockets may have 107 bytes at most
-    directory = tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR", "/tmp"))
+    # resolved, as the reaper finds it in /proc
+    directory = tempfile.mkdtemp(prefix="ray-", dir=os.path.realpath(os.environ.get("RAY_TMPDIR", "/tmp")))
     command = [sys.executable, "-I", "-S", reaper.__file__, directory]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
-        yield str(Path(directory, "r"))  # then the pipe is closed, and the reaper waited for
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield str(Path(directory, "r"))
+    finally:
+        process.communicate()
 
 
 @contextmanager

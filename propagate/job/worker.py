@@ -1,7 +1,7 @@
 """One shard's plan to one closed, verified file. Runs wherever the engine puts it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -113,6 +113,7 @@ class ShardWorker:
         clips: Iterator[OpenClip] = (self._open(clip, watch) for clip in task.clips)
         if self._estimator.is_network:
             clips = ahead(clips, depth=1)
+        clips = _of_one_size(clips, task.plan.size)
         samples_of = partial(
             propagate_clip,
             classes=self.classes,
@@ -128,6 +129,19 @@ class ShardWorker:
         opened = open_clip(clip, self.classes, watch)
         self._unreachable |= opened.unreachable
         return opened
+
+
+def _of_one_size(clips: Iterator[OpenClip], size: tuple[int, int] | None) -> Iterator[OpenClip]:
+    """Clips of another size than the shard's, which it could not hold, fail; None stands for that of the first."""
+    for clip in clips:
+        if clip.pictures:
+            found = clip.pictures[0].size
+            size = size or found
+            if found != size:
+                reason = "now of {}x{}, in a shard of {}x{}: --overwrite plans anew".format(*found, *size)
+                failed = Failure(clip=clip.clip.key, offset=0, reason=reason)
+                clip = replace(clip, pictures={}, failures=(*clip.failures, failed))
+        yield clip
 
 
 def _empty_entry(plan: ShardPlan, failures: list[Failure]) -> ShardEntry:

@@ -29,6 +29,7 @@ LOCK = ".lock"
 _LEFTOVERS = (
     ".shard-*.h5.*.part",
     ".sign-*",
+    "..sign-*.partial",
     partial_names(MANIFEST),
     partial_names(FAILURES),
     *(f"{name}.new" for name in (MANIFEST, FAILURES)),  # of earlier versions

@@ -38,9 +38,13 @@ def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _byt
     faults: list[str] = []
     with ThreadPoolExecutor(max_workers=2) as pool:  # digests leave the interpreter free to read the shard before
         digests = pool.map(lambda entry: _file_fault(path / str(entry.name), entry), entries)
-        for index, entry, fault in zip(store.indices, entries, digests, strict=True):
-            faults += [fault] if fault else _content_faults(store, index)
-            on_progress(entry.bytes)
+        try:
+            for index, entry, fault in zip(store.indices, entries, digests, strict=True):
+                faults += [fault] if fault else _content_faults(store, index)
+                on_progress(entry.bytes)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return Verification(
         shards=len(entries),
         samples=sum(entry.samples for entry in entries),

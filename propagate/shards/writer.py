@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -100,6 +101,7 @@ class ShardWriter:
             self._file = _FaultKeepingFile(self.path)
         except OSError as error:
             raise write_error(self.path, error) from None
+        self._hdf5: Any = None
         try:
             self._begin()
         except BaseException as error:
@@ -122,7 +124,8 @@ class ShardWriter:
     @uninterrupted()
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._file.closed:
-            self._hdf5.close()
+            if self._hdf5 is not None:
+                self._hdf5.close()
             self._file.close()
         if error is not None:
             with suppress(OSError):  # which would hide the error; a sweep follows

@@ -87,6 +87,25 @@ def test_a_signal_waits_until_what_must_not_be_interrupted_is_done() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
 
 
+def test_whose_handlers_they_are_does_not_matter_to_what_must_not_be_interrupted() -> None:
+    """As where a caller handles SIGTERM himself, and ignores SIGHUP."""
+    heard: list[str] = []
+    own = [
+        (signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))),
+        (signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_IGN)),
+    ]
+    try:
+        with interruption(), pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012 - as above
+            for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), signum)
+            heard.append("done")
+        assert heard == ["done", "SIGTERM"]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for signum, handler in own:
+            signal.signal(signum, handler)
+
+
 def test_a_fork_ends_as_if_nobody_listened() -> None:
     with interruption():
         pid = os.fork()

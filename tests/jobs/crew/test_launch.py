@@ -14,7 +14,7 @@ from jobs.crew import ray_crew
 from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.crew.ray_crew import plan_gpus
-from jobs.crew.supervisor import Ending
+from jobs.crew.supervisor import Ending, Plan, Supervisor
 from jobs.errors import JobError
 
 pytestmark = pytest.mark.slow
@@ -131,6 +131,18 @@ def test_more_workers_than_the_cluster_holds_are_refused_at_once() -> None:
     with pytest.raises(JobError, match=r"^5 workers need 5 CPUs, and the cluster has 2; ask for fewer workers"):
         launch(train_functions.alone, num_workers=5)
     assert time.monotonic() - begin < 5
+
+
+def test_whatever_becomes_of_a_supervisor_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train's interface may change: what is raised there must not leave the driver waiting."""
+
+    def changed(*_: object) -> Ending:
+        raise TypeError("unexpected keyword argument")
+
+    monkeypatch.setattr(Supervisor, "_fit", changed)
+    plan = Plan(b"", 2, 0, "", private=True, ours=True)
+    [ending] = Supervisor().run(None, plan, 0)
+    assert ending == Ending(refused="Ray Train cannot run the crew: TypeError: unexpected keyword argument")
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -1,4 +1,4 @@
-"""Units on a cluster of two nodes, not all of which can do the work."""
+"""Units on a cluster of two nodes with cores, and one without, not all of which can do the work."""
 
 import json
 import shutil
@@ -53,6 +53,7 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
             wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, 60, "the first worker")
             cluster.start(NODE="second")
+            cluster.start(num_cpus=0)
             stdout, stderr = process.communicate(timeout=90)
     assert (process.returncode, stderr) == (0, "")
     said = json.loads(stdout)

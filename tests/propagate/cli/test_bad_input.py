@@ -192,6 +192,20 @@ def test_other_inputs_than_the_store_was_begun_with_are_refused(cli: Cli, root: 
     assert cli("verify", out).returncode == 0
 
 
+def test_a_clip_that_has_another_size_now_fails_and_no_other(cli: Cli, root: Root) -> None:
+    out = root.path.parent / "out"
+    args = ("run", "--root", root.path, "--out", out, "--frames", 1, "--motion", "none", "--engine", "local")
+    assert cli(*args).returncode == 0
+    for path in (root.frame(0), root.label):
+        with Image.open(path) as image:
+            image.resize((image.width * 2, image.height * 2), Image.Resampling.NEAREST).save(path)
+    retried = cli(*args, "--retry-failed")
+    assert retried.returncode == 1
+    assert "now of 256x512, in a shard of 128x256: --overwrite plans anew" in retried.stderr
+    assert json.loads(cli("info", out, "--json").stdout)["samples"] == 2 * 3
+    assert cli("verify", out).returncode == 0
+
+
 def test_a_store_without_a_shard_binds_nobody(cli: Cli, root: Root) -> None:
     out = root.path.parent / "out"
     args = ("run", "--root", root.path, "--out", out, "--motion", "none")

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers.stores import write_store
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
 from propagate.errors import PropagateError
+from propagate.shards import verify
 from propagate.shards.reader import open_store
 from propagate.shards.verify import verify_store
 from segtrain.data.index import index_store
@@ -104,3 +106,23 @@ def test_a_flipped_bit_in_a_manifest_with_a_right_digest_never_gives_another_sam
         said.append(sentence(store, expected))
     assert not any("\n" in each for each in said)
     assert len([each for each in said if each]) > NUM_FLIPS
+
+
+def test_a_verification_that_is_interrupted_reads_no_more(
+    tmp_path: Path, make_sample: MakeSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [[make_sample(number, size=(20, 30))] for number in range(12)]
+    store = write_store(tmp_path / "store", samples, load_classes("camvid"))
+    digested: list[Path] = []
+
+    def digest_slowly(path: Path, _: object) -> None:
+        time.sleep(0.05)
+        digested.append(path)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "_file_fault", digest_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        verify_store(store, on_progress=interrupt)
+    assert len(digested) < 8

@@ -111,6 +111,7 @@ def test_what_was_entered_stays_and_the_rest_is_swept_when_a_run_ends_early(tmp_
 
 def test_what_a_killed_run_left_is_swept_before_the_next_begins(store: Path) -> None:
     leftovers = [attempt_name(make_manifest().plan[0], "77aa"), "manifest.json.new", "failures.jsonl.new"]
+    leftovers += [".sign-0123456789ab", "..sign-0123456789ab.01234567.partial"]
     for name in leftovers:
         (store / name).write_bytes(b"half")
     with open_transaction(store, make_manifest()):
