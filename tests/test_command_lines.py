@@ -84,7 +84,7 @@ def test_signals_end_every_command_as_ctrl_c_does(signum: int, monkeypatch: pyte
 
     for place in ("propagate.job.run.run", "sdcnet.fit.training.fit", "segtrain.fit.training.fit"):
         monkeypatch.setattr(place, stop)
-    on = f"Interrupted. The same command goes on from the last checkpoint in {tmp_path}.\n"
+    on = f"Interrupted. The same command goes on in {tmp_path}, from its last checkpoint, if any.\n"
     for program, line, said in (
         ("propagate", ("run", "--root", "street"), "Interrupted; what is finished is kept.\n"),
         ("sdcnet", ("fit", "street"), on),

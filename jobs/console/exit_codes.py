@@ -2,12 +2,12 @@
 
 import signal
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from jobs.image_limit import max_pixels
-from jobs.signals import interruption
+from jobs.signals import Interruption, interruption
 
 
 class Commands(click.Group):
@@ -41,7 +41,14 @@ class Commands(click.Group):
                 return super().invoke(ctx)
             except self._failures as error:
                 raise click.ClickException(str(error)) from None
+            except Exception as error:
+                if not isinstance(error.__context__, KeyboardInterrupt):
+                    raise
+                self._end(arrived, error.__context__)  # such as of processes that the same signal has ended
             except KeyboardInterrupt as interrupt:
-                with suppress(OSError):  # the terminal may be gone
-                    click.echo(str(interrupt) or self._interrupted, err=True)
-                raise SystemExit(128 + (arrived.signum or signal.SIGINT)) from None
+                self._end(arrived, interrupt)
+
+    def _end(self, arrived: Interruption, interrupt: KeyboardInterrupt) -> NoReturn:
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(str(interrupt) or self._interrupted, err=True)
+        raise SystemExit(128 + (arrived.signum or signal.SIGINT)) from None

@@ -1,5 +1,6 @@
 """Batches of samples, in order, read ahead by processes beside the training."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -63,7 +64,7 @@ def load_batches(
         collate_fn=_Collate(collate),
         pin_memory=pinned,
         prefetch_factor=AHEAD if num_workers else None,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_begin_reader,
         generator=torch.Generator(),  # its own, so that it draws nothing from the global one
     )
     for batch in loader:
@@ -72,6 +73,10 @@ def load_batches(
         yield batch
 
 
-def _use_one_thread(_: int) -> None:
-    """The processes are what works side by side: threads of OpenCV in each would only get in each other's way."""
+def _begin_reader(_: int) -> None:
+    """The processes are what works side by side: threads of OpenCV in each would only get in each other's way.
+
+    Ctrl-C reaches all processes of a terminal: the training ends its readers itself.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

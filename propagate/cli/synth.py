@@ -19,8 +19,12 @@ def synth(config: StreetConfig) -> None:
     """
     from propagate.synth.write import write_street
 
-    with Progress("frames", config.num_snippets * config.length) as progress:
-        write_street(config, on_progress=progress.advance)
+    try:
+        with Progress("frames", config.num_snippets * config.length) as progress:
+            write_street(config, on_progress=progress.advance)
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (f"Interrupted. {config.dest} is not whole: remove it, and begin again.",)
+        raise
     click.echo(
         f"{config.num_snippets} snippets of {config.length} frames in {config.dest}, exact labels and flow in "
         f"{config.dest / 'truth'}",

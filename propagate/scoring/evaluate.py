@@ -52,7 +52,7 @@ def _find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
     if not truths:
         raise StoreError(
             f"{store.path}: none of its {len(keys)} propagated frames (such as {keys[0]}) has a true label "
-            "map there; give --truth DIR, a directory of label maps that are named by the frames' keys"
+            "map; give --truth DIR, a directory in which there are KEY.png or KEY_gtFine_labelIds.png, however deep"
         )
     return truths
 

@@ -1,5 +1,6 @@
 """A store to samples, one at a time."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -14,6 +15,8 @@ from propagate.errors import StoreError
 from propagate.shards.manifest import Manifest, ShardPlan, ShardSummary, load_manifest
 from propagate.shards.opening import ADVICE, UNREADABLE, open_array, open_file, require_nothing_else
 from propagate.shards.schema import SCHEMA_VERSION, ShardPlace, columns
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,5 +206,9 @@ class Store:
 
 
 def open_store(path: str | Path) -> Store:
-    """The store in a directory. Raises: StoreError."""
-    return Store(Path(path), load_manifest(Path(path)))
+    """The store in a directory; an unfinished one is said to be. Raises: StoreError."""
+    manifest = load_manifest(Path(path))
+    if not manifest.complete:
+        counts = f"{len(manifest.shards)} of {len(manifest.plan)}"
+        logger.warning("%s: unfinished, %s planned shards; `propagate run` goes on with it", path, counts)
+    return Store(Path(path), manifest)

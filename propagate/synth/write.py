@@ -1,5 +1,6 @@
 """The synthetic data set on disk: the Cityscapes layout, and beside it the truth about every frame."""
 
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def write_true_flow(path: Path, flow: np.ndarray) -> None:
 
 
 def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
-    if not split or split in (".", "..") or "/" in split:
+    if not re.fullmatch(r"\w[\w.-]*", split):
         raise DatasetError(f"split '{split}' cannot name a folder; give a plain name, such as train or val")
     if num_cities < 1:
         raise DatasetError(f"{num_cities} cities asked for; ask for at least one")

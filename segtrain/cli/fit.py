@@ -50,7 +50,7 @@ def fit(config: FitConfig) -> None:
         with Progress("steps") as progress:
             summary = train(config, ShownAdvance(progress))
     except KeyboardInterrupt as interrupt:
-        interrupt.args = (f"Interrupted. The same command goes on from the last checkpoint in {config.out}.",)
+        interrupt.args = (f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any.",)
         raise
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,20 +28,37 @@ CITYSCAPES = load_classes("cityscapes")
 NETWORK = "--network mobilenetv2 --output-stride 16 --class-uniform-tile 64"  # of TINY, as it is typed
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(config: FitConfig, tmp_path: Path) -> None:
-    """Killed in the middle of an epoch; the uninterrupted one reads in the process itself, and saves rarely."""
-    config = replace(config, epoch_length=40, save_every=1000, average=0.9, max_val_images=1)
-    killed = replace(config, out=tmp_path / "killed", save_every=3, loader_workers=1)
-    command = [sys.executable, "-m", "segtrain", "fit", "--out", str(killed.out), "--root", str(config.root)]
-    options = f"{NETWORK} --crop 64x64 --batch-size 2 --epochs 2 --epoch-length 40 --learning-rate 0.01 --average 0.9"
-    command += f"{options} --max-val-images 1 --save-every 3 --loader-workers 1 --device cpu".split()
+def begun(root: Path, out: Path, options: str) -> "subprocess.Popen[str]":
+    """A training in a session of its own that has just saved its first checkpoint."""
+    command = [sys.executable, "-m", "segtrain", "fit", "--out", str(out), "--root", str(root), *NETWORK.split()]
+    command += f"{options} --crop 64x64 --batch-size 2 --learning-rate 0.01 --max-val-images 1 --device cpu".split()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
     )
-    while not (killed.out / "checkpoint.pt").exists():
+    while not (out / "checkpoint.pt").exists():
         assert process.poll() is None, process.stdout and process.stdout.read()
         time.sleep(0.005)
+    return process
+
+
+def test_ctrl_c_is_for_readers_of_samples_too_and_one_line_is_said(roads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = begun(roads, out, "--epochs 200 --save-every 2 --loader-workers 2")
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.endswith(f"Interrupted. The same command goes on in {out}, from its last checkpoint, if any.\n")
+    assert not re.search("Traceback|Exception|Error", said), said
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(config: FitConfig, tmp_path: Path) -> None:
+    """Killed in the middle of an epoch; the uninterrupted one reads in the process itself, and saves rarely."""
+    config = replace(config, epoch_length=40, save_every=1000, average=0.9, max_val_images=1)
+    killed = replace(config, out=tmp_path / "killed", save_every=3, loader_workers=1)
+    process = begun(
+        config.root, killed.out, "--epochs 2 --epoch-length 40 --average 0.9 --save-every 3 --loader-workers 1"
+    )
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert checkpoint(killed.out)["step"] % 20 > 0
