@@ -324,8 +324,10 @@ class RAFT(nn.Module):
         if num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, found {num_updates}")
         lookup = correlation_lookup(features1, features2, self._numbers.radius)
-        hidden, context = context1.split((self._numbers.hidden, self._numbers.context), dim=1)
-        hidden, shares = torch.tanh(hidden), self.update_block.recurrent_block.shares(F.relu(context))
+        hidden, context = context1.to(torch.promote_types(context1.dtype, torch.float32)).split((self._numbers.hidden, self._numbers.context), dim=1)
+        hidden = torch.tanh(hidden)
+        with torch.autocast(hidden.device.type, enabled=False):  # once only, so no time is lost on exactness
+            shares = self.update_block.recurrent_block.shares(F.relu(context))
         height, width = features1.shape[-2:]
         flow = pixel_grid(height, width, device=features1.device).expand(len(features1), -1, -1, -1) * 0
         for _ in range(num_updates):

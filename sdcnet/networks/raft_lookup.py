@@ -98,32 +98,36 @@ class WindowLookup(Lookup):
         self._sizes = [level.shape[-2:] for level in levels]
         side = 2 * radius + 2
         # with zeros around, as wide as a window: whatever lies farther out sees nothing either
-        self._padded = [F.pad(level.permute(0, 2, 3, 1), (0, 0, side, side, side, side)) for level in levels]
+        padded = [F.pad(level, (side, side, side, side)) for level in levels]
+        self._padded = [level.permute(0, 2, 3, 1).contiguous() for level in padded]
 
     def products(self, level: int, corners: Tensor) -> Tensor:
         height, width = self._sizes[level]
         side = 2 * self._radius + 2
         columns, rows = (
-            (places.clamp(-side, size) + side).long().flatten()
+            (places.clamp(-side, size) + side).long()
             for places, size in zip(corners.unbind(2), (width, height), strict=True)
         )
-        return _window_products(self._first, self._padded[level], rows, columns, side).unflatten(0, corners.shape[:2])
+        return _window_products(self._first, self._padded[level], rows, columns, side)
 
 
 @torch.compiler.disable  # unrolled, its thousands of steps would compile for hours
 def _window_products(first: Tensor, second: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
-    """first [B,P,C]; second [B,H,W,C]; the first pixels of windows of side² pixels, rows and columns [B·P] int64.
+    """first [B,P,C]; second [B,H,W,C]; the first pixels of windows of side² pixels, rows and columns [B,P] int64.
 
-    Returns [B·P,side,side].
+    Returns [B,P,side,side].
     """
-    batch, num_pixels, channels = first.shape
-    windows = second.unfold(1, side, 1).unfold(2, side, 1).permute(0, 1, 2, 4, 5, 3)  # a view, [B,H',W',side,side,C]
-    images = torch.arange(batch, device=first.device).repeat_interleave(num_pixels)
+    batch, height, width, channels = second.shape
+    images = torch.arange(batch, device=rows.device).unsqueeze(1)
+    places = ((images * height + rows) * width + columns).flatten()
+    down = width * torch.arange(side, device=rows.device)
+    strips = second.flatten().unfold(0, side * channels, channels)  # a view: a row of a window lies in one piece
     at_a_time = max(1, GATHERED_BYTES[first.device.type] // (side**2 * channels * first.element_size()))
     parts = []
-    for vectors, *places in zip(*(x.split(at_a_time) for x in (first.flatten(0, 1), images, rows, columns)), strict=True):
-        parts.append(torch.bmm(windows[tuple(places)].flatten(1, 2), vectors.unsqueeze(2)))
-    return torch.cat(parts).view(-1, side, side)
+    for vectors, starts in zip(first.flatten(0, 1).split(at_a_time), places.split(at_a_time), strict=True):
+        windows = strips.index_select(0, (starts.unsqueeze(1) + down).flatten())
+        parts.append(torch.bmm(windows.view(-1, side**2, channels), vectors.unsqueeze(2)))
+    return torch.cat(parts).view(*rows.shape, side, side)
 
 
 def pixels(features: Tensor) -> Tensor:
