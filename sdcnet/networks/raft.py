@@ -100,6 +100,7 @@ class Block(nn.Module):
         self, in_channels: int, out_channels: int, stride: int, *, bottleneck: bool, norm: type[nn.Module] | None
     ) -> None:
         super().__init__()
+        self._bottleneck = bottleneck
         narrow = out_channels // 4
         if bottleneck:
             self.convnormrelu1 = activated(convolution(in_channels, narrow, 1), norm)
@@ -108,13 +109,14 @@ class Block(nn.Module):
         else:
             self.convnormrelu1 = activated(convolution(in_channels, out_channels, 3, stride=stride), norm)
             self.convnormrelu2 = activated(convolution(out_channels, out_channels, 3), norm)
-            self.convnormrelu3 = nn.Identity()
         self.downsample: nn.Module = nn.Identity()
         if stride > 1:
             self.downsample = activated(convolution(in_channels, out_channels, 1, stride=stride), norm)[:-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.convnormrelu3(self.convnormrelu2(self.convnormrelu1(x)))
+        branch = self.convnormrelu2(self.convnormrelu1(x))
+        if self._bottleneck:
+            branch = self.convnormrelu3(branch)
         return F.relu(self.downsample(x) + branch)
 
 
@@ -197,7 +199,7 @@ class RecurrentUnit(nn.Module):
     def _changing(self, conv: nn.Conv2d, seen: Tensor) -> Tensor:
         part = self._of_context
         weight = torch.cat((conv.weight[:, : part.start], conv.weight[:, part.stop :]), dim=1)
-        return F.conv2d(seen, weight, padding=conv.padding)  # type: ignore[arg-type]
+        return F.conv2d(seen, weight, padding=conv.padding)
 
 
 class RecurrentBlock(nn.Module):
@@ -314,9 +316,7 @@ class RAFT(nn.Module):
         left, _, top, _ = padding(height, width)
         return flow[..., top : top + height, left : left + width]
 
-    def flow(
-        self, features1: Tensor, features2: Tensor, context1: Tensor, num_updates: int = NUM_UPDATES
-    ) -> Tensor:
+    def flow(self, features1: Tensor, features2: Tensor, context1: Tensor, num_updates: int = NUM_UPDATES) -> Tensor:
         """The flow of the padded frames, [B,2,8h,8w] in pixels, float32 at least, after that many updates.
 
         features1, features2: as `features` gives them; context1: as `context` does, of the first frame.
@@ -324,7 +324,9 @@ class RAFT(nn.Module):
         if num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, found {num_updates}")
         lookup = correlation_lookup(features1, features2, self._numbers.radius)
-        hidden, context = context1.to(torch.promote_types(context1.dtype, torch.float32)).split((self._numbers.hidden, self._numbers.context), dim=1)
+        hidden, context = context1.to(torch.promote_types(context1.dtype, torch.float32)).split(
+            (self._numbers.hidden, self._numbers.context), dim=1
+        )
         hidden = torch.tanh(hidden)
         with torch.autocast(hidden.device.type, enabled=False):  # once only, so no time is lost on exactness
             shares = self.update_block.recurrent_block.shares(F.relu(context))

@@ -44,7 +44,7 @@ class Lookup:
 
     def __init__(self, first: Tensor, levels: Sequence[Tensor], radius: int) -> None:
         """first: [B,C,h,w]; levels: of the second frame, as `pyramid` makes them."""
-        self._radius = radius
+        self._radius, self._sizes = radius, [level.shape[-2:] for level in levels]
         self._first = pixels(first) / math.sqrt(first.shape[1])  # the smaller of what could be divided
 
     def __call__(self, centres: Tensor) -> Tensor:
@@ -77,7 +77,6 @@ class VolumeLookup(Lookup):
 
     def __init__(self, first: Tensor, levels: Sequence[Tensor], radius: int) -> None:
         super().__init__(first, levels, radius)
-        self._sizes = [level.shape[-2:] for level in levels]
         self._volumes = [self._first @ level.flatten(2) for level in levels]
 
     def products(self, level: int, corners: Tensor) -> Tensor:
@@ -95,7 +94,6 @@ class WindowLookup(Lookup):
 
     def __init__(self, first: Tensor, levels: Sequence[Tensor], radius: int) -> None:
         super().__init__(first, levels, radius)
-        self._sizes = [level.shape[-2:] for level in levels]
         side = 2 * radius + 2
         # with zeros around, as wide as a window: whatever lies farther out sees nothing either
         padded = [F.pad(level, (side, side, side, side)) for level in levels]
