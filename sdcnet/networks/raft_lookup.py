@@ -23,12 +23,16 @@ def correlation_lookup(first: Tensor, second: Tensor, radius: int) -> "Lookup":
 
     first, second: features [B,C,h,w] of any float. All that is computed of them is float32 at least.
     """
-    height, width = first.shape[-2:]
-    num_products = height * width * sum((height >> level) * (width >> level) for level in range(NUM_LEVELS))
     dtype = torch.promote_types(first.dtype, torch.float32)
-    kind = VolumeLookup if num_products * dtype.itemsize <= VOLUME_BYTES else WindowLookup
+    kind = VolumeLookup if volume_bytes(*first.shape[-2:], dtype) <= VOLUME_BYTES else WindowLookup
     with torch.autocast(first.device.type, enabled=False):
         return kind(first.to(dtype), pyramid(second.to(dtype)), radius)
+
+
+def volume_bytes(height: int, width: int, dtype: torch.dtype = torch.float32) -> int:
+    """The size of a pair's volume, of features of this size."""
+    of_levels = ((height >> level) * (width >> level) for level in range(NUM_LEVELS))
+    return height * width * sum(of_levels) * dtype.itemsize
 
 
 def pyramid(features: Tensor) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """RAFT: the published parameters' names and shapes, the published networks' numbers, both lookups, any size."""
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from sdcnet.geometry import pixel_grid
 from sdcnet.networks import raft_lookup
-from sdcnet.networks.raft import NUM_UPDATES, RAFT, VARIANTS, padding, upsample, upsample_convex
-from sdcnet.networks.raft_lookup import VolumeLookup, WindowLookup, correlation_lookup, pyramid
+from sdcnet.networks.raft import NUM_UPDATES, RAFT, padding, upsample, upsample_convex
+from sdcnet.networks.raft_layers import VARIANTS
+from sdcnet.networks.raft_lookup import VolumeLookup, WindowLookup, correlation_lookup, pyramid, volume_bytes
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CASES = [("large", "128x160"), ("large", "131x197"), ("small", "128x160")]
@@ -64,8 +66,6 @@ def test_the_fill_is_that_of_the_stored_numbers(networks: dict[str, RAFT], varia
 
 
 def crc32(tensor: Tensor) -> int:
-    import zlib
-
     return zlib.crc32(tensor.numpy().tobytes())
 
 
@@ -170,13 +170,16 @@ def test_gradients_pass_both_lookups() -> None:
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-4)
 
 
-def test_a_volume_is_made_only_where_it_is_small() -> None:
-    with torch.device("meta"):
-        kinds = {
-            size: type(correlation_lookup(torch.empty(1, 8, *size), torch.empty(1, 8, *size), 4))
-            for size in ((64, 128), (128, 256))
-        }
-    assert kinds == {(64, 128): VolumeLookup, (128, 256): WindowLookup}
+def test_a_volume_is_made_only_where_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert round(volume_bytes(64, 128) / 1e6) == 357  # frames of 512x1024
+    assert round(volume_bytes(128, 256) / 1e8) == 57  # and of 1024x2048
+    assert volume_bytes(64, 128) < raft_lookup.VOLUME_BYTES < volume_bytes(128, 256)
+    features = torch.zeros(1, 4, 17, 25)
+    for limit, kind in ((volume_bytes(17, 25), VolumeLookup), (volume_bytes(17, 25) - 1, WindowLookup)):
+        monkeypatch.setattr(raft_lookup, "VOLUME_BYTES", limit)
+        assert type(correlation_lookup(features, features, 4)) is kind
+    lookup = VolumeLookup(features, pyramid(features), 4)
+    assert sum(volume.nbytes for volume in lookup._volumes) == volume_bytes(17, 25)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -232,7 +235,7 @@ def test_what_is_no_pair_of_frames_is_refused(networks: dict[str, RAFT]) -> None
         ValueError, match=r"takes two frames of one size, found \[1, 3, 128, 128\] and \[1, 3, 128, 127\]"
     ):
         network(frame, frame[..., 1:])
-    with pytest.raises(ValueError, match=r"takes frames \[B,3,H,W\], found \[1, 1, 128, 128\]"):
+    with pytest.raises(ValueError, match=r"takes frames \[B,3,H,W\], found \[2, 1, 128, 128\]"):
         network(frame[:, :1], frame[:, :1])
     with pytest.raises(ValueError, match="num_updates must be at least 1, found 0"):
         network(frame, frame, 0)
