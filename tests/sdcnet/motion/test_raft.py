@@ -13,7 +13,6 @@ from torch import Tensor
 
 from jobs.training import runtime as runtime_module
 from jobs.training.runtime import Runtime
-from propagate.synth.write import write_dataset
 from sdcnet.errors import MotionError
 from sdcnet.motion.estimator import Observation, ObservedPixels, Step
 from sdcnet.motion.raft import RaftMotion
@@ -133,22 +132,10 @@ def test_settings_that_cannot_work(name: str, given: bool, text: str, weights: P
 
 @pytest.mark.parametrize(("motion", "variant"), [("raft", "large"), ("raft-small", "small")])
 def test_labels_are_carried_from_the_command_line(
-    motion: str, variant: str, cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    motion: str, variant: str, cli: Callable[..., subprocess.CompletedProcess[str]], street: Path, tmp_path: Path
 ) -> None:
-    write_dataset(tmp_path / "street", num_snippets=1, size=(64, 128), length=25, seed=5)
     save_network(tmp_path / "raft.safetensors", filled_raft(variant), about={})
-    args = [
-        "run",
-        "--root",
-        tmp_path / "street",
-        "--out",
-        tmp_path / "out",
-        "--frames",
-        1,
-        "--engine",
-        "local",
-        "--json",
-    ]
-    result = cli(*args, "--motion", motion, "--raft-weights", tmp_path / "raft.safetensors")
+    args = ["run", "--root", street, "--out", tmp_path / "out", "--frames", 1, "--limit", 1, "--engine", "local"]
+    result = cli(*args, "--motion", motion, "--raft-weights", tmp_path / "raft.safetensors", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["samples"] == 3
