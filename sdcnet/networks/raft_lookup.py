@@ -15,7 +15,9 @@ from sdcnet.geometry import pixel_before
 
 NUM_LEVELS = 4  # of the pyramid, each of half the size of the one before
 VOLUME_BYTES = 2**30  # a pair's volume may have: beyond 900x1000 pixels products are formed when they are asked for
-GATHERED_BYTES = {"cpu": 2**22, "cuda": 2**28}  # of features that are read at a time: a CPU's fit into its caches
+GATHERED_BYTES = 2**28  # of features that a GPU copies at a time
+NEIGHBOURS = 32  # pixels whose windows a CPU looks at together: most lie beside one another
+WIDEST_BAND = 32  # windows' worth of pixels that is still multiplied faster than 32 windows are copied
 
 
 def correlation_lookup(first: Tensor, second: Tensor, radius: int) -> "Lookup":
@@ -119,17 +121,37 @@ def _window_products(first: Tensor, second: Tensor, rows: Tensor, columns: Tenso
 
     Returns [B,P,side,side].
     """
-    batch, height, width, channels = second.shape
-    images = torch.arange(batch, device=rows.device).unsqueeze(1)
-    places = ((images * height + rows) * width + columns).flatten()
-    down = width * torch.arange(side, device=rows.device)
-    strips = second.flatten().unfold(0, side * channels, channels)  # a view: a row of a window lies in one piece
-    at_a_time = max(1, GATHERED_BYTES[first.device.type] // (side**2 * channels * first.element_size()))
+    size = first.shape[2] * side**2 * first.element_size()
+    at_a_time = NEIGHBOURS if first.is_cpu else max(1, GATHERED_BYTES // size)
     parts = []
-    for vectors, starts in zip(first.flatten(0, 1).split(at_a_time), places.split(at_a_time), strict=True):
-        windows = strips.index_select(0, (starts.unsqueeze(1) + down).flatten())
-        parts.append(torch.bmm(windows.view(-1, side**2, channels), vectors.unsqueeze(2)))
+    for image, *of_image in zip(second, first, rows, columns, strict=True):
+        for vectors, y, x in zip(*(values.split(at_a_time) for values in of_image), strict=True):
+            part = _products_with_band(vectors, image, y, x, side) if first.is_cpu else None
+            parts.append(_products_with_windows(vectors, image, y, x, side) if part is None else part)
     return torch.cat(parts).view(*rows.shape, side, side)
+
+
+def _products_with_windows(vectors: Tensor, image: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
+    """vectors [N,C], image [H,W,C], rows and columns [N] -> [N,side²], of features that are copied for each window."""
+    _, width, channels = image.shape
+    strips = image.flatten().unfold(0, side * channels, channels)  # a view: a row of a window lies in one piece
+    starts = (rows * width + columns).unsqueeze(1) + width * torch.arange(side, device=rows.device)
+    windows = strips.index_select(0, starts.flatten())
+    return torch.bmm(windows.view(-1, side**2, channels), vectors.unsqueeze(2)).squeeze(2)
+
+
+def _products_with_band(vectors: Tensor, image: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor | None:
+    """As `_products_with_windows`, of all features around the windows at once; None, where these lie too far apart."""
+    (top, bottom), (left, right) = (map(int, torch.aminmax(places)) for places in (rows, columns))
+    band = image[top : bottom + side, left : right + side]
+    height, width, channels = band.shape
+    if height * width > WIDEST_BAND * side**2:
+        return None
+    steps = torch.arange(side)
+    within = ((rows - top).unsqueeze(1) + steps).unsqueeze(2) * width + (
+        (columns - left).unsqueeze(1) + steps
+    ).unsqueeze(1)
+    return (vectors @ band.reshape(-1, channels).T).gather(1, within.flatten(1))
 
 
 def pixels(features: Tensor) -> Tensor:

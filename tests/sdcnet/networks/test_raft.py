@@ -147,12 +147,15 @@ def random_frames(height: int, width: int, num: int = 1, seed: int = 0) -> Tenso
     return torch.randint(0, 256, (num, 3, height, width), dtype=torch.uint8, generator=generator)
 
 
-def test_both_lookups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("widest", [0, 4, 1000])
+def test_both_lookups_are_the_same(widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raft_lookup, "WIDEST_BAND", widest)  # of windows alone, of both, of bands alone
     generator = torch.Generator().manual_seed(1)
     first, second = torch.randn(2, 2, 32, 17, 25, generator=generator)
-    centres = pixel_grid(17, 25) + 40 * torch.randn(2, 2, 17, 25, generator=generator)
+    centres = pixel_grid(17, 25) + 40 * torch.rand(2, 1, 17, 1, generator=generator) * torch.randn(
+        2, 2, 17, 25, generator=generator
+    )
     centres[:, :, 0, 0] = torch.tensor(1e9)
-    monkeypatch.setattr(raft_lookup, "GATHERED_BYTES", {"cpu": 7 * 4 * 100 * 32})  # several parts, the last one shorter
     volume, windows = (kind(first, pyramid(second), 4)(centres) for kind in (VolumeLookup, WindowLookup))
     assert volume.abs().max() > 1
     close(windows, volume, 5e-6)
