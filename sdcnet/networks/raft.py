@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sdcnet.geometry import endpoints, pixel_grid
+from sdcnet.geometry import endpoints
 from sdcnet.networks.flownet2 import require_finite
 from sdcnet.networks.raft_layers import STRIDE, VARIANTS, Encoder, MaskPredictor, UpdateBlock
 from sdcnet.networks.raft_lookup import correlation_lookup
 
-SMALLEST_SIDE = 128  # the networks were trained on no less; the coarsest features then still have two pixels
+SMALLEST_SIDE = 128  # the published networks take no less: their coarsest features need two pixels
 NUM_UPDATES = 12
 
 
@@ -85,14 +85,12 @@ class RAFT(nn.Module):
         if num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, found {num_updates}")
         lookup = correlation_lookup(features1, features2, self._numbers.radius)
-        hidden, context = context1.to(torch.promote_types(context1.dtype, torch.float32)).split(
-            (self._numbers.hidden, self._numbers.context), dim=1
-        )
+        context1 = context1.to(torch.promote_types(context1.dtype, torch.float32))
+        hidden, context = context1.split((self._numbers.hidden, self._numbers.context), dim=1)
         hidden = torch.tanh(hidden)
         with torch.autocast(hidden.device.type, enabled=False):  # once only, so no time is lost on exactness
             shares = self.update_block.recurrent_block.shares(F.relu(context))
-        height, width = features1.shape[-2:]
-        flow = pixel_grid(height, width, device=features1.device).expand(len(features1), -1, -1, -1) * 0
+        flow = hidden.new_zeros(len(hidden), 2, *hidden.shape[-2:])
         for _ in range(num_updates):
             flow = flow.detach()  # an update learns from its own correction
             hidden, correction = self.update_block(hidden, lookup(endpoints(flow)), flow, shares)

@@ -26,7 +26,8 @@ def correlation_lookup(first: Tensor, second: Tensor, radius: int) -> "Lookup":
     first, second: features [B,C,h,w] of any float. All that is computed of them is float32 at least.
     """
     dtype = torch.promote_types(first.dtype, torch.float32)
-    kind = VolumeLookup if volume_bytes(*first.shape[-2:], dtype) <= VOLUME_BYTES else WindowLookup
+    height, width = first.shape[-2:]
+    kind = VolumeLookup if volume_bytes(height, width, dtype) <= VOLUME_BYTES else WindowLookup
     with torch.autocast(first.device.type, enabled=False):
         return kind(first.to(dtype), pyramid(second.to(dtype)), radius)
 
