@@ -16,7 +16,7 @@ STRIDE = 8  # pixels to a pixel of the features
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
+class RaftVariant:
     """The numbers in which the two published networks differ.
 
     Encoders: `stem` and `layers` are channels; `bottleneck`, whether blocks narrow them within; the context encoder has
@@ -40,8 +40,8 @@ class Variant:
     has_mask: bool
 
 
-VARIANTS: Mapping[str, Variant] = {
-    "large": Variant(
+VARIANTS: Mapping[str, RaftVariant] = {
+    "large": RaftVariant(
         stem=64,
         layers=(64, 96, 128),
         bottleneck=False,
@@ -57,7 +57,7 @@ VARIANTS: Mapping[str, Variant] = {
         flow_head=256,
         has_mask=True,
     ),
-    "small": Variant(
+    "small": RaftVariant(
         stem=32,
         layers=(32, 64, 96),
         bottleneck=True,
@@ -85,7 +85,7 @@ def activated(layer: nn.Conv2d, norm: type[nn.Module] | None = None) -> nn.Seque
     return nn.Sequential(layer, *norms, nn.ReLU(inplace=True))
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """Two convolutions, or three of which the middle ones are narrow, beside a shortcut."""
 
     def __init__(
@@ -115,13 +115,13 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Images [B,3,H,W] -> features of an eighth of their size."""
 
-    def __init__(self, variant: Variant, out_channels: int, norm: type[nn.Module] | None) -> None:
+    def __init__(self, variant: RaftVariant, out_channels: int, norm: type[nn.Module] | None) -> None:
         super().__init__()
         self.convnormrelu = activated(convolution(3, variant.stem, 7, stride=2), norm)
         channels = variant.stem
         for number, (width, stride) in enumerate(zip(variant.layers, (1, 2, 2), strict=True), start=1):
             first, second = (
-                Block(before, width, step, bottleneck=variant.bottleneck, norm=norm)
+                EncoderBlock(before, width, step, bottleneck=variant.bottleneck, norm=norm)
                 for before, step in ((channels, stride), (width, 1))
             )
             self.add_module(f"layer{number}", nn.Sequential(first, second))
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
 class MotionEncoder(nn.Module):
     """What was looked up, and the flow that it was looked up for -> features of both, and the flow itself."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: RaftVariant) -> None:
         super().__init__()
         channels = NUM_LEVELS * (2 * variant.radius + 1) ** 2
         for number, (width, kernel) in enumerate(zip(variant.of_products, (1, 3), strict=False), start=1):
@@ -163,7 +163,7 @@ class RecurrentUnit(nn.Module):
     The context's share of the convolutions is computed once for all updates.
     """
 
-    def __init__(self, variant: Variant, kernel: tuple[int, int]) -> None:
+    def __init__(self, variant: RaftVariant, kernel: tuple[int, int]) -> None:
         super().__init__()
         channels = variant.hidden + variant.context + variant.motion + 2
         padding = (kernel[0] // 2, kernel[1] // 2)
@@ -197,7 +197,7 @@ class RecurrentUnit(nn.Module):
 class RecurrentBlock(nn.Module):
     """Recurrent units one after another, all with the same input."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: RaftVariant) -> None:
         super().__init__()
         for number, kernel in enumerate(variant.recurrent_kernels, start=1):
             self.add_module(f"convgru{number}", RecurrentUnit(variant, kernel))
@@ -214,7 +214,7 @@ class RecurrentBlock(nn.Module):
 class FlowHead(nn.Module):
     """The hidden state -> how the flow has to be corrected."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: RaftVariant) -> None:
         super().__init__()
         self.conv1 = convolution(variant.hidden, variant.flow_head, 3)
         self.conv2 = convolution(variant.flow_head, 2, 3)
@@ -226,7 +226,7 @@ class FlowHead(nn.Module):
 class UpdateBlock(nn.Module):
     """One update: the next hidden state, and the correction of the flow, in pixels of the features."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: RaftVariant) -> None:
         super().__init__()
         self.motion_encoder = MotionEncoder(variant)
         self.recurrent_block = RecurrentBlock(variant)
@@ -242,7 +242,7 @@ class UpdateBlock(nn.Module):
 class MaskPredictor(nn.Module):
     """The hidden state -> how each of a cell's 8x8 pixels is mixed from the 3x3 cells around: [B,576,h,w]."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: RaftVariant) -> None:
         super().__init__()
         self.convrelu = activated(convolution(variant.hidden, 256, 3))
         self.conv = convolution(256, 9 * STRIDE**2, 1)
