@@ -35,10 +35,10 @@ class FlowNet2Motion:
     def open(cls, settings: MotionSettings) -> Self:
         """Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used."""
         runtime = open_runtime(settings.device, settings.dtype, settings.compile)
-        return cls(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, _fingerprint(settings))
+        return cls(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, motion_and_dtype(settings))
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
-        for batch in _batches(steps, observations, self._runtime):
+        for batch in batches(steps, observations, self._runtime):
             pairs = [(step.target, step.source) for step in batch]
             yield from _estimate_pairs(self._flows, observations, pairs).cpu().split(1)
 
@@ -83,12 +83,12 @@ class PredictedMotion:
             raise MotionError(
                 f"{weights}: holds {type(network).__name__}, whose motion is '{of_the_file}'; ask for that"
             )
-        return cls(network, flows, runtime, {**_fingerprint(settings), "sdcnet_weights": checkpoint.digest})
+        return cls(network, flows, runtime, {**motion_and_dtype(settings), "sdcnet_weights": checkpoint.digest})
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         known: dict[Pair, Tensor] = {}
         remaining = list(steps)
-        for batch in _batches(steps, observations, self._runtime):
+        for batch in batches(steps, observations, self._runtime):
             wanted = [pair for pair in self._pairs(batch) if pair not in known]
             if wanted:
                 known |= zip(wanted, _estimate_pairs(self._flows, observations, wanted), strict=True)
@@ -110,11 +110,12 @@ class PredictedMotion:
         return list(dict.fromkeys(pairs))
 
 
-def _fingerprint(settings: MotionSettings) -> dict[str, object]:
+def motion_and_dtype(settings: MotionSettings) -> dict[str, object]:
+    """What decides the numbers of any network, as part of a fingerprint."""
     return {"motion": settings.name, "dtype": settings.dtype}
 
 
-def _batches(
+def batches(
     steps: Sequence[Step], observations: Mapping[int, Observation], runtime: Runtime
 ) -> Iterator[Sequence[Step]]:
     """The steps, as many at a time as the runtime computes at once."""

@@ -32,6 +32,7 @@ class EstimatorClass(Protocol):
 
 INPUT_FLOWS = ("flownet2", "dis")  # what a video predictor can refine
 PREDICTORS: Mapping[str, str] = {"sdcnet": "SDCNet2DRecon", "sdcnet-predict": "SDCNet2D"}  # architectures, by motion
+RAFTS: Mapping[str, str] = {"raft": "large", "raft-small": "small"}  # variants of the network, by motion
 ESTIMATORS: Registry[EstimatorClass] = Registry(
     "motion estimator",
     {
@@ -39,6 +40,7 @@ ESTIMATORS: Registry[EstimatorClass] = Registry(
         "tvl1": "sdcnet.motion.classical:TvL1",
         "none": "sdcnet.motion.classical:NoMotion",
         "flownet2": "sdcnet.motion.learned:FlowNet2Motion",
+        **dict.fromkeys(RAFTS, "sdcnet.motion.raft:RaftMotion"),
         **dict.fromkeys(PREDICTORS, "sdcnet.motion.learned:PredictedMotion"),
     },
 )
@@ -60,6 +62,9 @@ class MotionSettings:
         None,
         "flownet2, and where it is the input flow: the published file.",
         otherwise="those in the file of --sdcnet-weights, if any",
+    )
+    raft_weights: Path | None = setting(
+        None, "raft, raft-small: torchvision's file, or that of RAFT's authors; these need it."
     )
     input_flow: str | None = setting(
         None,

@@ -1,1 +1,1 @@
-"""Networks of motion, and their files of weights: FlowNet2, the video predictors, the operations PyTorch lacks."""
+"""Networks of motion, and their files of weights: FlowNet2, RAFT, video predictors, operations that PyTorch lacks."""

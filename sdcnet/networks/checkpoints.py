@@ -28,9 +28,12 @@ from jobs.training.weights import (
 from sdcnet.networks.flownet2 import FlowNet2
 from sdcnet.networks.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
 from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
+from sdcnet.networks.raft import RAFT
+from sdcnet.networks.raft_names import is_of_authors, is_of_raft, published_names
 
 VERSION = 1  # of the description in our files
 FLOWNET2 = "FlowNet2"
+RAFT_NAME = "RAFT"
 PUBLISHED: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
 PREDICTORS: Mapping[str, type[VideoPredictor]] = {
     **PUBLISHED,
@@ -45,6 +48,7 @@ _FRAMES = {
 _FLOWS = {"flow_direction": "backward, in pixels", "flow_normalised": "(flow - flow_mean) / (3 flow_std)"}
 PREPROCESSING: Mapping[str, Mapping[str, object]] = {
     FLOWNET2: _FRAMES,
+    RAFT_NAME: {"colour_order": "RGB", "frame_levels": [0, 255], "frame_normalised": "frame / 127.5 - 1"},
     **{name: {**_FRAMES, **_FLOWS} for name in PREDICTORS},
 }
 
@@ -82,6 +86,17 @@ class Checkpoint:
     @property
     def has_predictor(self) -> bool:
         return "final_flow.weight" in self.tensors
+
+    @property
+    def raft(self) -> str | None:
+        """The variant of the RAFT in the file, if it holds one."""
+        if not any(map(is_of_raft, self.tensors)):
+            return None
+        return (
+            "large"
+            if any(name.startswith(("mask_predictor.", "update_block.mask.")) for name in self.tensors)
+            else "small"
+        )
 
     @property
     def predictor(self) -> str | None:
@@ -124,6 +139,7 @@ def inspect_checkpoint(path: Path, sha256: str | None = None) -> Summary:
     checkpoint = read_checkpoint(path, sha256)
     networks = [checkpoint.predictor or " or ".join(PUBLISHED)] if checkpoint.has_predictor else []
     networks += [FLOWNET2] if checkpoint.has_flownet2 else []
+    networks += [f"{RAFT_NAME} {checkpoint.raft}"] if checkpoint.raft else []
     description = checkpoint.description
     return Summary(
         networks=tuple(networks),
@@ -156,6 +172,14 @@ def load_flownet2(path: Path) -> FlowNet2:
     return flownet2_of(read_checkpoint(path))
 
 
+def load_raft(path: Path) -> RAFT:
+    """The RAFT in a file of torchvision's, of its authors', or of ours, in evaluation mode.
+
+    Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape.
+    """
+    return raft_of(read_checkpoint(path))
+
+
 def convert_checkpoint(
     source: Path, destination: Path, architecture: str | None = None, sha256: str | None = None
 ) -> None:
@@ -169,9 +193,11 @@ def convert_checkpoint(
     if architecture is None and checkpoint.has_flownet2 and checkpoint.has_predictor:
         choice = " or ".join((FLOWNET2, *PUBLISHED))
         raise CheckpointError(str(source), f"holds two networks. Say which architecture is wanted: {choice}")
-    network: VideoPredictor | FlowNet2
+    network: VideoPredictor | FlowNet2 | RAFT
     if architecture == FLOWNET2 or (architecture is None and checkpoint.has_flownet2):
         network = flownet2_of(checkpoint)
+    elif architecture is None and checkpoint.raft:
+        network = raft_of(checkpoint)
     else:
         network = predictor_of(checkpoint, architecture)
     about = checkpoint.description.about if checkpoint.description else checkpoint.fields
@@ -180,7 +206,7 @@ def convert_checkpoint(
 
 def save_network(
     path: Path,
-    network: VideoPredictor | FlowNet2,
+    network: VideoPredictor | FlowNet2 | RAFT,
     *,
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
@@ -194,7 +220,7 @@ def save_network(
     description = {
         "version": VERSION,
         "architecture": architecture,
-        "settings": network.settings if isinstance(network, VideoPredictor) else {},
+        "settings": {} if isinstance(network, FlowNet2) else network.settings,
         "preprocessing": PREPROCESSING[architecture],
         "about": about,
     }
@@ -257,6 +283,19 @@ def flownet2_of(checkpoint: Checkpoint) -> FlowNet2:
     if checkpoint.has_predictor and not checkpoint.has_flownet2:
         advice = "The file holds a video predictor alone: give FlowNet2's own"
     return fill_network(path, build_without_values(path, FlowNet2, {}), candidates, advice)
+
+
+def raft_of(checkpoint: Checkpoint) -> RAFT:
+    """The RAFT in a file that was read: see `load_raft`."""
+    path, variant = checkpoint.path, checkpoint.raft
+    advice = "Is it the right file, whole, and one of RAFT?"
+    if checkpoint.has_flownet2 or checkpoint.has_predictor:
+        advice = "The file holds another network: give one of RAFT"
+    candidates = checkpoint.tensors
+    if any(map(is_of_authors, candidates)):
+        candidates = published_names(candidates)
+    # of a foreign file, all names that RAFT has are missing
+    return fill_network(path, build_without_values(path, RAFT, {"variant": variant or "large"}), candidates, advice)
 
 
 def _num_history(tensors: Mapping[str, Tensor], kind: type[VideoPredictor]) -> int:

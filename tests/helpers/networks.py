@@ -1,7 +1,10 @@
-"""How two networks compare."""
+"""How two networks compare, and networks with values that anybody can compute."""
 
 import torch
+from golden.fill import fill
 from torch import nn
+
+from sdcnet.networks.raft import RAFT
 
 
 def assert_same_state(network: nn.Module, expected: nn.Module) -> None:
@@ -9,3 +12,13 @@ def assert_same_state(network: nn.Module, expected: nn.Module) -> None:
     assert state.keys() == expected.state_dict().keys()
     for name, tensor in expected.state_dict().items():
         assert torch.equal(state[name], tensor), name
+
+
+def filled_raft(variant: str) -> RAFT:
+    """RAFT with the weights of the stored numbers: the fill, and a smaller step, or the flow would drift away."""
+    with torch.device("meta"):
+        network = RAFT(variant)
+    network = network.to_empty(device="cpu").requires_grad_(False).eval()
+    fill(network)
+    network.update_block.flow_head.conv2.weight.mul_(0.125)
+    return network

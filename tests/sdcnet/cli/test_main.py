@@ -179,7 +179,7 @@ def test_evaluation_goes_on_past_what_cannot_be_used_and_fails(frames: Path, tmp
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--motion", "raft"), 2, "'raft' is not one of 'dis'"),
+        (("--motion", "pwcnet"), 2, "'pwcnet' is not one of 'dis'"),
         (("--motion", "flownet"), 2, "'sdcnet-predict'; did you mean 'flownet2'?"),
         (("--motion", "flownet2"), 1, "FlowNet2 needs weights"),
         (("--motion", "sdcnet"), 1, "--sdcnet-weights"),

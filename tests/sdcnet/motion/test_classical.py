@@ -103,5 +103,5 @@ def test_every_name_opens_its_estimator(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(MotionError, match="no motion estimator 'raft'; known are dis, tvl1, none"):
-        MotionSettings(name="raft")
+    with pytest.raises(MotionError, match="no motion estimator 'pwcnet'; known are dis, tvl1, none"):
+        MotionSettings(name="pwcnet")
