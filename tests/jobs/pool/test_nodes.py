@@ -52,8 +52,8 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
 """
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
             wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, 60, "the first worker")
-            cluster.start(NODE="second")
-            cluster.start(num_cpus=0)
+            cluster.wait(cluster.start(NODE="second"))
+            cluster.wait(cluster.start(num_cpus=0))
             stdout, stderr = process.communicate(timeout=90)
     assert (process.returncode, stderr) == (0, "")
     said = json.loads(stdout)
