@@ -1,6 +1,7 @@
 """Ray: one of our own, on this machine's loopback only, or a running cluster."""
 
 import platform
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from types import ModuleType
 from jobs.errors import JobError
 from jobs.ray.local import reaped_directory, start
 from jobs.ray.switches import attribute, authenticated, first_line, is_loopback, loopback_only, no_messages
+from jobs.signals import restored
 
 ANSWER_SECONDS = 5.0
 
@@ -39,7 +41,7 @@ def connected(
         if address is None:
             directory = cleanup.enter_context(reaped_directory())
         cleanup.callback(ray.shutdown)
-        with attribute(ray._private.utils, "set_sigterm_handler", lambda _: None):  # ray.init would replace ours
+        with restored(signal.SIGTERM):  # ray.init replaces its handler
             if address is None:
                 start(ray, num_cpus, directory, instead)
             else:
