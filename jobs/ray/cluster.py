@@ -41,7 +41,8 @@ def connected(
         if address is None:
             directory = cleanup.enter_context(reaped_directory())
         cleanup.callback(ray.shutdown)
-        with restored(signal.SIGTERM):  # ray.init replaces its handler
+        set_handler = attribute(ray._private.utils, "set_sigterm_handler", lambda _: None)
+        with restored(signal.SIGTERM), set_handler:  # ray.init replaces its handler, by Python's way and by C's
             if address is None:
                 start(ray, num_cpus, directory, instead)
             else:
