@@ -1,7 +1,8 @@
 """What the command lines of all packages share: how their errors are told, and the exit code that follows."""
 
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -14,7 +15,7 @@ class Commands(click.Group):
     """Says errors of these types in one sentence, without a traceback, and exits with 1.
 
     On Ctrl-C, SIGTERM and SIGHUP it unwinds, says one line and exits with 130, 143 and 129. The line is `interrupted`,
-    or what a command has given its KeyboardInterrupt.
+    or what a command says by `interrupted`.
 
     variables: what the names of the environment variables begin with that stand for options not given.
     """
@@ -52,3 +53,13 @@ class Commands(click.Group):
         with suppress(OSError):  # the terminal may be gone
             click.echo(str(interrupt) or self._interrupted, err=True)
         raise SystemExit(128 + (arrived.signum or signal.SIGINT)) from None
+
+
+@contextmanager
+def interrupted(sentence: str) -> Iterator[None]:
+    """What is said where a command is interrupted within this context."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (sentence,)
+        raise

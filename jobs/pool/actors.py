@@ -113,7 +113,9 @@ class _Crew:
         self._pulse = Pulse(ray, GO_ON)
         self._barred: dict[str, str] = {}
         self._nodes = self._pulse.wait()
-        self._needed, self._actor_class = self._wanted()
+        self._gpus = self._gpus_per_worker()
+        # progress has a thread of its own
+        self._actor_class = ray.remote(max_restarts=0, concurrency_groups={"progress": 1})(UnitActor)
         self._deaths = (
             ray.exceptions.RayActorError,
             ray.exceptions.OutOfMemoryError,
@@ -150,12 +152,9 @@ class _Crew:
             for actor in list(self._actors):
                 self._fire(actor)
 
-    def _wanted(self) -> tuple[str, Any]:
-        """What a node must have to be of use, and the actor to hire: with a GPU if asked for and there is one."""
-        _, gpus = self._plan(self._resources(), len(self._units))
-        # progress has a thread of its own; a core per worker, as GPUs are what limits the others
-        options = {"num_cpus": 0 if gpus else 1, "num_gpus": gpus, "concurrency_groups": {"progress": 1}}
-        return "GPU" if gpus else "CPU", self._ray.remote(max_restarts=0, **options)(UnitActor)
+    def _gpus_per_worker(self) -> float:
+        """0 where no GPU is asked for, or there is none."""
+        return self._plan(self._resources(), len(self._units))[1]
 
     def _resources(self) -> Counter[str]:
         """What the nodes that may work have, together."""
@@ -171,13 +170,13 @@ class _Crew:
         """Take notice of nodes that have come and gone. Raises: JobError where Ray has died."""
         if (nodes := self._pulse.feel()) is not None:
             self._nodes = nodes
-            if self._needed == "CPU":  # a GPU may have come
-                self._needed, self._actor_class = self._wanted()
+            self._gpus = self._gpus or self._gpus_per_worker()  # one may have come
             self._queue.settle(self._places())
 
     def _places(self) -> set[str]:
         """The nodes where a worker has a place."""
-        return {node.identity for node in self._usable() if node.resources.get(self._needed, 0)}
+        needed = "GPU" if self._gpus else "CPU"
+        return {node.identity for node in self._usable() if node.resources.get(needed, 0)}
 
     def _staff(self) -> None:
         """Fire who is not needed, and hire while units wait for whom nodes have room, or may have in the end."""
@@ -190,7 +189,11 @@ class _Crew:
     def _hire(self) -> None:
         unwanted = sorted(self._barred.keys() | self._queue.useless())
         selector = {"ray.io/node-id": f"!in({','.join(unwanted)})"} if unwanted else None
-        actor = self._pulse.during(self._actor_class.options(label_selector=selector).remote)
+        # a core per worker, but where GPUs are what limits the others
+        actor_class = self._actor_class.options(
+            num_cpus=0 if self._gpus else 1, num_gpus=self._gpus, label_selector=selector
+        )
+        actor = self._pulse.during(actor_class.remote)
         self._actors.add(actor)
         self._starting[actor.make.remote(self._make_worker)] = actor
 

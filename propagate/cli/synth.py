@@ -2,6 +2,7 @@
 
 import click
 
+from jobs.console.exit_codes import interrupted
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
 from propagate.synth.config import StreetConfig
@@ -19,12 +20,9 @@ def synth(config: StreetConfig) -> None:
     """
     from propagate.synth.write import write_street
 
-    try:
-        with Progress("frames", config.num_snippets * config.length) as progress:
-            write_street(config, on_progress=progress.advance)
-    except KeyboardInterrupt as interrupt:
-        interrupt.args = (f"Interrupted. {config.dest} is not whole: remove it, and begin again.",)
-        raise
+    not_whole = f"Interrupted. {config.dest} is not whole: remove it, and begin again."
+    with interrupted(not_whole), Progress("frames", config.num_snippets * config.length) as progress:
+        write_street(config, on_progress=progress.advance)
     click.echo(
         f"{config.num_snippets} snippets of {config.length} frames in {config.dest}, exact labels and flow in "
         f"{config.dest / 'truth'}",

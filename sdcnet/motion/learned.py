@@ -38,7 +38,7 @@ class FlowNet2Motion:
         return cls(open_pair_flow("flownet2", settings.flownet2_weights, runtime), runtime, motion_and_dtype(settings))
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
-        for batch in batches(steps, observations, self._runtime):
+        for batch, _ in batches(steps, observations, self._runtime):
             pairs = [(step.target, step.source) for step in batch]
             yield from _estimate_pairs(self._flows, observations, pairs).cpu().split(1)
 
@@ -87,8 +87,7 @@ class PredictedMotion:
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         known: dict[Pair, Tensor] = {}
-        remaining = list(steps)
-        for batch in batches(steps, observations, self._runtime):
+        for batch, remaining in batches(steps, observations, self._runtime):
             wanted = [pair for pair in self._pairs(batch) if pair not in known]
             if wanted:
                 known |= zip(wanted, _estimate_pairs(self._flows, observations, wanted), strict=True)
@@ -96,7 +95,6 @@ class PredictedMotion:
             inputs = torch.stack([torch.cat(frames) for frames in seen])
             flows = torch.stack([torch.stack([known[pair] for pair in self._pairs([step])]) for step in batch])
             yield from self._runtime.run(self._displacement, inputs.flip(2), flows, gives="flow").cpu().split(1)
-            remaining = remaining[len(batch) :]
             still_needed = set(self._pairs(remaining))
             known = {pair: flow for pair, flow in known.items() if pair in still_needed}
 
@@ -117,11 +115,11 @@ def motion_and_dtype(settings: MotionSettings) -> dict[str, object]:
 
 def batches(
     steps: Sequence[Step], observations: Mapping[int, Observation], runtime: Runtime
-) -> Iterator[Sequence[Step]]:
-    """The steps, as many at a time as the runtime computes at once."""
+) -> Iterator[tuple[Sequence[Step], Sequence[Step]]]:
+    """The steps, as many at a time as the runtime computes at once, and with each batch those that remain after it."""
     size = runtime.samples_at_a_time(observations[steps[0].target].pixels.shape) if steps else 1
     for start in range(0, len(steps), size):
-        yield steps[start : start + size]
+        yield steps[start : start + size], steps[start + size :]
 
 
 def _estimate_pairs(flows: PairFlow, observations: Mapping[int, Observation], pairs: Sequence[Pair]) -> Tensor:

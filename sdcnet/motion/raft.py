@@ -52,14 +52,13 @@ class RaftMotion:
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         known = self._known_start(observations, steps)
-        remaining = list(steps)
-        for batch in batches(steps, observations, self._runtime):
+        for batch, remaining in batches(steps, observations, self._runtime):
             wanted = [offset for offset in _offsets(batch) if offset not in known]
             if wanted:
                 frames = torch.cat([observations[offset].pixels for offset in wanted])
                 features = self._runtime.run(self._features, frames, gives="features")
                 known |= zip(wanted, features.split(1), strict=True)
-            if len(remaining) == len(steps):
+            if batch[0] is steps[0]:
                 start = steps[0].source  # both walks of a clip begin at the annotated frame
                 self._start = ref(observations[start].pixels), known[start].clone()
             targets = torch.cat([observations[step.target].pixels for step in batch])
@@ -68,7 +67,6 @@ class RaftMotion:
                 for offsets in ([step.target for step in batch], [step.source for step in batch])
             )
             yield from self._runtime.run(self._flow, targets, of_targets, of_sources, gives="flow").cpu().split(1)
-            remaining = remaining[len(batch) :]
             still_needed = set(_offsets(remaining))
             known = {offset: features for offset, features in known.items() if offset in still_needed}
 

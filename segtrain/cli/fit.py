@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import click
 
+from jobs.console.exit_codes import interrupted
 from jobs.console.options import command, config_file, configured, parameter, put_below
 from jobs.console.progress import Progress, ShownAdvance
 from jobs.console.settings import setting, settings_of
@@ -46,12 +47,9 @@ def fit(config: FitConfig) -> None:
     from segtrain.fit.training import fit as train
     from segtrain.page.page import PAGE
 
-    try:
-        with Progress("steps") as progress:
-            summary = train(config, ShownAdvance(progress))
-    except KeyboardInterrupt as interrupt:
-        interrupt.args = (f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any.",)
-        raise
+    goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
+    with interrupted(goes_on), Progress("steps") as progress:
+        summary = train(config, ShownAdvance(progress))
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:
         click.echo(f"{config.out}: {summary.scores}")
