@@ -26,7 +26,6 @@ from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.synth.write import write_dataset
 from sdcnet.geometry import warp_frames
-from sdcnet.motion.classical import Dis
 from sdcnet.motion.estimator import ObservedPixels
 from sdcnet.motion.learned import PredictedMotion
 from sdcnet.motion.pair_flow import FlowNet2Pairs
@@ -81,13 +80,12 @@ def ours(clip: Clip, networks: Networks) -> None:
 
 
 def whole_job(clip: Clip, networks: Networks) -> None:
-    """Ours with all that follows: reverse flow, refinement, confidence, labels, encoding."""
+    """Ours with all that follows: refinement, confidence, labels, encoding."""
     classes = load_classes("cityscapes")
     for _ in propagate_clip(
         open_clip(clip, classes, Stopwatch()),
         classes=classes,
         estimator=networks.estimator,
-        reverse_estimator=Dis(),
         sample_settings=SampleSettings(),
         watch=Stopwatch(),
         on_failure=print,

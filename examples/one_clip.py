@@ -20,7 +20,6 @@ from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.synth.write import write_dataset
-from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -40,7 +39,6 @@ def main() -> None:
         open_clip(clip, dataset.classes, watch),
         classes=dataset.classes,
         estimator=open_estimator(MotionSettings(name="dis")),
-        reverse_estimator=Dis(),
         sample_settings=SampleSettings(),
         watch=watch,
         on_failure=print,

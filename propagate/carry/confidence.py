@@ -1,42 +1,65 @@
-"""How sure we are of every propagated pixel: bounds, forward-backward consistency, photometric agreement."""
+"""How sure we are of every propagated pixel: bounds, uniqueness, photometric agreement."""
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from propagate.carry.walk import Displacement
-from sdcnet.geometry import inside, length, round_trip, warp_frames
+from sdcnet.geometry import endpoints, inside, length, pixel_before, warp_frames
 from sdcnet.motion.classical import to_grey
 
-# The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + trip)^TRIP_POWER, rounded
+# The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + rival)^RIVAL_POWER, rounded
 # from a logistic regression on synthetic streets and on Cityscapes frames that another network had labelled.
 ODDS = 0.01
 PHOTOMETRIC_LEVELS = 4.0  # grey levels
 PHOTOMETRIC_POWER = 2.0
-TRIP_POWER = 0.35
-TRIP_TOLERANCE = 0.05  # pixels per pixel of displacement, beyond one pixel
+RIVAL_POWER = 0.35
+RIVAL_TOLERANCE = 0.05  # pixels per pixel of displacement, beyond one pixel
 DRIFT_WINDOW = 31  # pixels, the side of the window whose mean difference counts as change of brightness
 MATCH_WINDOW = 7  # pixels, the side of the window over which the rest is averaged
+MISMATCH_STEPS = 256  # per grey level: finer differences do not decide who has the better claim
+_SIDE_BITS = 20  # of a claim, for each coordinate of who makes it; his mismatch is above them
+_SIDE_MASK = 2**_SIDE_BITS - 1
+_NOBODY = torch.iinfo(torch.int64).max
 
 
-def confidence(displacement: Displacement, target_frame: Tensor, annotated_frame: Tensor) -> Tensor:
+def confidence(flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor) -> Tensor:
     """How probably each pixel of the target frame received the right label: [1,1,H,W] float32 in [0,1].
 
-    Frames are [1,3,H,W] uint8 RGB. It falls as the frames differ under the displacement and as a pixel that goes to
-    the annotated frame and back misses its start; a pixel that comes from outside the frame has confidence 0. What
-    occlusion means is decided here and nowhere else: a pixel that the annotated frame does not show is given a label
-    like any other, and a low confidence.
-
-    Reference: the forward-backward check of Sundaram et al., ECCV 2010, with a tolerance that grows with the
-    displacement; here it is a soft score of the distance, not of its square.
+    The flow is [1,2,H,W] float32 pixels, frames are [1,3,H,W] uint8 RGB. It falls as the frames differ under the
+    displacement and where another pixel has the better claim to the same place; a pixel that comes from outside the
+    frame has confidence 0. What occlusion means is decided here and nowhere else: a pixel that the annotated frame does
+    not show is given a label like any other, and a low confidence.
     """
-    flow = displacement.flow
-    tolerance = 1 + TRIP_TOLERANCE * length(flow)
-    trip = round_trip(flow, displacement.reverse) / tolerance
-    photometric = photometric_difference(target_frame, annotated_frame, flow) / PHOTOMETRIC_LEVELS
-    odds = ODDS * (1 + photometric) ** PHOTOMETRIC_POWER * (1 + trip) ** TRIP_POWER
-    return inside(flow) / (1 + odds)
+    flow = flow_target_to_annotated
+    difference = photometric_difference(target_frame, annotated_frame, flow)
+    is_inside = inside(flow)
+    rival = (rival_distance(flow, difference, is_inside) / (1 + RIVAL_TOLERANCE * length(flow)) - 1).clamp_(min=0)
+    odds = ODDS * (1 + difference / PHOTOMETRIC_LEVELS) ** PHOTOMETRIC_POWER * (1 + rival) ** RIVAL_POWER
+    return is_inside / (1 + odds)
+
+
+def rival_distance(flow_target_to_annotated: Tensor, mismatch: Tensor, points_inside: Tensor) -> Tensor:
+    """How far each pixel is from the one that has the best claim to the place where both point: [1,1,H,W] pixels.
+
+    Of the pixels that point to the same pixel of the annotated frame, that has the best claim which matches it best, by
+    its `mismatch` [1,1,H,W] grey levels: its distance is 0, and so is that of a pixel that points outside the frame.
+    flow: [1,2,H,W] float32 pixels.
+
+    Reference: the mapping uniqueness of Xu et al., "Motion Detail Preserving Optical Flow Estimation", TPAMI 2012;
+    here with the distance, so that the neighbours that share a place where things come nearer are no rivals.
+    """
+    height, width = flow_target_to_annotated.shape[-2:]
+    x, y = pixel_before(endpoints(flow_target_to_annotated).add_(0.5)).unbind(1)
+    place = (y.clamp_(0, height - 1).int() * width + x.clamp_(0, width - 1).int()).flatten().long()
+    own = (torch.arange(height)[:, None] << _SIDE_BITS) + torch.arange(width)
+    claims = ((mismatch[0, 0] * MISMATCH_STEPS).long() << 2 * _SIDE_BITS).add_(own)
+    claims = claims.where(points_inside[0, 0], _NOBODY).flatten()
+    best = torch.full((height * width,), _NOBODY).scatter_reduce_(0, place, claims, "amin")
+    winner = best.gather(0, place).view(height, width)
+    dx = (winner & _SIDE_MASK) - (own & _SIDE_MASK)
+    dy = (winner >> _SIDE_BITS & _SIDE_MASK) - (own >> _SIDE_BITS)
+    return torch.hypot(dx.float(), dy.float()) * points_inside
 
 
 def photometric_difference(target_frame: Tensor, annotated_frame: Tensor, flow: Tensor) -> Tensor:

@@ -19,20 +19,20 @@ from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator
 
+CARRYING = "2"  # how labels are carried: the next number, where that changes, so that no store holds two ways
+
 
 def propagate_clip(
     opened: OpenClip,
     *,
     classes: ClassTable,
     estimator: MotionEstimator,
-    reverse_estimator: MotionEstimator,
     sample_settings: SampleSettings,
     watch: Stopwatch,
     on_failure: Callable[[Failure], None],
 ) -> Iterator[Sample]:
     """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
 
-    The estimators are those of `walk`: its steps away from the annotated frame are the one's, those back the other's.
     `on_failure` hears of what the clip lacks before the first sample, and of frames whose motion cannot be estimated,
     which end the clip in their direction.
     """
@@ -49,7 +49,7 @@ def propagate_clip(
         yield sample(key=clip.key, offset=0, origin=ANNOTATED, image=image, label=label, confidence=sure)
     for direction in (1, -1):
         resampler = RESAMPLERS[sample_settings.resample](source.pixels, torch.from_numpy(label)[None, None])
-        displacements = walk(pictures, direction, estimator, reverse_estimator, sample_settings.history)
+        displacements = walk(pictures, direction, estimator, sample_settings.history)
         for offset in (offset for offset in pictures if offset * direction > 0):
             with watch("motion"):
                 try:
@@ -62,7 +62,7 @@ def propagate_clip(
                 label_map = resampler.label(displacement)[0, 0].numpy()
                 predicted = resampler.frame(displacement) if sample_settings.pairing == "joint" else None
             with watch("confidence"):
-                probability = confidence(displacement, pictures[offset].pixels, source.pixels)
+                probability = confidence(displacement.flow, pictures[offset].pixels, source.pixels)
                 sure = quantize_confidence(probability[0, 0].numpy())
                 if sample_settings.min_confidence is not None:
                     unsure = sure < sample_settings.min_confidence * (CONFIDENCE_LEVELS - 1)
@@ -78,4 +78,4 @@ def propagate_clip(
                 label=label_map,
                 confidence=sure,
             )
-            del displacement  # before the next is estimated: it holds three flows
+            del displacement  # before the next is estimated: it holds two flows

@@ -2,28 +2,27 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from jobs.ahead import ahead
-from propagate.carry.refinement import refine
+from propagate.carry.refinement import RefinedWay, resized, small
 from sdcnet.geometry import compose
-from sdcnet.motion.estimator import MotionEstimator, Observation, Step
+from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
 
 
 @dataclass(frozen=True)
 class Displacement:
     """How the frame at `offset` (the target) moved since the annotated frame.
 
-    All flows are [1,2,H,W] float32, in pixels: `step` leads from the target to the frame before it on the
-    walk, `flow` from the target to the annotated frame, `reverse` from the annotated frame to the target.
+    Flows are [1,2,H,W] float32, in pixels: `step` leads from the target to the frame before it on the walk, `flow` from
+    the target to the annotated frame.
     """
 
     offset: int
     step: Tensor
     flow: Tensor
-    reverse: Tensor
 
 
 def steps_away(offsets: Collection[int], direction: int, num_history: int, history: str = "adjacent") -> list[Step]:
@@ -52,37 +51,46 @@ def steps_away(offsets: Collection[int], direction: int, num_history: int, histo
 
 
 def walk(
-    observations: Mapping[int, Observation],
-    direction: int,
-    estimator: MotionEstimator,
-    reverse_estimator: MotionEstimator,
-    history: str = "adjacent",
+    observations: Mapping[int, Observation], direction: int, estimator: MotionEstimator, history: str = "adjacent"
 ) -> Iterator[Displacement]:
     """The displacements at offsets ±1, ±2, …, each composed with the last: D_k = d_k + D_{k-1}∘(id + d_k).
 
     observations: by offset, without holes from 0 in `direction` (+1 or -1).
-    estimator: gives the steps, which look back as `steps_away` says; where it is refinable, each D_k is refined on the
-        images before the next is composed with it.
-    reverse_estimator: gives the steps back, from each frame to the next one out; it looks back on one frame. They are
-        made beside the steps where these come from a network.
+    estimator: gives the steps, which look back as `steps_away` says, between large frames from their halves, if that
+        will do; where it is refinable, each D_k is refined on the images before the next is composed with it.
 
     Lazy: one displacement exists at a time.
     """
-    if reverse_estimator.num_history != 1:
-        raise ValueError(f"reverse steps look back on one frame, not on {reverse_estimator.num_history}")
     steps = steps_away(observations, direction, estimator.num_history, history)
-    backwards = [Step((step.target,), step.source) for step in steps]
-    annotated = observations[0].pixels
-    flow = reverse = torch.zeros(1, 2, *annotated.shape[-2:])
+    frames = {offset: observation.pixels for offset, observation in observations.items()}
+    size = frames[0].shape[-2:]
+    way: Way = RefinedWay(frames[0]) if estimator.refinable else ComposedWay(frames[0])
+    if not estimator.full_size:
+        observations = {offset: ObservedPixels(small(frame)) for offset, frame in frames.items()}
     step_flows = estimator.estimate(observations, steps)
-    reverse_steps = reverse_estimator.estimate(observations, backwards)
-    if estimator.is_network:
-        reverse_steps = ahead(reverse_steps, depth=2)
     for step in steps:
-        reverse = compose(reverse, next(reverse_steps))
         step_flow = next(step_flows)
-        flow = compose(step_flow, flow)
-        if estimator.refinable:
-            flow = refine(flow, observations[step.target].pixels, annotated)
-        yield Displacement(step.target, step_flow, flow, reverse)
+        yield Displacement(step.target, resized(step_flow, size), way.extended(step_flow, frames[step.target]))
         del step_flow  # before the next is estimated: at full size each flow is 16 MiB
+
+
+class Way(Protocol):
+    """The way from a frame back to the annotated one, which grows by a step at a time."""
+
+    def extended(self, step: Tensor, target: Tensor) -> Tensor:
+        """flow_target_to_annotated [1,2,H,W], after a step from the target to the frame where the way ended before.
+
+        step: [1,2,h,w] float32, in its own pixels; target: [1,3,H,W] uint8 RGB.
+        """
+        ...
+
+
+class ComposedWay:
+    """The sum of the steps, each where the way has come to by then."""
+
+    def __init__(self, annotated: Tensor) -> None:
+        self._flow = torch.zeros(1, 2, *annotated.shape[-2:])
+
+    def extended(self, step: Tensor, target: Tensor) -> Tensor:  # noqa: ARG002
+        self._flow = compose(step, self._flow)
+        return self._flow

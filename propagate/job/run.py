@@ -14,6 +14,7 @@ import torch
 
 import propagate
 from jobs.pool.run import run_units
+from propagate.carry.samples import CARRYING
 from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
@@ -25,6 +26,7 @@ from propagate.shards.transaction import open_transaction
 
 VERSIONS = {
     "propagate": propagate.__version__,
+    "carrying": CARRYING,
     "numpy": np.__version__,
     "torch": torch.__version__,
     "opencv": cv2.__version__,

@@ -24,7 +24,6 @@ from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash, ShardPlace
 from propagate.shards.transaction import WrittenShard, attempt_name
 from propagate.shards.writer import ShardWriter
-from sdcnet.motion.classical import Dis
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -47,7 +46,7 @@ class ShardResult:
 
 @dataclass
 class ShardWorker:
-    """Owns the motion estimators, and makes one shard at a time.
+    """Owns the motion estimator, and makes one shard at a time.
 
     Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
     on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
@@ -73,7 +72,6 @@ class ShardWorker:
             raise UnfitNodeError(f"{error}; {ADVICE}") from None
         self.sight.require_weights(self._estimator.fingerprint)
         self._unreachable = False
-        self._reverse_estimator = Dis()  # whatever the motion: a network would run twice a step
 
     def __call__(
         self, unit: ShardTask, attempt: str, on_progress: Callable[[int], None]
@@ -118,7 +116,6 @@ class ShardWorker:
             propagate_clip,
             classes=self.classes,
             estimator=self._estimator,
-            reverse_estimator=self._reverse_estimator,
             sample_settings=self.sample_settings,
             watch=watch,
             on_failure=failures.append,

@@ -80,6 +80,7 @@ class Dis:
 
     num_history = 1
     refinable = True
+    full_size = False
     is_network = False
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
@@ -99,6 +100,7 @@ class TvL1:
 
     num_history = 1
     refinable = True
+    full_size = False
     is_network = False
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
@@ -121,6 +123,7 @@ class NoMotion:
 
     num_history = 1
     refinable = False
+    full_size = True
     is_network = False
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "none"}

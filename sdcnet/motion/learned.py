@@ -24,6 +24,7 @@ class FlowNet2Motion:
 
     num_history = 1
     refinable = True
+    full_size = True
     is_network = True
     takes = _OF_NETWORKS
 
@@ -50,6 +51,7 @@ class PredictedMotion:
     """
 
     refinable = True
+    full_size = True
     is_network = True
     takes = (*_OF_NETWORKS, "sdcnet_weights", "input_flow")
 

@@ -22,6 +22,7 @@ class RaftMotion:
 
     num_history = 1
     refinable = True
+    full_size = True
     is_network = True
     takes = ("raft_weights", "device", "dtype", "compile")
 

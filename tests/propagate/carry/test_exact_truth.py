@@ -45,8 +45,8 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
             frames[offset] = torch.from_numpy(decode_frame(path.read_bytes(), str(path))).permute(2, 0, 1)[None]
         for direction, back in ((1, "previous"), (-1, "next")):
             observations = {offset: ObservedPixels(frame) for offset, frame in frames.items()}
-            [displacement] = walk(observations, direction, Dis(), Dis())
-            sure = confidence(displacement, frames[direction], frames[0])[0, 0].numpy()
+            [displacement] = walk(observations, direction, Dis())
+            sure = confidence(displacement.flow, frames[direction], frames[0])[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))
             occluded = read_occlusion(truth_path(folder, key, f"occluded_in_{back}"))

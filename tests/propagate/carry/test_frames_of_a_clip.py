@@ -1,12 +1,11 @@
 """A clip's frames may come from anywhere: what is made of them depends on their pixels alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from memory_frames import MemoryFrame, in_memory
 from torch import Tensor
 
@@ -38,14 +37,12 @@ def carry(
     clip: Clip,
     settings: SampleSettings,
     estimator: MotionEstimator,
-    reverse_estimator: MotionEstimator | None = None,
 ) -> tuple[list[Sample], list[Failure]]:
     failures: list[Failure] = []
     samples = propagate_clip(
         open_clip(clip, CLASSES, Stopwatch()),
         classes=CLASSES,
         estimator=estimator,
-        reverse_estimator=reverse_estimator or Dis(),
         sample_settings=settings,
         watch=Stopwatch(),
         on_failure=failures.append,
@@ -112,27 +109,3 @@ def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_directio
     assert [sample.offset for sample in samples] == [0, 1, -1]
     assert [failure.offset for failure in failures] == [2, -2]
     assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
-
-
-@dataclass(frozen=True)
-class Shift(NoMotion):
-    """The same flow for every step; remembers the steps that it was asked for."""
-
-    dx: float
-    asked: list[Step]
-
-    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
-        self.asked.extend(steps)
-        for step in steps:
-            height, width = observations[step.target].pixels.shape[-2:]
-            yield torch.tensor([self.dx, 0.0]).view(1, 2, 1, 1).expand(1, 2, height, width)
-
-
-def test_the_steps_back_are_those_of_the_reverse_estimator(clip: Clip) -> None:
-    forth, back, astray = Shift(2, []), Shift(-2, []), Shift(60, [])
-    returning, _ = carry(clip, SampleSettings(), forth, back)
-    missing, _ = carry(clip, SampleSettings(), forth, astray)
-    assert back.asked == [Step((1,), 0), Step((2,), 1), Step((-1,), 0), Step((-2,), -1)]
-    for near, far in zip(returning[1:], missing[1:], strict=True):
-        np.testing.assert_array_equal(near.label, far.label)
-        assert near.score > far.score  # who does not come back to where they started is less sure

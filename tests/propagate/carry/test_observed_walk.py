@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import Tensor
 
 from propagate.carry.walk import steps_away, walk
-from sdcnet.motion.classical import Dis, NoMotion
-from sdcnet.motion.estimator import Observation, ObservedPixels, Step
+from sdcnet.motion.classical import NoMotion
+from sdcnet.motion.estimator import Observation, Step
 
 SIZE = (24, 40)
 
@@ -38,18 +37,10 @@ def blank() -> Tensor:
 
 def test_an_estimator_is_given_what_a_source_knows_beside_pixels() -> None:
     observations = {offset: Moved(blank(), motion=2.0 * offset) for offset in range(3)}
-    near, far = walk(observations, 1, ToldMotion(), NoMotion())
+    near, far = walk(observations, 1, ToldMotion())
     assert near.flow[0, 0].unique().tolist() == [-2]
     assert far.step[0, 0].unique().tolist() == [-4]
     assert far.flow[0, 0].unique().tolist() == [-6]
-
-
-def test_the_reverse_estimator_looks_back_on_one_frame() -> None:
-    longer = NoMotion()
-    longer.num_history = 2
-    observations = {offset: ObservedPixels(blank()) for offset in range(3)}
-    with pytest.raises(ValueError, match="reverse steps look back on one frame, not on 2"):
-        next(walk(observations, 1, Dis(), longer))
 
 
 def test_steps_follow_from_offsets_alone() -> None:

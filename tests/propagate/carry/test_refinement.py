@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from propagate.carry.refinement import refine
+from propagate.carry.refinement import refine, resized, sharpen, small
 
 HEIGHT, WIDTH = 96, 128
 SQUARE = (slice(30, 62), slice(40, 80))  # in the target
@@ -98,13 +98,13 @@ def test_what_four_pixels_know_reaches_sixty_pixels_to_every_side(axis: int) -> 
 @pytest.mark.usefixtures("without_dis")
 @pytest.mark.parametrize(("difference", "moves"), [(1, False), (2, True)])
 def test_a_neighbour_must_match_better_by_more_than_four_levels(difference: int, moves: bool) -> None:
-    """Summed over channels: a grey level is three."""
+    """Three times the luma's."""
     annotated = np.full((80, 192), 100)
     annotated[:40] += difference
     flow = torch.zeros(1, 2, 80, 192)
     flow[:, 1, :40, 80:112] = 40
     found = refine(flow, grey(np.full_like(annotated, 100)), grey(annotated))
-    assert bool((found[0, 1, 20, 60:80] == 40).all()) is moves
+    assert bool((found[0, 1, 20, 60:78] == 40).all()) is moves  # beyond, the window sees what matches already
     assert bool((found == flow).all()) is not moves
 
 
@@ -138,3 +138,41 @@ def test_its_input_is_left_alone_and_its_output_is_reproducible(scene: tuple[Ten
     finally:
         cv2.setNumThreads(cv2_threads)
         torch.set_num_threads(torch_threads)
+
+
+def test_what_was_found_on_halves_is_lifted_and_ends_where_things_end(scene: tuple[Tensor, Tensor, Tensor]) -> None:
+    target, annotated, truth = scene
+    halves = torch.nn.functional.avg_pool2d(truth, 2) / 2
+    fat = halves.clone()
+    fat[:, 0, 13:33, 20:43] = -MOVED / 2  # six pixels too far to three sides
+    before, after = (
+        wrong(resized(fat, (HEIGHT, WIDTH)), truth).sum(),
+        wrong(sharpen(fat, target, annotated), truth).sum(),
+    )
+    assert before > 300
+    assert after < before / 2
+
+
+def test_a_flow_of_another_size_counts_in_pixels_of_that_size() -> None:
+    flow = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 20, 30)
+    larger = resized(flow, (40, 90))
+    assert larger.shape == (1, 2, 40, 90)
+    torch.testing.assert_close(larger, torch.tensor([9.0, -4.0]).view(1, 2, 1, 1).expand_as(larger))
+    torch.testing.assert_close(resized(larger, (20, 30)), flow.contiguous())
+    assert resized(flow, (20, 30)) is flow
+
+
+def test_frames_are_halved_until_they_are_small() -> None:
+    assert small(torch.zeros(1, 3, 1024, 1024, dtype=torch.uint8)).shape == (1, 3, 1024, 1024)
+    assert small(torch.zeros(1, 3, 1025, 1024, dtype=torch.uint8)).shape == (1, 3, 512, 512)
+    assert small(torch.zeros(1, 3, 1201, 3601, dtype=torch.uint8)).shape == (1, 3, 300, 900)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_it_is_the_same_however_it_is_cut(
+    scene: tuple[Tensor, Tensor, Tensor], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, annotated, truth = scene
+    whole = refine(truth + 0.5, target, annotated)
+    monkeypatch.setattr("propagate.carry.refinement.BAND_ROWS", rows)
+    assert torch.equal(refine(truth + 0.5, target, annotated), whole)

@@ -23,6 +23,7 @@ class Scripted:
     """An estimator that returns the flows it was given, and remembers for how many it was asked."""
 
     num_history = 1
+    full_size = True
     is_network = False
     fingerprint: Mapping[str, object] = {}
 
@@ -69,7 +70,7 @@ def test_a_walk_needs_its_annotated_frame() -> None:
 @pytest.mark.parametrize("direction", [1, -1])
 def test_displacements_are_composed_from_the_steps(direction: int) -> None:
     flows = random_flows(3)
-    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows), Dis()))
+    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows)))
     assert [displacement.offset for displacement in found] == [direction, 2 * direction, 3 * direction]
     assert all(torch.equal(displacement.step, flow) for displacement, flow in zip(found, flows, strict=True))
     assert torch.equal(found[0].flow, flows[0])
@@ -77,16 +78,9 @@ def test_displacements_are_composed_from_the_steps(direction: int) -> None:
     assert torch.equal(found[2].flow, compose(flows[2], compose(flows[1], flows[0])))
 
 
-def test_the_reverse_steps_are_composed_from_the_annotated_frame_outwards() -> None:
-    back = random_flows(2)
-    near, far = walk(blank_frames(0, 1, 2), 1, NoMotion(), Scripted(back))
-    assert torch.equal(near.reverse, back[0])
-    assert torch.equal(far.reverse, compose(back[0], back[1]))
-
-
 def test_a_walk_estimates_no_further_than_it_is_followed() -> None:
     estimator = Scripted(random_flows(5))
-    displacements = walk(blank_frames(*range(6)), 1, estimator, Dis())
+    displacements = walk(blank_frames(*range(6)), 1, estimator)
     next(displacements)
     assert estimator.asked == 1
     next(displacements)
@@ -97,8 +91,8 @@ def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_buil
     still = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, *SIZE), np.uint8))
     frames = dict.fromkeys(range(4), ObservedPixels(still))
     wrong = [torch.full((1, 2, *SIZE), 0.8)] * 3
-    kept = list(walk(frames, 1, Scripted(wrong), Dis()))
-    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True), Dis()))
+    kept = list(walk(frames, 1, Scripted(wrong)))
+    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True)))
     assert kept[2].flow.abs().mean() > 1.5
     assert all(displacement.flow[..., 4:-4, 4:-4].abs().mean() < 0.2 for displacement in corrected)
     assert torch.equal(corrected[2].step, wrong[2])
@@ -106,17 +100,53 @@ def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_buil
 
 def test_without_motion_labels_stay_where_they_are() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 1, 3, *SIZE), np.uint8)
-    [displacement] = walk({k: ObservedPixels(torch.from_numpy(noise[k])) for k in (0, 1)}, 1, NoMotion(), Dis())
+    [displacement] = walk({k: ObservedPixels(torch.from_numpy(noise[k])) for k in (0, 1)}, 1, NoMotion())
     assert torch.equal(displacement.flow, torch.zeros(1, 2, *SIZE))
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-def test_a_pan_is_followed_there_and_back(direction: int) -> None:
+def test_a_pan_is_followed(direction: int) -> None:
     coarse = torch.rand(1, 3, 20, 36, generator=torch.Generator().manual_seed(3))
     scene = (torch.nn.functional.interpolate(coarse, scale_factor=5, mode="bicubic") * 255).clamp(0, 255).byte()
     windows = (scene[..., 10:80, 20 + 3 * k : 130 + 3 * k].contiguous() for k in range(4))
     frames = {k * direction: ObservedPixels(window) for k, window in enumerate(windows)}
-    far = list(walk(frames, direction, Dis(), Dis()))[-1]
+    far = list(walk(frames, direction, Dis()))[-1]
     inner = (..., slice(16, -16), slice(16, -16))
     assert (far.flow[inner] - torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)).abs().mean() < 0.1
-    assert (far.reverse[inner] + torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)).abs().mean() < 0.3
+
+
+class Seeing(Scripted):
+    """Remembers the sizes of the frames that it was shown."""
+
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        self.sizes = {tuple(observation.pixels.shape[-2:]) for observation in observations.values()}
+        return super().estimate(observations, steps)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> dict[int, ObservedPixels]:
+    """Frames of a still street twice as large as what is not halved."""
+    monkeypatch.setattr("propagate.carry.refinement.LARGEST_SMALL", SIZE[0] * SIZE[1])
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (1, 3, SIZE[0] * 2, SIZE[1] * 2), np.uint8)
+    return dict.fromkeys(range(4), ObservedPixels(torch.from_numpy(noise)))
+
+
+def test_steps_between_large_frames_are_estimated_on_their_halves(large: dict[int, ObservedPixels]) -> None:
+    estimator = Seeing([torch.full((1, 2, *SIZE), 0.4)] * 3, refinable=True)
+    estimator.full_size = False
+    found = list(walk(large, 1, estimator))
+    assert estimator.sizes == {SIZE}
+    for displacement in found:
+        assert displacement.flow.shape == displacement.step.shape == (1, 2, SIZE[0] * 2, SIZE[1] * 2)
+        torch.testing.assert_close(displacement.step, torch.full_like(displacement.step, 0.8))  # in the frames' pixels
+        assert displacement.flow[..., 8:-8, 8:-8].abs().mean() < 0.2
+
+
+def test_an_estimator_of_full_size_sees_large_frames_as_they_are(large: dict[int, ObservedPixels]) -> None:
+    step = torch.full((1, 2, SIZE[0] * 2, SIZE[1] * 2), 0.8)
+    estimator = Seeing([step] * 3, refinable=True)
+    found = list(walk(large, 1, estimator))
+    assert estimator.sizes == {(SIZE[0] * 2, SIZE[1] * 2)}
+    assert all(torch.equal(displacement.step, step) for displacement in found)
+    assert all(displacement.flow[..., 8:-8, 8:-8].abs().mean() < 0.2 for displacement in found)

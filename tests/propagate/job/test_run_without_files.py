@@ -1,6 +1,6 @@
 """A whole run on a data set whose frames are no files."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +13,9 @@ from propagate.data.images import decode_frame
 from propagate.datasets.base import Dataset, DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.errors import StoreError
-from propagate.job import worker
 from propagate.job.run import RunConfig, run
 from propagate.shards.reader import open_store
 from propagate.shards.verify import verify_store
-from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.registry import MotionSettings
 
 
@@ -83,17 +81,3 @@ def test_a_finished_store_is_recognised_by_its_frames(street: Path, tmp_path: Pa
     recalled.changed[1] = np.zeros((128, 256, 3), np.uint8)
     with pytest.raises(StoreError, match=r"the inputs of 2 clips, first .*: files were added, removed or changed"):
         run(wanted)
-
-
-def test_the_way_back_is_always_by_dense_inverse_search(
-    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = []
-
-    def no_samples(*_: object, **settings: object) -> Iterator[None]:
-        given.append((type(settings["estimator"]), type(settings["reverse_estimator"])))
-        yield from ()
-
-    monkeypatch.setattr(worker, "propagate_clip", no_samples)
-    run(config(street, tmp_path / "out", "none"))
-    assert given == [(NoMotion, Dis)] * 2
