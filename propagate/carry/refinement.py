@@ -4,7 +4,8 @@ Composing adds up the errors of its steps, and every estimator blurs motion acro
 in the images: here each pixel chooses, among a few displacements, the one under which the two frames look most alike.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ OUTSIDE = 2 * LARGEST_DIFFERENCE  # grey levels, where a displacement leads out 
 WORST = 255
 WINDOW = 5  # pixels, the side of the Gaussian window over which differences are averaged
 BAND_ROWS = 64  # compared at a time: what a band needs stays in the cache
+_NO_SECOND_MAP: Any = None  # OpenCV takes it, its type stubs do not
 
 
 class RefinedWay:
@@ -109,7 +111,7 @@ class _Choice:
 
     def among_neighbours(self, reaches: Iterable[int]) -> np.ndarray:
         """The flow, after every pixel was offered the displacements of its neighbours, so far away in turn."""
-        cv2.subtract(self._cost, NEIGHBOUR_MARGIN, dst=self._cost)
+        self._cost = np.maximum(self._cost, NEIGHBOUR_MARGIN) - np.uint8(NEIGHBOUR_MARGIN)
         for reach in reaches:
             self.offer(_neighbours(self.flow, reach))
         return self.flow
@@ -118,9 +120,9 @@ class _Choice:
         """uint8, of these rows: the mean absolute difference around each pixel, in grey levels."""
         around = slice(max(0, rows.start - WINDOW // 2), rows.stop + WINDOW // 2)
         places = cv2.add(candidate[around], self._grid[around])
-        warped = cv2.remap(self._annotated, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(self._annotated, places, _NO_SECOND_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         luma = cv2.cvtColor(cv2.absdiff(self._target[around], warped), cv2.COLOR_RGBA2GRAY)
-        difference = cv2.min(cv2.convertScaleAbs(luma, alpha=3), LARGEST_DIFFERENCE)
+        difference = np.minimum(cv2.convertScaleAbs(luma, alpha=3), LARGEST_DIFFERENCE)
         difference[cv2.inRange(places, (-0.5, -0.5), self._last) == 0] = OUTSIDE
         start = rows.start - around.start
         return cv2.GaussianBlur(difference, (WINDOW, WINDOW), 0)[start : start + rows.stop - rows.start]
@@ -134,7 +136,7 @@ def _neighbours(flow: np.ndarray, reach: int) -> Iterator[np.ndarray]:
         yield padded[reach + dy : reach + dy + height, reach + dx : reach + dx + width]
 
 
-def resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(flow: Tensor, size: Sequence[int]) -> Tensor:
     """A flow [1,2,h,w] between frames of h x w -> [1,2,H,W], between the same ones in another size (H, W)."""
     (height, width), (height_before, width_before) = size, flow.shape[-2:]
     if (height, width) == (height_before, width_before):
@@ -142,7 +144,7 @@ def resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
     pixels = np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy())
     shrinks = height * width < height_before * width_before
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return to_flow(pixels * np.float32((width / width_before, height / height_before)))
+    return to_flow(pixels * np.array((width / width_before, height / height_before), np.float32))
 
 
 def _pyramid(frame: Tensor) -> list[Tensor]:
