@@ -1,16 +1,22 @@
 """The main job on full-size frames: seconds per stage, one worker against two, memory, and the store's own commands.
 
 python benchmarks/propagation.py [--size 1024x2048] [--snippets 4] [--keep DIR]
+python benchmarks/propagation.py --against CHECKOUT [--size 1024x2048] [--snippets 1] [--rounds 3]
+
+With --against it measures this version and another one in turn, in seconds of a processor, on one worker without Ray.
 """
 
 import argparse
 import json
+import os
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -117,17 +123,51 @@ def write_small_store(out: Path, num_samples: int) -> None:
     save_manifest(out, manifest)
 
 
+def compare(root: Path, folder: Path, against: Path, rounds: int) -> None:
+    """This version and another checkout in turn: seconds of a processor a sample, without what starting takes."""
+    checkouts = {"before": against.resolve(), "now": Path(__file__).resolve().parents[1]}
+    taken: dict[str, list[float]] = {name: [] for name in checkouts}
+    for number in range(rounds):
+        for name, checkout in checkouts.items():
+            out = folder / f"{name}-{number}"
+            common = ("run", "--root", root, "--engine", "local", "--json", "--out")
+            idle, _ = processor_seconds(checkout, *common, out / "idle", "--motion", "none", "--frames", 0)
+            busy, summary = processor_seconds(checkout, *common, out / "busy")
+            taken[name].append((busy - idle) / json.loads(summary)["written"])
+            print(f"round {number}: {taken[name][-1]:.3f} s of a processor a sample {name}", file=sys.stderr)
+    best = {name: min(seconds) for name, seconds in taken.items()}
+    print("| | s of a processor a sample (best) | median |\n|---|---:|---:|")
+    for name, seconds in taken.items():
+        print(f"| {name} | {best[name]:.3f} | {median(seconds):.3f} |")
+    print(f"\n{best['before'] / best['now']:.2f} x the samples a second of a core")
+
+
+def processor_seconds(checkout: Path, *args: object) -> tuple[float, str]:
+    """What one command of a checkout takes of processors, and its stdout."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    command = [*PROPAGATE, *map(str, args)]
+    process = subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, process.stdout
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="1024x2048")
     parser.add_argument("--snippets", type=int, default=4)
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
+    parser.add_argument("--against", type=Path, help="another checkout of the project")
+    parser.add_argument("--rounds", type=int, default=3, help="of --against")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         root = folder / "street"
         if not root.exists():
             propagate("synth", root, "--snippets", arguments.snippets, "--size", arguments.size, "--length", 25)
+        if arguments.against:
+            compare(root, folder, arguments.against, arguments.rounds)
+            return
 
         with WorkerMemory() as memory:
             one = run(root, folder / "one", "--workers", 1)

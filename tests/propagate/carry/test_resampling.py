@@ -17,7 +17,7 @@ def scene() -> tuple[torch.Tensor, torch.Tensor]:
 
 def moved(offset: int, step: torch.Tensor, before: Displacement | None) -> Displacement:
     flow = step if before is None else compose(step, before.flow)
-    return Displacement(offset, step, flow, torch.zeros_like(flow))
+    return Displacement(offset, step, flow)
 
 
 def shift(dx: float, dy: float) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_neare
     frame = torch.tensor([[0, 1, 2, 3]], dtype=torch.uint8).expand(1, 3, 1, 4)
     label = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
     step = torch.tensor([0.75, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
-    first, second = (Displacement(direction * k, step, step, step) for k in (1, 2))
+    first, second = (Displacement(direction * k, step, step) for k in (1, 2))
     assert Composed(frame, label).frame(first)[0, 0, 0].tolist() == [1, 2, 3, 3]
     recursive = Recursive(frame, label)
     assert recursive.frame(first)[0, 0, 0].tolist() == [0, 1, 2, 3]
