@@ -117,11 +117,3 @@ def inside(flow: Tensor) -> Tensor:
     height, width = flow.shape[-2:]
     x, y = endpoints(flow).unsqueeze(2).unbind(1)
     return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
-
-
-def round_trip(flow_a_to_b: Tensor, flow_b_to_a: Tensor) -> Tensor:
-    """How far from its start a pixel of A lands after going to B and back: [B,1,H,W] pixels.
-
-    Reference: the forward-backward check of Sundaram et al., ECCV 2010.
-    """
-    return length(compose(flow_a_to_b, flow_b_to_a))

@@ -15,7 +15,6 @@ from sdcnet.geometry import (
     compose,
     inside,
     length,
-    round_trip,
     sample_bilinear,
     warp_frames,
     warp_frames_nearest,
@@ -183,7 +182,6 @@ OPERATIONS = {
     "compose": lambda image, flow: compose(flow, image),
     "length": lambda _image, flow: length(flow),
     "inside": lambda _image, flow: inside(flow),
-    "round_trip": lambda image, flow: round_trip(flow, image),
 }
 
 
@@ -235,12 +233,6 @@ def test_the_frame_ends_half_a_pixel_past_its_outermost_centres() -> None:
     assert inside(constant_flow(-0.51, 0, 1, 3)).flatten().tolist() == [False, True, True]
     assert inside(constant_flow(0.5, 0, 1, 3)).flatten().tolist() == [True, True, False]
     assert inside(constant_flow(0, 0.5, 3, 1)).flatten().tolist() == [True, True, False]
-
-
-def test_a_round_trip_ends_where_it_began_or_says_how_far_from_there() -> None:
-    there = constant_flow(2, 1, 6, 6)
-    assert round_trip(there, -there).max() == 0
-    assert torch.allclose(round_trip(there, constant_flow(1, 3, 6, 6)), torch.tensor(5.0))
 
 
 def test_length_is_euclidean() -> None:

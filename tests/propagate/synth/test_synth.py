@@ -19,7 +19,7 @@ from propagate.synth.view import SKY, Snapshot
 from propagate.synth.write import city_name, write_dataset, write_true_flow
 from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import read_flow
-from sdcnet.geometry import inside, round_trip, warp_frames, warp_labels
+from sdcnet.geometry import compose, inside, length, warp_frames, warp_labels
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +181,7 @@ def test_flow_carries_the_neighbours_colours(pair: tuple[Rendered, Rendered]) ->
 def test_flow_leads_back_wherever_the_point_is_seen(pair: tuple[Rendered, Rendered]) -> None:
     here, there = pair
     forward = batch(here.flow_to[1])
-    error = round_trip(forward, batch(there.flow_to[-1]))[0, 0].numpy()
+    error = length(compose(forward, batch(there.flow_to[-1])))[0, 0].numpy()
     seen, lands_inside = ~here.occluded_in[1], inside(forward)[0, 0].numpy()
     assert np.percentile(error[seen], 90) < 0.05
     assert np.median(error[~seen & lands_inside]) > 0.5
