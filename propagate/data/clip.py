@@ -19,7 +19,7 @@ _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, the lengths of
 _UTF8 = 0x800  # a flag: else names are in code page 437
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ArchiveMember:
     """Where a file lies inside a zip archive: enough to read it without the archive's directory.
 
@@ -61,7 +61,7 @@ class ArchiveMember:
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One file of a data set: plain, or a member of a zip archive. Small, and picklable across machines.
 
