@@ -3,10 +3,10 @@
 python benchmarks/scale.py [--snippets 2975] [--keep DIR] [--data ../shared/data]
 
 2,975 snippets of 30 frames, as files and as one zip file beside val and test, 170,000 members, every frame the same
-PNG of 32x64. A run without motion makes 32,725 samples of them, is killed at one half, and goes on. What a trainer reads
-is another store, since the statistics of its index grow with the frames: label maps of a rendered street of 1024x2048,
-frames of one colour; its shards are copies of one, under the names and in the places of the others. With --data, a
-folder with `cityscapes_clip`, also how much a store of real frames weighs.
+PNG of 32x64. A run without motion makes 32,725 samples of them; it is killed at one half, and goes on. What a trainer
+reads is another store, since the statistics that it indexes grow with the frames: label maps of a rendered street of
+1024x2048, frames of one colour; its shards are copies of one, under the names and in the places of the others. With
+--data, a folder with `cityscapes_clip`, also what a store of its real frames weighs.
 
 Every figure is a process of its own, from its start, imports included: seconds by the clock and of the processor, and
 the most memory that it had resident. The files were just written, so that they are in memory, not on a disk.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ def kill_at_half(root: Path, out: Path) -> None:
             while not is_half(out):
                 if process.poll() is not None:
                     raise SystemExit(f"{out}: the run ended before it was killed, with {process.returncode}")
-                time.sleep(0.2)
+                time.sleep(2)
         finally:
             process.send_signal(signal.SIGKILL)
 
@@ -240,7 +240,8 @@ def write_full_store(out: Path, num_snippets: int) -> None:
         if len(each.clips) in templates:
             template = templates[len(each.clips)]
             copy_shard(out / str(template.name), out / each.name, each.index, each.clips)
-            manifest.shards[each.index] = ShardEntry(**{**vars(template), "name": each.name})
+            size = (out / each.name).stat().st_size
+            manifest.shards[each.index] = replace(template, name=each.name, bytes=size)
             continue
         with ShardWriter(out / each.name, FULL, "encoded", place) as writer:
             for number, (clip, offset) in enumerate((clip, offset) for clip in each.clips for offset in OFFSETS):
@@ -310,9 +311,7 @@ def print_weights(data: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--snippets", type=int, default=2975)
-    parser.add_argument(
-        "--keep", type=Path, help="work in this folder and leave it there; what it has is not made anew"
-    )
+    parser.add_argument("--keep", type=Path, help="work in this folder, and leave there what it takes")
     parser.add_argument("--data", type=Path, help="also weigh a store of its real frames")
     parser.add_argument("--stage", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -329,11 +328,11 @@ def main() -> None:
         half = made(folder / "half", partial(kill_at_half, zipped))
         store = made(folder / "store", partial(resume_copy, zipped, half))
         full = made(folder / "full", partial(write_full_store, num_snippets=snippets))
-        new = Path(temporary) / "new"
+        new = Path(temporary)
         again = ("run", "--root", zipped, "--out", store, "--motion", "none", "--engine", "local")
         rows = {
-            ("a run's plan, from files", ""): stage("run_until_planned", folders, new),
-            ("a run's plan, from the zip file", "10 s, 300 MB"): stage("run_until_planned", zipped, new / "zip"),
+            ("a run's plan, from files", ""): stage("run_until_planned", folders, new / "new-1"),
+            ("a run's plan, from the zip file", "10 s, 300 MB"): stage("run_until_planned", zipped, new / "new-2"),
             ("a run with nothing to do", "15 s"): propagate(*again),
             ("a run killed at one half, until its next sample", "15 s"): stage(
                 "run_until_the_first_sample", zipped, half

@@ -1,7 +1,7 @@
 """The directory at the end of a zip file: which files it holds, and where.
 
-The frames of Cityscapes are 150,000 members: an object for each takes 100 MB. Kept are the directory's own bytes, 20 MB,
-and of each member where its record lies in them.
+The frames of Cityscapes are 150,000 members, and an object for each would take 100 MB. Kept are the directory's own
+bytes, 20 MB, and of each member where its record lies in them.
 
 Reference: PKWARE's APPNOTE.TXT, sections 4.3.12 to 4.3.16, 4.4.4 and 4.5.3.
 """

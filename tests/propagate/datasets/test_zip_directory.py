@@ -83,7 +83,7 @@ def test_no_directory_is_said_so(tmp_path: Path, end: bytes) -> None:
     path = write_zip(tmp_path / "x.zip")
     data = path.read_bytes()
     path.write_bytes(data.replace(end, b"PK\0\0"))
-    with pytest.raises(ValueError, match="no directory at its end|its directory is damaged"):
+    with pytest.raises(ValueError, match=r"no directory at its end|its directory is damaged"):
         ZipDirectory(path)
 
 
@@ -94,5 +94,5 @@ def test_a_directory_of_another_size_is_damaged(tmp_path: Path) -> None:
     size = int.from_bytes(data[size_at : size_at + 4], "little")
     for wrong, found in ((size - 7, "damaged"), (size - 90, "damaged"), (1 << 31, "does not fit in it")):
         path.write_bytes(data[:size_at] + wrong.to_bytes(4, "little") + data[size_at + 4 :])
-        with pytest.raises(ValueError, match=f"its directory.*{found}|within a record"):
+        with pytest.raises(ValueError, match=rf"its directory.*{found}|within a record"):
             ZipDirectory(path)
