@@ -132,6 +132,22 @@ def config_of(root: Path, out: Path) -> Any:
     )
 
 
+def make_the_plan(root: str) -> None:
+    """The plan alone: what data set there is, its clips, and which goes into which shard."""
+    from propagate.datasets.base import DatasetOptions
+    from propagate.datasets.registry import open_dataset
+    from propagate.job.plan import make_plan
+
+    make_plan(open_dataset("cityscapes", DatasetOptions(root=Path(root))).clips(REACH), CLIPS_PER_SHARD)
+
+
+def import_only(root: str) -> None:
+    """What `propagate run` is before it looks at the data set: its imports, PyTorch among them."""
+    import propagate.job.run  # noqa: F401
+
+    config_of(Path(root), Path("out"))
+
+
 def enough(_: int) -> None:
     raise SystemExit
 
@@ -174,6 +190,8 @@ def train_until(stage: str, store: str) -> None:
 
 
 STAGES: dict[str, Callable[..., None]] = {
+    "make_the_plan": make_the_plan,
+    "import_only": import_only,
     "run_until_planned": run_until_planned,
     "run_until_the_first_sample": run_until_the_first_sample,
     "train_until": train_until,
@@ -328,13 +346,16 @@ def main() -> None:
         half = made(folder / "half", partial(kill_at_half, zipped))
         store = made(folder / "store", partial(resume_copy, zipped, half))
         full = made(folder / "full", partial(write_full_store, num_snippets=snippets))
-        new = Path(temporary)
         again = ("run", "--root", zipped, "--out", store, "--motion", "none", "--engine", "local")
         rows = {
-            ("a run's plan, from files", ""): stage("run_until_planned", folders, new / "new-1"),
-            ("a run's plan, from the zip file", "10 s, 300 MB"): stage("run_until_planned", zipped, new / "new-2"),
-            ("a run with nothing to do", "15 s"): propagate(*again),
-            ("a run killed at one half, until its next sample", "15 s"): stage(
+            ("the plan, from files", ""): stage("make_the_plan", folders),
+            ("the plan, from the zip file", "10 s, 300 MB"): stage("make_the_plan", zipped),
+            ("`propagate run`: imports alone", ""): stage("import_only", zipped),
+            ("`propagate run`, new, until it is planned, from the zip file", "10 s"): stage(
+                "run_until_planned", zipped, Path(temporary) / "new"
+            ),
+            ("`propagate run` with nothing to do", "15 s"): propagate(*again),
+            ("`propagate run`, killed at one half, until its next sample", "15 s"): stage(
                 "run_until_the_first_sample", zipped, half
             ),
             ("`propagate info`", "1 s"): propagate("info", store),
@@ -345,8 +366,10 @@ def main() -> None:
         }
         samples = load_manifest(store).num_samples
         size = sum(entry.bytes for entry in load_manifest(store).entries())
-    print(f"{snippets:,} snippets, {samples:,} samples, {size / 1e6:.0f} MB of tiny frames\n")
-    print("| each a process, start included | goal | s | s of the processor | peak MB |")
+    print(
+        f"{snippets:,} snippets, {samples:,} samples, {size / 1e6:.0f} MB of tiny frames; each a process of its own\n"
+    )
+    print("| | goal | s | s of the processor | peak MB |")
     print("|---|---:|---:|---:|---:|")
     for (name, goal), found in rows.items():
         print(f"| {name} | {goal} | {found.wall:.1f} | {found.cpu:.1f} | {found.peak:.0f} |")
