@@ -5,8 +5,8 @@ python benchmarks/scale.py [--snippets 2975] [--keep DIR] [--data ../shared/data
 2,975 snippets of 30 frames, as files and as one zip file beside val and test, 170,000 members, every frame the same
 PNG of 32x64. A run without motion makes 32,725 samples of them; it is killed at one half, and goes on. What a trainer
 reads is another store, since the statistics that it indexes grow with the frames: label maps of a rendered street of
-1024x2048, frames of one colour; its shards are copies of one, under the names and in the places of the others. With
---data, a folder with `cityscapes_clip`, also what a store of its real frames weighs.
+1024x2048, frames of one colour; its shards are copies of one, under the names and in the places of the others. What a
+store of real frames weighs is taken from those in DATA/cityscapes_clip, if they are there.
 
 Every figure is a process of its own, from its start, imports included: seconds by the clock and of the processor, and
 the most memory that it had resident. The files were just written, so that they are in memory, not on a disk.
@@ -330,7 +330,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--snippets", type=int, default=2975)
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave there what it takes")
-    parser.add_argument("--data", type=Path, help="also weigh a store of its real frames")
+    data = Path(os.environ.get("PROPAGATE_TEST_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=data, help="a store of its real frames is weighed, if it is there")
     parser.add_argument("--stage", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
@@ -373,7 +374,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     for (name, goal), found in rows.items():
         print(f"| {name} | {goal} | {found.wall:.1f} | {found.cpu:.1f} | {found.peak:.0f} |")
-    if arguments.data:
+    if (arguments.data / "cityscapes_clip").is_dir():
         print_weights(arguments.data)
 
 
