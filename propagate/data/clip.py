@@ -19,11 +19,11 @@ _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, the lengths of
 _UTF8 = 0x800  # a flag: else names are in code page 437
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ArchiveMember:
     """Where a file lies inside a zip archive: enough to read it without the archive's directory.
 
-    A directory of 150,000 members takes a second to read and 100 MB to keep, in every process; this reads the
+    A directory of 150,000 members takes half a second to read and 20 MB to keep, in every process; this reads the
     one member, shares no open file, and so works across forks, threads and machines.
     """
 
@@ -61,7 +61,7 @@ class ArchiveMember:
         return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One file of a data set: plain, or a member of a zip archive. Small, and picklable across machines.
 

@@ -8,7 +8,7 @@ from propagate.data.clip import Resource
 from propagate.data.images import decode_frame, image_size, read_image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileFrame:
     """A frame that is a file, PNG or JPEG, plain or in an archive: see `propagate.data.clip.Frame`."""
 

@@ -15,7 +15,7 @@ from propagate.errors import DatasetError
 LARGEST_DEFAULT_GAP = 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """The file of a frame or of a label map, as its name places it; `path` lies within the tree.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -12,11 +13,10 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     where: how messages call it. Raises: ValueError for anything else, and for fields that are missing or unknown.
     """
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        names = {each.name for each in fields(kind)}
-        if not isinstance(value, Mapping) or set(value) != names:
-            raise ValueError(f"{where} must have the fields {', '.join(sorted(names))}")
-        return kind(**{name: parse(hints[name], value[name], f"{where}.{name}") for name in names})  # type: ignore[operator]
+        declared = _declared(kind)  # type: ignore[arg-type]  # a class, which can be hashed
+        if not isinstance(value, Mapping) or set(value) != set(declared):
+            raise ValueError(f"{where} must have the fields {', '.join(sorted(declared))}")
+        return kind(**{name: parse(each, value[name], f"{where}.{name}") for name, each in declared.items()})  # type: ignore[operator]
     origin, parameters = get_origin(kind), get_args(kind)
     if origin is UnionType:
         (inner,) = (each for each in parameters if each is not NoneType)
@@ -34,6 +34,13 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     if kind is Any or type(value) is kind:
         return value
     raise ValueError(f"{where} must be {_called(kind)}, found {value!r:.50}")
+
+
+@cache
+def _declared(kind: Any) -> dict[str, Any]:
+    """What the fields of a dataclass are declared to be."""
+    hints = get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind)}
 
 
 def _key(kind: type, name: str, where: str) -> Any:

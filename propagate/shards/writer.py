@@ -112,13 +112,14 @@ class ShardWriter:
     @uninterrupted()
     def _begin(self) -> None:
         self._hdf5 = h5py.File(self._file, "w", libver=LIBRARY_VERSIONS)
+        self._arrays: dict[str, h5py.Dataset] = {}
         self._content = ContentHash()
         self._hdf5.attrs["schema_version"] = SCHEMA_VERSION
         self._hdf5.attrs["images"] = self.images
         for attribute, value in asdict(self.place).items():
             self._hdf5.attrs[attribute] = value
         for name, column in columns(self.size, self.images).items():
-            _create(self._hdf5, name, column)
+            self._arrays[name] = _create(self._hdf5, name, column)
             self._content.update(name, np.empty((0, *column.row), column.dtype))
 
     @uninterrupted()
@@ -189,13 +190,13 @@ class ShardWriter:
     def _append_run(self, group: str, arrays: dict[str, np.ndarray]) -> None:
         """Append to columns whose samples have different numbers of rows, and note where this sample's lie."""
         first, *_ = arrays
-        self._append_one(f"{group}/start", np.array(len(self._hdf5[f"{group}/{first}"])))
+        self._append_one(f"{group}/start", np.array(len(self._arrays[f"{group}/{first}"])))
         self._append_one(f"{group}/size", np.array(len(arrays[first])))
         for name, rows in arrays.items():
             self._append(f"{group}/{name}", rows)
 
     def _append(self, name: str, rows: np.ndarray) -> None:
-        array = self._hdf5[name]
+        array = self._arrays[name]
         rows = rows.astype(array.dtype, copy=False)
         start = len(array)
         try:
@@ -212,9 +213,9 @@ class ShardWriter:
             raise write_error(self.path, self._file.fault)
 
 
-def _create(file: h5py.File, name: str, column: Column) -> None:
+def _create(file: h5py.File, name: str, column: Column) -> h5py.Dataset:
     compression = {"compression": "gzip", "compression_opts": 1} if column.gzip else {}
-    file.create_dataset(
+    return file.create_dataset(
         name,
         shape=(0, *column.row),
         maxshape=(None, *column.row),

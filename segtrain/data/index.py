@@ -37,24 +37,28 @@ class ClassIndex:
         return len(self.class_names)
 
 
-def index_store(store: Store, tile: int, *, classes: ClassTable | None = None) -> ClassIndex:
+def index_store(
+    store: Store, tile: int, *, classes: ClassTable | None = None, records: Sequence[SampleRecord] | None = None
+) -> ClassIndex:
     """The index of all samples of a store, in the order of `store.records()`.
 
-    classes: another table than the store's own, for another choice of classes. Tiles are exact in multiples of 64
-    pixels; see `centroids_of_cells`. Pixels count whatever their confidence.
+    classes: another table than the store's own, for another choice of classes. records: those of the store, if they
+    were read already. Tiles are exact in multiples of 64 pixels; see `centroids_of_cells`. Pixels count whatever their
+    confidence.
 
     Raises: StoreError where a shard cannot be read, DataError for label ids that the table doesn't have.
     """
     table = classes or store.manifest.classes
-    records: list[SampleRecord] = []
+    records = tuple(store.records()) if records is None else records
     parts: list[Centroids] = []
-    for shard in store.shards():
-        height, width = shard.array("label").shape[1:]
-        sample, cells = _statistics(shard)
-        _require_known(np.bincount(cells.label_id, minlength=NUM_VALUES), table, str(shard.path))
-        grid = TileGrid(height, width, tile)
-        parts.append(centroids_of_cells(sample + len(records), cells, table.train_id_of, grid))
-        records += shard.records
+    number = 0
+    for index in store.indices:
+        with store.open(index) as shard:
+            sample, cells = _statistics(shard)
+            _require_known(np.bincount(cells.label_id, minlength=NUM_VALUES), table, str(shard.path))
+            grid = TileGrid(*store.manifest.shards[index].size, tile)
+            parts.append(centroids_of_cells(sample + number, cells, table.train_id_of, grid))
+            number += len(shard)
     return _index(records, table, parts)
 
 

@@ -96,7 +96,7 @@ class _StoreSamples:
         )
 
     def index(self, tile: int) -> ClassIndex:
-        index = index_store(self._store, tile, classes=self.classes)
+        index = index_store(self._store, tile, classes=self.classes, records=self._stored)
         return select_samples(index, self._places) if self.left_out else index
 
     def _label(self, place: int, window: Window) -> np.ndarray:

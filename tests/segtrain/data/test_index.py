@@ -14,9 +14,10 @@ from propagate.data.classes import ClassTable, LabelClass, load_classes
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
 from propagate.shards.cells import cell_statistics
-from propagate.shards.reader import SampleRecord, open_store
+from propagate.shards.reader import SampleRecord, Shard, open_store
 from segtrain.data.centroids import Centroids, TileGrid, centroids_of_cells, centroids_of_label_map
 from segtrain.data.index import ClassIndex, index_store, join_indices, select_samples
+from segtrain.data.store_samples import open_store_samples
 from segtrain.errors import DataError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -162,6 +163,18 @@ def test_the_index_of_a_store_is_that_of_its_label_maps(make_sample: MakeSample,
     assert [record.key for record in index.records] == [sample.key for sample in samples]
     assert index.class_names == CAMVID.train_names
     assert index.num_classes == 11
+
+
+def test_records_that_were_read_already_are_not_read_again(
+    make_sample: MakeSample, save_store: SaveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_store(two_shards(make_sample), CAMVID)
+    expected = index_store(open_store(path), 64)
+    dataset = open_store_samples(path)
+    monkeypatch.delattr(Shard, "records")
+    index = dataset.index(64)
+    assert rows(index.centroids) == rows(expected.centroids)
+    assert index.records == expected.records
 
 
 def roads() -> ClassTable:
