@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from jobs.errors import CheckpointError
-from jobs.training.descriptions import build_without_values, parse_description
+from jobs.training.descriptions import build_without_values, network_of_another, parse_description
 from jobs.training.weights import (
     fill_network,
     read_weights,
@@ -78,9 +78,12 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a file of weights, whoever wrote it, and log a warning that says what is left out.
 
-    Raises: CheckpointError, where it is not one, or not whole.
+    Raises: CheckpointError, where it is not one, not whole, or for another program of ours.
     """
     file = read_weights(path, _PREFIXES)
+    if other := network_of_another(file.metadata, KEY):
+        reason = f"holds {other}, expected one of segmentation. Give a file of `segtrain fit`, or a published one"
+        raise CheckpointError(str(path), reason)
     description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
     tensors, left_out = _without_helpers(path, file.tensors)
     if left_out:

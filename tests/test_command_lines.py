@@ -88,7 +88,7 @@ def test_signals_end_every_command_as_ctrl_c_does(signum: int, monkeypatch: pyte
     for program, line, said in (
         ("propagate", ("run", "--root", "street"), "Interrupted; what is finished is kept.\n"),
         ("sdcnet", ("fit", "street"), on),
-        ("segtrain", ("fit", "--shards", "shards"), on),
+        ("segtrain", ("fit", "--recipe", "tiny", "--shards", "shards"), f"recipe tiny\n{on}"),
     ):
         result = CliRunner().invoke(PROGRAMS[program], [*line, "--out", str(tmp_path)])
         assert (result.exit_code, result.stderr) == (128 + signum, said)

@@ -8,6 +8,7 @@
 What is typed counts before the environment, that before the file of --config, that before the default.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -20,6 +21,7 @@ from click.core import ParameterSource
 from jobs.console.setting_files import read_settings
 from jobs.console.settings import Setting, build, require_setting, setting, settings_of
 from jobs.console.types import metavar_of, type_of
+from jobs.registry import meant
 
 Function = Callable[..., Any]
 _FILE, _BELOW = "jobs.console.file", "jobs.console.below"  # what a context keeps: --config, and a recipe's settings
@@ -46,15 +48,32 @@ class SettingOption(click.Option):
 
 
 class Command(click.Command):
-    """Says of a value that makes no sense also which variable or file it comes from."""
+    """Says of a value that makes no sense also which variable or file it comes from; refuses variables of no option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            _require_variables_of_options(ctx)
+            return rest
         except click.BadParameter as error:
             if isinstance(error.param, click.Option) and (origin := _origin(ctx, error.param)):
                 error.param_hint = f"'{error.param.opts[0]}' ({origin})"
             raise
+
+
+def _require_variables_of_options(ctx: click.Context) -> None:
+    """Raise a usage error for a variable that is named like those of the command's options, and is of none."""
+    prefix = f"{ctx.auto_envvar_prefix}_"
+    if ctx.auto_envvar_prefix is None or ctx.resilient_parsing:
+        return
+    known = {f"{prefix}{option.name.upper()}" for option in ctx.command.params if option.name}
+    named = {name for name, value in os.environ.items() if name.startswith(prefix) and value}
+    if unknown := sorted(named - known):
+        raise click.UsageError(
+            f"environment variable {unknown[0]}: no such option; `{ctx.command_path} --help` has them all"
+            f"{meant(unknown[0], known)}",
+            ctx,
+        )
 
 
 def command(name: str | None = None) -> Callable[[Function], Command]:

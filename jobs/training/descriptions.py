@@ -1,4 +1,7 @@
-"""What a file of ours says of its network, as JSON, and the network that this describes."""
+"""What a file of ours says of its network, as JSON, and the network that this describes.
+
+It says so under the name of the program that it is for, as a key of its metadata.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +35,18 @@ def parse_description(path: Path, text: str, kind: type[_Description], version: 
         reason = f"a file of version {found}, this program reads version {version}. Update the program"
         raise CheckpointError(str(path), reason)
     return description
+
+
+def network_of_another(metadata: Mapping[str, str], program: str) -> str | None:
+    """The network that a file describes for another program, not for this one; None where it describes none so."""
+    for other, text in metadata.items():
+        try:
+            architecture = json.loads(text)["architecture"]
+        except (ValueError, TypeError, KeyError, RecursionError):  # of a checksum, and what others write
+            continue
+        if program not in metadata and f"{architecture}{other}".isprintable():
+            return f"{architecture}, a network of `{other}`"
+    return None
 
 
 def build_without_values(path: Path, kind: Callable[..., _Network], settings: Mapping[str, Any]) -> _Network:

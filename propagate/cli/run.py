@@ -60,7 +60,10 @@ def _print_summary(summary: "RunSummary", out: Path) -> None:
     for failure in summary.failures:
         click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
     if summary.failures:
-        click.echo(f"{len(summary.failures)} failures; mend the inputs, then run again with --retry-failed", err=True)
+        advice = "mend the inputs, then run again with --retry-failed"
+        if summary.samples:
+            advice += "; a mended class table takes --overwrite, since what is finished is of the former one"
+        click.echo(f"{len(summary.failures)} failures; {advice}", err=True)
     for node in summary.barred:
         click.echo(f"given no work: {node}", err=True)
     for shard in summary.lost:

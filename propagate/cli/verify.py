@@ -30,10 +30,6 @@ def verify(out: Path, as_json: bool) -> None:
         print_json(asdict(found))
     else:
         click.echo(f"{out}: {found.samples} samples in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
-        if not manifest.complete:
-            click.echo(
-                f"unfinished: {len(manifest.shards)} of {len(manifest.plan)} planned shards; `propagate run` goes on"
-            )
         for fault in found.faults:
             click.echo(f"fault: {fault}", err=True)
         click.echo("no faults" if not found.faults else f"{len(found.faults)} faults")

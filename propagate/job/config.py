@@ -35,6 +35,8 @@ class RunConfig(DatasetChoice):
         require_settings(self)
         if self.address is not None and self.engine != "ray":
             raise ValueError("--address names a Ray cluster: use it with --engine ray")
+        if self.num_workers is not None and self.engine != "ray":
+            raise ValueError("--workers are Ray's: leave it out, or use --engine ray; local is one, in this process")
         history = self.sample_settings.history
         if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(

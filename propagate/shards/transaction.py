@@ -141,7 +141,7 @@ def _sweep(store: Path) -> None:
 def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool) -> Manifest:
     """The manifest to go on from: the store's own, if it was begun the same way, else the fresh one, saved.
 
-    A store without a finished shard binds nobody.
+    A store without a finished shard binds nobody, nor does one without a sample a retry: there is nothing to keep.
     """
     with _writing(store):
         is_store = (store / MANIFEST).exists()
@@ -153,7 +153,7 @@ def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool)
         strangers = [] if is_store else sorted(path.name for path in store.iterdir() if path.name != LOCK)
     if is_store:
         manifest = load_manifest(store)
-        if manifest.shards:
+        if manifest.num_samples or (manifest.shards and not retry_failed):
             _refuse_former_version(store, manifest)
             _refuse_another(store, manifest, fresh, retry_failed=retry_failed)
             return manifest

@@ -74,17 +74,17 @@ class PredictedMotion:
                 "published file or one of `sdcnet fit`; without weights there is --motion dis"
             )
         checkpoint = read_checkpoint(weights)
-        flownet2_weights = settings.flownet2_weights or (checkpoint if checkpoint.has_flownet2 else None)
-        input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
-        if input_flow not in INPUT_FLOWS:
-            raise MotionError(f"{weights}: says that it refines {input_flow!r}; say by --input-flow what it does")
-        flows = open_pair_flow(input_flow, flownet2_weights, runtime)
         network = predictor_of(checkpoint, checkpoint.predictor or expected)
         of_the_file = "sdcnet" if network.sees_target else "sdcnet-predict"
         if of_the_file != settings.name:
             raise MotionError(
                 f"{weights}: holds {type(network).__name__}, whose motion is '{of_the_file}'; ask for that"
             )
+        flownet2_weights = settings.flownet2_weights or (checkpoint if checkpoint.has_flownet2 else None)
+        input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
+        if input_flow not in INPUT_FLOWS:
+            raise MotionError(f"{weights}: says that it refines {input_flow!r}; say by --input-flow what it does")
+        flows = open_pair_flow(input_flow, flownet2_weights, runtime)
         return cls(network, flows, runtime, {**motion_and_dtype(settings), "sdcnet_weights": checkpoint.digest})
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:

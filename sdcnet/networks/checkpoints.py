@@ -19,12 +19,8 @@ from torch import Tensor
 
 from jobs.errors import CheckpointError
 from jobs.training.checksums import dtype_name
-from jobs.training.descriptions import build_without_values, parse_description
-from jobs.training.weights import (
-    fill_network,
-    read_weights,
-    write_weights,
-)
+from jobs.training.descriptions import build_without_values, network_of_another, parse_description
+from jobs.training.weights import WeightFile, fill_network, read_weights, write_weights
 from sdcnet.networks.flownet2 import FlowNet2
 from sdcnet.networks.kernels import KernelPredictor, SDCNet2DKernels, SDCNet2DReconKernels
 from sdcnet.networks.predictor import SDCNet2D, SDCNet2DRecon, VideoPredictor
@@ -32,6 +28,7 @@ from sdcnet.networks.raft import RAFT
 from sdcnet.networks.raft_names import is_of_authors, is_of_raft, published_names
 
 VERSION = 1  # of the description in our files
+KEY = "sdcnet"
 FLOWNET2 = "FlowNet2"
 RAFT_NAME = "RAFT"
 PUBLISHED: Mapping[str, type[VideoPredictor]] = {"SDCNet2D": SDCNet2D, "SDCNet2DRecon": SDCNet2DRecon}
@@ -127,17 +124,21 @@ class Summary:
 def read_checkpoint(path: Path, sha256: str | None = None) -> Checkpoint:
     """Read a file of weights, whoever wrote it. sha256: what the whole file must have, in hex.
 
-    Raises: CheckpointError, where it is none, not whole, or another than that.
+    Raises: CheckpointError, where it is none, not whole, another than that, or for another program of ours.
     """
     file = read_weights(path, _PREFIXES, sha256)
-    description = _description(path, file.metadata["sdcnet"]) if "sdcnet" in file.metadata else None
-    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description, digest=file.digest)
+    if other := network_of_another(file.metadata, KEY):
+        reason = f"holds {other}, expected one of motion. Give a file of FlowNet2, RAFT or a video predictor"
+        raise CheckpointError(str(path), reason)
+    return _checkpoint(path, file)
 
 
 def inspect_checkpoint(path: Path, sha256: str | None = None) -> Summary:
-    """What is in a file of weights, which may be foreign, and as `read_checkpoint` reads it."""
-    checkpoint = read_checkpoint(path, sha256)
-    networks = [checkpoint.predictor or " or ".join(PUBLISHED)] if checkpoint.has_predictor else []
+    """What is in a file of weights, which may be foreign, or for another program of ours. sha256: as above."""
+    file = read_weights(path, _PREFIXES, sha256)
+    checkpoint, other = _checkpoint(path, file), network_of_another(file.metadata, KEY)
+    networks = [other] if other else []
+    networks += [checkpoint.predictor or " or ".join(PUBLISHED)] if checkpoint.has_predictor else []
     networks += [FLOWNET2] if checkpoint.has_flownet2 else []
     networks += [f"{RAFT_NAME} {checkpoint.raft}"] if checkpoint.raft else []
     description = checkpoint.description
@@ -224,7 +225,7 @@ def save_network(
         "preprocessing": PREPROCESSING[architecture],
         "about": about,
     }
-    write_weights(path, network, {"sdcnet": json.dumps(description, sort_keys=True)}, dtype)
+    write_weights(path, network, {KEY: json.dumps(description, sort_keys=True)}, dtype)
 
 
 def _of_flownet2(name: str) -> bool:
@@ -235,6 +236,11 @@ def _of_flownet2(name: str) -> bool:
 def _predictor_names() -> frozenset[str]:
     with torch.device("meta"):
         return frozenset(SDCNet2D().state_dict())
+
+
+def _checkpoint(path: Path, file: WeightFile) -> Checkpoint:
+    description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
+    return Checkpoint(path=path, tensors=file.tensors, fields=file.fields, description=description, digest=file.digest)
 
 
 def _description(path: Path, text: str) -> Description:

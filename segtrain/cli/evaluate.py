@@ -10,7 +10,7 @@ from jobs.console.progress import Progress
 from jobs.console.settings import setting, setting_of
 from jobs.console.values import print_json
 from propagate.datasets.base import DatasetOptions
-from segtrain.cli.network import NetworkConfig
+from segtrain.cli.network import NetworkConfig, say_left_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,6 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
         click.echo(report.markdown())
     if config.out is not None:
         write_markdown(report, config.out)
-    for failure in report.failures:
-        click.echo(f"left out: {failure.reason}", err=True)
     if report.failures:
+        say_left_out(report.failures)
         raise SystemExit(1)

@@ -1,7 +1,11 @@
-"""What the commands that use a network have in common: which network, on what, and how."""
+"""What the commands that use a network have in common: which network, on what, and how; and what they leave out."""
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from jobs.console.settings import setting, setting_of
 from jobs.training.devices import RuntimeSettings
@@ -10,6 +14,11 @@ from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice
 from segtrain.inference_settings import Inference
 from segtrain.models.registry import NETWORKS
+
+if TYPE_CHECKING:
+    from segtrain.evaluation.report import LeftOut
+
+NUM_NAMED = 4  # images that were left out, and are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,3 +45,14 @@ class NetworkConfig:
     def class_table(self) -> ClassTable | None:
         """The class table that was asked for, if any. Raises: DatasetError."""
         return None if self.classes is None else load_classes(self.classes)
+
+
+def say_left_out(failures: Sequence["LeftOut"]) -> None:
+    """Say on stderr, in one line, how many images were left out, which came first, and why the first was."""
+    first, *others = failures
+    if others:
+        more = f" and {len(failures) - NUM_NAMED} more" if len(failures) > NUM_NAMED else ""
+        named = ", ".join(failure.image for failure in failures[:NUM_NAMED])
+        click.echo(f"left out: {len(failures)} images ({named}{more}); the first: {first.reason}", err=True)
+    else:
+        click.echo(f"left out: {first.reason}", err=True)

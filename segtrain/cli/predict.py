@@ -9,7 +9,7 @@ from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
 from jobs.console.settings import setting
 from propagate.datasets.base import DatasetOptions
-from segtrain.cli.network import NetworkConfig
+from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.prediction.views import KINDS
 
 
@@ -46,7 +46,7 @@ class PredictConfig(NetworkConfig):
 def predict(config: PredictConfig) -> None:
     """Segment the images of folders, the frames of videos, or a data set, into OUT/KIND/NAME.png.
 
-    SOURCE is a folder, an image or a video, whose frames are named by their numbers.
+    SOURCE is a folder, an image or a video, whose frames are named by their numbers. OUT/KIND must be new or empty.
 
     \b
     segtrain predict run/best.safetensors drive.mp4 --out drive --kinds pred,compose
@@ -82,7 +82,6 @@ def predict(config: PredictConfig) -> None:
     click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")
     if config.submission is not None:
         click.echo(f"{config.submission}: the label ids of {summary.images} images")
-    for failure in summary.failures:
-        click.echo(f"left out: {failure.reason}", err=True)
     if summary.failures:
+        say_left_out(summary.failures)
         raise SystemExit(1)

@@ -22,7 +22,8 @@ class RelaxedTarget(NamedTuple):
 
     classes [B,H,W] int64: the pixel's class 0…C-1, or one of its set; C where it has none and is ignored.
     emphasis [B,H,W] float32: how often a pixel counts.
-    image, y, x [M] int64: the pixels whose set is anything but their own class alone.
+    image, pixel [M] int64: the pixels whose set is anything but their own class alone, and in which image each is;
+    `pixel` counts those of all images, [B·H·W].
     near_ignored [M] bool: whether an ignored pixel, or the outside of the image, is in their window.
     num_members [M] int64: how many classes are in their sets, at least one.
     row, member [P] int64: the sets, one after the other: which of the M pixels has which class.
@@ -31,8 +32,7 @@ class RelaxedTarget(NamedTuple):
     classes: Tensor
     emphasis: Tensor
     image: Tensor
-    y: Tensor
-    x: Tensor
+    pixel: Tensor
     near_ignored: Tensor
     num_members: Tensor
     row: Tensor
@@ -55,7 +55,7 @@ def own_classes(labels: Tensor, num_classes: int) -> Tensor:
         raise ValueError(
             f"the labels hold {found}; train ids are 0…{num_classes - 1}, and {IGNORE_TRAIN_ID} for ignored pixels"
         )
-    return labels.long().masked_fill(ignored, num_classes)
+    return labels.to(torch.int64, copy=True).masked_fill_(ignored, num_classes)
 
 
 def class_sets(classes: Tensor, num_classes: int, border: int, strict_classes: Sequence[int] = ()) -> Tensor:
@@ -75,7 +75,8 @@ def class_sets(classes: Tensor, num_classes: int, border: int, strict_classes: S
         raise ValueError(f"strict classes are train ids within 0…{num_classes - 1}, found {outside}")
     words, bits = _bit_of_class(num_classes, classes.device)
     num_words = num_classes // WORD_BITS + 1
-    own = torch.stack([torch.where(words == word, bits, 0).take(classes) for word in range(num_words)])
+    of_class = [torch.where(words == word, bits, 0) for word in range(num_words)]
+    own = torch.stack([word.index_select(0, classes.flatten()).view(classes.shape) for word in of_class])
     if border == 0:
         return own
     sets = _or_along(_or_along(own, border, dim=-1), border, dim=-2)
@@ -107,8 +108,9 @@ def _or_along(sets: Tensor, border: int, dim: int) -> Tensor:
 
 def members_of(sets: Tensor, num_classes: int) -> Tensor:
     """Bit masks [K,M] int32 -> [M,C+1] bool."""
-    index = torch.arange(num_classes + 1, dtype=torch.int32, device=sets.device)
-    return (sets.T[:, index // WORD_BITS] >> index % WORD_BITS).bitwise_and_(1).bool()
+    index = torch.arange(WORD_BITS, dtype=torch.int32, device=sets.device)
+    members = [(word[:, None] >> index).bitwise_and_(1).bool() for word in sets]
+    return torch.cat(members, dim=1)[:, : num_classes + 1]
 
 
 def boundaries(labels: Tensor) -> Tensor:
@@ -137,16 +139,17 @@ def relaxed_target(
     """
     classes = own_classes(labels, num_classes)
     sets = class_sets(classes, num_classes, border if relaxed else border // 2, strict_classes)
-    image, y, x = (sets != class_sets(classes, num_classes, 0)).any(dim=0).nonzero(as_tuple=True)
-    members = members_of(sets[:, image, y, x], num_classes)
+    pixel = (sets != class_sets(classes, num_classes, 0)).any(dim=0).flatten().nonzero().flatten()
+    members = members_of(sets.flatten(1).index_select(1, pixel), num_classes)
     near_ignored, members = members[:, num_classes], members[:, :num_classes]
-    num_members = members.sum(dim=1)
+    num_members = members.count_nonzero(dim=1)
     row, member = members.nonzero(as_tuple=True)
-    classes[image, y, x] = member[num_members.cumsum(dim=0) - num_members]  # the first of each set
+    classes.put_(pixel, member.take(num_members.cumsum(dim=0) - num_members))  # the first of each set
     emphasis = torch.ones(labels.shape, device=labels.device)
     if not relaxed:
         emphasis[boundaries(labels)] = OFF_WEIGHT
-    return RelaxedTarget(classes, emphasis, image, y, x, near_ignored, num_members, row, member)
+    image = pixel // classes[0].numel()
+    return RelaxedTarget(classes, emphasis, image, pixel, near_ignored, num_members, row, member)
 
 
 def per_set(reduce: str, of_members: Tensor, target: RelaxedTarget) -> Tensor:

@@ -67,11 +67,11 @@ def relaxed_cross_entropy(
     as_published: a defect kept for parity: emphasis/n is added up over all images of the batch, at the same place.
     """
     trained = target.classes != logits.shape[1]
-    weight = (_emphasis_of_all(target, trained) if as_published else target.emphasis) * trained
+    weight = _emphasis_of_all(target, trained) if as_published else target.emphasis
     if weighting is not None:
-        weight *= mean_weights(weighting.weights(class_pixels(target, logits.shape[1])), target)
-    losses = weight * set_negative_log_likelihood(logits, target)
-    per_image = losses.sum(dim=(1, 2)) / (trained.sum(dim=(1, 2)) + 1)
+        weight = weight * mean_weights(weighting.weights(class_pixels(target, logits.shape[1])), target)
+    losses = weight * set_negative_log_likelihood(logits, target)  # 0 where a pixel is ignored
+    per_image = losses.sum(dim=(1, 2)) / (trained.count_nonzero(dim=(1, 2)) + 1)
     return per_image.mean() if mean_over_images else per_image.sum()
 
 
@@ -81,7 +81,7 @@ def _emphasis_of_all(target: RelaxedTarget, trained: Tensor) -> Tensor:
     Where an image is ignored it adds 1.
     """
     num_members = torch.ones_like(target.emphasis)
-    num_members[target.image, target.y, target.x] = target.num_members.to(num_members.dtype)
+    num_members.put_(target.pixel, target.num_members.to(num_members.dtype))
     return num_members * (target.emphasis.where(trained, 1) / num_members).sum(dim=0)
 
 

@@ -36,13 +36,13 @@ class _SetNegativeLogLikelihood(torch.autograd.Function):
         for band in _bands(logits):
             precise = logits[..., band, :].to(nll.dtype)
             nll[:, band] = F.cross_entropy(precise, classes[:, band], ignore_index=logits.shape[1], reduction="none")
-        image, y, x = target.image, target.y, target.x
-        of_members = _of_members(logits, target).to(nll.dtype)
+        of_members = logits.take(_logits_of_members(logits, target)).to(nll.dtype)
+        of_first = of_members.take(target.num_members.cumsum(dim=0) - target.num_members)
         most = per_set("max", of_members, target)
-        among = of_members.sub_(most[target.row]).exp_()
+        among = of_members.sub_(most.take(target.row)).exp_()
         total = per_set("sum", among, target)
-        nll[image, y, x] += logits[image, classes[image, y, x], y, x].to(nll.dtype) - most - total.log()
-        ctx.save_for_backward(logits, among / total[target.row], *target)
+        nll.put_(target.pixel, of_first - most - total.log(), accumulate=True)
+        ctx.save_for_backward(logits, among.div_(total.take(target.row)), *target)
         return nll
 
     @staticmethod
@@ -53,21 +53,21 @@ class _SetNegativeLogLikelihood(torch.autograd.Function):
         ignored = target.classes == logits.shape[1]
         index = target.classes.masked_fill(ignored, 0)[:, None]
         to_all = grad_nll.masked_fill(ignored, 0)[:, None]
-        to_class = to_all.clone()
-        to_class[target.image, 0, target.y, target.x] = 0
+        to_class = to_all.flatten().index_fill(0, target.pixel, 0).view_as(to_all)
         grad = torch.empty_like(logits)
         for band in _bands(logits):
             part = logits[..., band, :].softmax(dim=1, dtype=grad_nll.dtype).mul_(to_all[..., band, :])
             grad[..., band, :] = part.scatter_add_(1, index[..., band, :], -to_class[..., band, :])
-        image, y, x = (position[target.row] for position in (target.image, target.y, target.x))
-        grad[image, target.member, y, x] -= (among * grad_nll[image, y, x]).to(grad.dtype)
+        to_members = among * grad_nll.take(target.pixel).take(target.row)
+        grad.put_(_logits_of_members(logits, target), -to_members.to(grad.dtype), accumulate=True)
         return grad, None
 
 
-def _of_members(logits: Tensor, target: RelaxedTarget) -> Tensor:
-    """The logits of each set's classes: [B,C,H,W] -> [P]."""
-    row = target.row
-    return logits[target.image[row], target.member, target.y[row], target.x[row]]
+def _logits_of_members(logits: Tensor, target: RelaxedTarget) -> Tensor:
+    """Where the logits of each set's classes are in [B,C,H,W], flattened: [P] int64."""
+    num_pixels = logits[0, 0].numel()
+    of_class_0 = target.pixel + target.image * ((logits.shape[1] - 1) * num_pixels)
+    return of_class_0.take(target.row) + target.member * num_pixels
 
 
 def _bands(logits: Tensor) -> list[slice]:

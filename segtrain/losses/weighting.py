@@ -35,9 +35,8 @@ class ClassWeighting:
 def mean_weights(of_class: Tensor, target: RelaxedTarget) -> Tensor:
     """The mean weight of the classes of each pixel's set: weights [B,C+1] -> [B,H,W]."""
     weight = per_pixel(of_class, target.classes)
-    of_members = of_class[target.image[target.row], target.member]
-    weight[target.image, target.y, target.x] = per_set("mean", of_members, target)
-    return weight
+    of_members = of_class.take(_class_of_image(target, of_class.shape[1]))
+    return weight.put_(target.pixel, per_set("mean", of_members, target))
 
 
 def per_pixel(of_class: Tensor, classes: Tensor) -> Tensor:
@@ -50,23 +49,23 @@ def class_pixels(target: RelaxedTarget, num_classes: int) -> Tensor:
 
     A pixel counts for each class of its set, as often as its emphasis says.
     """
-    emphasis = target.emphasis.double()
-    of_rows = emphasis[target.image, target.y, target.x]
-    emphasis[target.image, target.y, target.x] = 0
-    pixels = count_classes(target.classes, num_classes, emphasis)
-    pixels += _count(target.image[target.row], target.member, tuple(pixels.shape), of_rows[target.row])
-    pixels[:, num_classes] += torch.bincount(target.image, of_rows * target.near_ignored, minlength=len(pixels))
+    emphasis = target.emphasis.double().flatten()
+    of_sets = emphasis.take(target.pixel)
+    pixels = count_classes(target.classes, num_classes, emphasis.index_fill(0, target.pixel, 0))
+    of_members = of_sets.take(target.row)
+    pixels += torch.bincount(_class_of_image(target, pixels.shape[1]), of_members, pixels.numel()).view_as(pixels)
+    pixels[:, num_classes] += torch.bincount(target.image, of_sets * target.near_ignored, len(pixels))
     return pixels
+
+
+def _class_of_image(target: RelaxedTarget, num_columns: int) -> Tensor:
+    """Where the classes of all sets are in values of images and classes [B,K], flattened: [P] int64."""
+    return (target.image * num_columns).take(target.row) + target.member
 
 
 def count_classes(classes: Tensor, num_classes: int, weights: Tensor | None = None) -> Tensor:
     """How many pixels of each image [B,H,W] are 0…C, or the sums of their weights: [B,C+1]."""
-    images = torch.arange(len(classes), device=classes.device)[:, None, None].expand_as(classes)
-    return _count(images, classes, (len(classes), num_classes + 1), weights)
-
-
-def _count(first: Tensor, second: Tensor, size: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
-    """How often each pair of values occurs, or the sums of its weights: [*size]."""
-    pairs = (first * size[1] + second).flatten()
+    batch, num_columns = len(classes), num_classes + 1
+    pairs = classes + num_columns * torch.arange(batch, device=classes.device)[:, None, None]
     flat_weights = None if weights is None else weights.flatten()
-    return torch.bincount(pairs, weights=flat_weights, minlength=size[0] * size[1]).reshape(size)
+    return torch.bincount(pairs.flatten(), flat_weights, batch * num_columns).reshape(batch, num_columns)

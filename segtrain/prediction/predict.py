@@ -61,20 +61,23 @@ def predict(
     submission: Path | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> PredictSummary:
-    """Segment images, and write what is found to <out>/<kind>/<name>.png, over what may be there.
+    """Segment images, and write what is found to <out>/<kind>/<name>.png.
 
     kinds: `pred`, label ids; `rgb`, the classes' colours; `compose`, those over the image; `diff`, what is wrong, of
     images whose truth is known. submission: where to write the zip file for the Cityscapes benchmark. Reading and
     writing go on beside the network. An image that cannot be read is a failure of the summary, and the rest goes on.
     on_progress: called with the number of images dealt with since its last call.
 
-    Raises: DataError, where there is nothing to segment, or no submission can be made of it; InferenceError, where the
-    network cannot segment an image, or a file cannot be written; ValueError for a kind that is none of KINDS.
+    Raises: DataError, where there is nothing to segment, or no submission can be made of it; InferenceError, where
+    <out>/<kind> holds files already, the network cannot segment an image, or a file cannot be written; ValueError for a
+    kind that is none of KINDS.
     """
     if unknown := set(kinds) - set(KINDS):
         raise ValueError(f"kinds must be of {', '.join(KINDS)}, found {', '.join(sorted(unknown))}")
     if not pictures:
         raise DataError("no images to segment; name a folder that holds some, or another split")
+    for kind in kinds:
+        _require_empty(out / kind)
     classes, failures, num_files = trained.classes, list[LeftOut](), 0
     names = [picture.name for picture in pictures]
     with Submission(submission, names, classes) if submission is not None else nullcontext() as archive:
@@ -93,6 +96,12 @@ def predict(
             if on_progress is not None:
                 on_progress(1)
     return PredictSummary(images=len(pictures) - len(failures), files=num_files, failures=tuple(failures))
+
+
+def _require_empty(folder: Path) -> None:
+    """Results of two predictions are not mixed."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InferenceError(f"{folder}: already holds files; remove it, or give another --out")
 
 
 def _read(pictures: Iterable[Picture]) -> Iterator[_Image | LeftOut]:
@@ -129,5 +138,6 @@ def _write(path: Path, data: bytes) -> None:
         write_whole(path, data, synced=False)
     except OSError as error:
         raise InferenceError(
-            f"{path}: cannot be written ({error.strerror}); make room, or choose another --out, and begin again"
+            f"{path}: cannot be written ({error.strerror}); make room, remove what was written, and begin again, or "
+            "choose another --out"
         ) from None

@@ -93,6 +93,33 @@ def test_a_recipe_does_not_say_where_a_run_is_kept(tmp_path: Path, parsed: list[
     assert parsed[0].out == tmp_path / "run"
 
 
+@pytest.mark.parametrize(
+    ("options", "has_gpu", "said"),
+    [
+        ("--recipe tiny", False, "recipe tiny"),
+        ("--epochs 9", True, "no recipe: deepwv3plus, 9 epochs, batches of 16, crops of 800x800"),
+        ("--address 10.0.0.1:6379", False, "no recipe: deepwv3plus, 180 epochs, batches of 16, crops of 800x800"),
+        *(
+            (
+                options,
+                has_gpu,
+                "no recipe: deepwv3plus, 180 epochs, batches of 16, crops of 800x800; without a GPU, --recipe tiny "
+                "trains a small network in minutes",
+            )
+            for options, has_gpu in (("", False), ("--device cpu", True))
+        ),
+    ],
+)
+@pytest.mark.usefixtures("parsed")
+def test_a_training_says_where_its_settings_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, has_gpu: bool, said: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path), "--root", "somewhere", *options.split()])
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"{said}\n"
+
+
 def test_there_is_a_recipe_for_every_published_result() -> None:
     published = ["camvid", "cityscapes-srnx50", "cityscapes-wrn38", "kitti", "mapillary-srnx50", "mapillary-wrn38"]
     assert recipe_names() == [*published, "tiny"]

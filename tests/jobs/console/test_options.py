@@ -79,6 +79,20 @@ def test_every_kind_of_setting_can_be_typed() -> None:
     )
 
 
+def test_a_variable_of_no_option_is_refused_and_the_nearest_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, seen = bake("plain", variables={"GLASE": "no"})
+    assert (result.exit_code, seen) == (2, [])
+    assert result.stderr.endswith(
+        "environment variable BAKE_CAKE_GLASE: no such option; `bake cake --help` has them all; did you mean "
+        "'BAKE_CAKE_GLAZE'?\n"
+    )
+    assert bake("--help", variables={"GLASE": "no"})[0].exit_code == 0
+    assert bake("plain", variables={"GLASE": ""})[0].exit_code == 0  # as an empty one of an option, none
+    for other in ("BAKE_TEST_DATA", "BAKE_BREAD_GLASE", "BAKE_CAKES", "BAKED_CAKE_GLASE"):
+        monkeypatch.setenv(other, "no")
+    assert bake("plain")[0].exit_code == 0
+
+
 def test_what_is_typed_counts_before_the_environment_before_the_file_before_the_default(tmp_path: Path) -> None:
     (tmp_path / "cake.yaml").write_text("{eggs: 4, heat: 210, oven-mode: grill, tin: [7, 8], glaze: false}")
     file, variables = ("--config", str(tmp_path / "cake.yaml")), {"EGGS": "5", "HEAT": "220", "GLAZE": "yes"}

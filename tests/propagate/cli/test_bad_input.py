@@ -177,6 +177,39 @@ def test_mended_inputs_are_taken_up_by_retry_failed(cli: Cli, root: Root, spoilt
     assert cli(*args).returncode == 0
 
 
+def with_classes(root: Root, *ids: int) -> tuple[object, ...]:
+    """A run on the data set as folders of a class table of one's own, which has these label ids."""
+    train_ids = {0: 255} | {label_id: train_id for train_id, label_id in enumerate(ids)}
+    classes = [{"id": i, "name": f"class {i}", "train_id": t, "color": [i, i, i]} for i, t in train_ids.items()]
+    layout = {
+        "frames": "leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
+        "labels": "gtFine/{split}/*/{sequence}_{frame}_gtFine_labelIds.png",
+        "classes": {"name": "mine", "ignore_id": 0, "classes": classes},
+    }
+    path = root.path.parent / "layout.yaml"
+    path.write_text(json.dumps(layout))
+    out = root.path.parent / "out"
+    of_folders = ("run", "--root", root.path, "--dataset", "folder", "--layout", path, "--out", out)
+    return (*of_folders, "--frames", 3, "--motion", "none", "--engine", "local", "--clips-per-shard", 1)
+
+
+def test_a_class_table_is_mended_by_what_the_failures_advise(cli: Cli, root: Root) -> None:
+    known = sorted({int(i) for path in root.path.glob("gtFine/*/*/*.png") for i in np.unique(Image.open(path))} - {0})
+    unknown_id(root.label)
+    process = cli(*with_classes(root, 1))
+    assert process.returncode == 1
+    assert process.stderr.endswith("3 failures; mend the inputs, then run again with --retry-failed\n")
+    process = cli(*with_classes(root, *known), "--retry-failed")  # of the former table there is nothing
+    assert process.returncode == 1
+    assert "1 failures; mend the inputs, then run again with --retry-failed; " in process.stderr
+    assert "; a mended class table takes --overwrite" in process.stderr
+    mended = with_classes(root, *known, 77)
+    assert "class table: 'mine' in the store differs" in cli(*mended, "--retry-failed").stderr
+    process = cli(*mended, "--overwrite")
+    assert process.returncode == 0, process.stderr
+    assert json.loads(cli("info", root.path.parent / "out", "--json").stdout)["samples"] == 21
+
+
 def test_other_inputs_than_the_store_was_begun_with_are_refused(cli: Cli, root: Root) -> None:
     out = root.path.parent / "out"
     args = ("run", "--root", root.path, "--out", out, "--frames", 3, "--motion", "none", "--engine", "local")

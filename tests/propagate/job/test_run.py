@@ -202,10 +202,22 @@ def test_json_output_is_one_object_and_errors_go_to_stderr(cli: Cli, tmp_path: P
     process = cli("info", tmp_path / "nothing", "--json")
     assert (process.returncode, process.stdout) == (1, "")
     assert "no shard store here" in process.stderr
-    assert (
-        cli("run", "--root", tmp_path, "--out", tmp_path / "o", "--address", "x:1", "--engine", "local").returncode == 2
-    )
     assert cli("run", "--out", tmp_path / "o").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--address", "x:1"), "--address names a Ray cluster: use it with --engine ray"),
+        (("--workers", 4), "--workers are Ray's: leave it out, or use --engine ray; local is one, in this process"),
+    ],
+)
+def test_what_ray_alone_takes_is_refused_with_another_engine(
+    cli: Cli, tmp_path: Path, option: tuple[object, ...], sentence: str
+) -> None:
+    process = cli("run", "--root", tmp_path, "--out", tmp_path / "o", "--engine", "local", *option)
+    assert process.returncode == 2
+    assert sentence in process.stderr
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,18 @@ def test_a_store_without_a_finished_shard_binds_nobody(tmp_path: Path) -> None:
     assert load_manifest(tmp_path).settings == {"frames": 3}
 
 
+def test_a_store_without_a_sample_does_not_bind_a_retry(tmp_path: Path) -> None:
+    with open_transaction(tmp_path, make_manifest()) as transaction:
+        for plan in transaction.pending:
+            transaction.enter(plan, empty_shard())
+    mended = replace(make_manifest(frames=3, names="xy"), classes=load_classes("cityscapes"), store_id="")
+    with pytest.raises(StoreError, match="begun with another configuration"):
+        pending(tmp_path, mended)
+    assert pending(tmp_path, make_manifest()) == []
+    assert pending(tmp_path, mended, retry_failed=True) == [0, 1]
+    assert load_manifest(tmp_path).classes == load_classes("cityscapes")
+
+
 def test_overwriting_begins_anew(store: Path) -> None:
     with open_transaction(store, make_manifest(frames=3), overwrite=True) as transaction:
         assert [plan.index for plan in transaction.pending] == [0, 1, 2]

@@ -177,8 +177,8 @@ def test_a_store_without_samples_is_named(store_config: Callable[[Path], FitConf
 
 
 def test_a_failure_is_one_sentence(tmp_path: Path) -> None:
-    arguments = ["fit", "--root", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    arguments = ["fit", "--recipe", "tiny", "--root", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: ")
-    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("recipe tiny\nError: ")
+    assert len(result.stderr.splitlines()) == 2

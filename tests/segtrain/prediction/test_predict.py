@@ -145,6 +145,18 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         predict(TRAINED, pictures_of_files([tmp_path / "a.png"]), tmp_path / "out", Inference(), CPU)
 
 
+def test_results_of_another_prediction_are_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png(image_of(stripes())))
+    pictures, out = pictures_of_files([tmp_path / "a.png"]), tmp_path / "out"
+    predict(TRAINED, pictures, out, Inference(), CPU)
+    before = (out / "pred/a.png").stat().st_mtime_ns
+    with pytest.raises(InferenceError, match=r"out/pred: already holds files; remove it, or give another --out"):
+        predict(TRAINED, pictures, out, Inference(), CPU, kinds=("rgb", "pred"))
+    assert (out / "pred/a.png").stat().st_mtime_ns == before
+    assert not (out / "rgb").exists()
+    assert predict(TRAINED, pictures, out, Inference(), CPU, kinds=("rgb",)).files == 1
+
+
 def city(*names: str) -> list[Picture]:
     return [Picture(name, name, lambda: (image_of(stripes()), None)) for name in names]
 
@@ -219,6 +231,18 @@ def test_the_command_exits_with_1_where_an_image_is_damaged(weights: Path, tmp_p
     result = run(weights, tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 1
     assert f"left out: {tmp_path / 'b.png'}: empty file" in result.stderr
+
+
+def test_images_that_are_left_out_are_summed_up_in_one_line(weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.png").write_bytes(b"")
+    result = run(weights, source, "--out", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 1
+    (said,) = (line for line in result.stderr.splitlines() if line.startswith("left out"))
+    named = ", ".join(str(source / f"{number}.png") for number in range(4))
+    assert said.startswith(f"left out: 6 images ({named} and 2 more); the first: {source / '0.png'}: empty file")
 
 
 def test_the_command_line_makes_sense_or_says_why_not(weights: Path, tmp_path: Path) -> None:
