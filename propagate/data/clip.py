@@ -23,7 +23,7 @@ _UTF8 = 0x800  # a flag: else names are in code page 437
 class ArchiveMember:
     """Where a file lies inside a zip archive: enough to read it without the archive's directory.
 
-    A directory of 150,000 members takes half a second to read and 20 MB to keep, in every process; this reads the
+    A directory of 150,000 members takes a second to read and 100 MB to keep, in every process; this reads the
     one member, shares no open file, and so works across forks, threads and machines.
     """
 

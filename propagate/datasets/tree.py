@@ -1,19 +1,16 @@
 """The files below a data set's root, seen alike whether they lie in folders or in zip files, unextracted."""
 
 import os
-from array import array
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
-from zipfile import ZIP_DEFLATED, ZIP_STORED
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from jobs.files import open_regular
 from propagate.data.clip import ArchiveMember, Resource
-from propagate.datasets.zip_directory import ZipDirectory, ZipMember, decoded
 from propagate.errors import DatasetError
 
 _ENCRYPTED = 0x1
-Read = TypeVar("Read")
 
 
 class Tree:
@@ -44,16 +41,16 @@ class Tree:
 
     def files(self, folder: str) -> list[str]:
         """The names of the files in a folder, sorted; none where there is no such folder."""
-        return sorted(self._list(folder)[1] | self._archived.files(folder).keys())
+        archived = self._archived.files.get(folder, {})
+        return sorted(self._list(folder)[1] | archived.keys())
 
     def resource(self, name: str) -> Resource:
         """The file of that name, one that `files` has listed."""
         folder, _, file = name.rpartition("/")
         if file in self._list(folder)[1]:
             return Resource(str(self.root), name, _size(self.root / name))
-        archive, position = self._archived.files(folder)[file]
-        member = self._archived.member(archive, position)
-        return Resource(str(self.root), name, member.size, _member(self.root, archive, member))
+        archive, info = self._archived.files[folder][file]
+        return Resource(str(self.root), name, info.file_size, _member(self.root, archive, info))
 
     def locate(self, name: str) -> str:
         """Where the file lies, for messages."""
@@ -72,44 +69,26 @@ class Tree:
 
 
 class _Archived:
-    """What several zip files hold: the folders in each folder, and where the records of the files in each lie."""
+    """What several zip files hold: the folders in each folder, and the files with their directory entries."""
 
     def __init__(self, root: Path, archives: Iterable[str]) -> None:
         self.folders: dict[str, set[str]] = {}
-        self._root = root
-        self._directories = {archive: _directory(root / archive) for archive in archives}
-        self._positions: dict[str, list[tuple[str, array[int]]]] = {}
-        self._listed: dict[str, dict[str, tuple[str, int]]] = {}
-        for archive, directory in self._directories.items():
-            positions: dict[tuple[bytes, bool], array[int]] = {}
-            for position in directory.positions:
-                positions.setdefault(directory.place(position), array("L")).append(position)
-            for place, inside in positions.items():
-                folder = _read(root / archive, partial(decoded, *place))
-                self._add_folder(folder)
-                self._positions.setdefault(folder, []).append((archive, inside))
-
-    def files(self, folder: str) -> dict[str, tuple[str, int]]:
-        """The zip file, and the position in its directory, of each file in a folder."""
-        if folder not in self._listed:
-            found = self._listed[folder] = {}
-            for archive, positions in self._positions.get(folder, ()):
-                for position in positions:
-                    name = self.member(archive, position).name
-                    file = name.rpartition("/")[2]
-                    if file and not file.startswith("."):
-                        former, first = found.setdefault(file, (archive, position))
-                        if former == archive and first != position:
-                            raise DatasetError(
-                                f"{self._root / archive}: holds {name} twice; extract it here, which keeps the last, "
-                                "and move it out of this folder"
-                            )
-        return self._listed[folder]
-
-    def member(self, archive: str, position: int) -> ZipMember:
-        return _read(self._root / archive, partial(self._directories[archive].member, position))
+        self.files: dict[str, dict[str, tuple[str, ZipInfo]]] = {}
+        for archive in archives:
+            for info in _directory(root / archive):
+                folder, _, file = info.filename.rpartition("/")
+                if folder not in self.files:
+                    self._add_folder(folder)
+                if file and not file.startswith("."):
+                    former, _ = self.files[folder].setdefault(file, (archive, info))
+                    if former == archive and self.files[folder][file][1] is not info:
+                        raise DatasetError(
+                            f"{root / archive}: holds {info.filename} twice; extract it here, which keeps the last, "
+                            "and move it out of this folder"
+                        )
 
     def _add_folder(self, folder: str) -> None:
+        self.files[folder] = {}
         while folder:
             parent, _, name = folder.rpartition("/")
             if not name.startswith("."):
@@ -138,26 +117,22 @@ def _size(path: Path) -> int:
         return 0  # such as a dangling link: reading it fails, and tells why, when its clip's turn comes
 
 
-def _directory(path: Path) -> ZipDirectory:
-    return _read(path, partial(ZipDirectory, path))
-
-
-def _read(path: Path, read: Callable[[], Read]) -> Read:
-    """What is read of a zip file's directory."""
+def _directory(path: Path) -> list[ZipInfo]:
     try:
-        return read()
-    except (OSError, ValueError) as error:
+        with open_regular(path) as file, ZipFile(file) as archive:
+            return archive.infolist()
+    except (BadZipFile, OSError, NotImplementedError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DatasetError(
             f"{path}: not a whole zip file ({reason}); download it again, or move it out of this folder"
         ) from None
 
 
-def _member(root: Path, archive: str, member: ZipMember) -> ArchiveMember:
-    encrypted, deflated = member.flags & _ENCRYPTED, member.method == ZIP_DEFLATED
-    if encrypted or not (deflated or member.method == ZIP_STORED):
-        how = "encrypted" if encrypted else f"compressed by method {member.method}"
+def _member(root: Path, archive: str, info: ZipInfo) -> ArchiveMember:
+    encrypted, deflated = info.flag_bits & _ENCRYPTED, info.compress_type == ZIP_DEFLATED
+    if encrypted or not (deflated or info.compress_type == ZIP_STORED):
+        how = "encrypted" if encrypted else f"compressed by method {info.compress_type}"
         raise DatasetError(
-            f"{root / archive}!{member.name}: {how}; only stored or deflated files are read: extract the archive"
+            f"{root / archive}!{info.filename}: {how}; only stored or deflated files are read: extract the archive"
         )
-    return ArchiveMember(archive, member.offset, member.packed_size, deflated, member.crc)
+    return ArchiveMember(archive, info.header_offset, info.compress_size, deflated, info.CRC)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -185,24 +184,3 @@ def test_a_zip_file_that_holds_a_name_twice_is_refused(plant: Plant) -> None:
     plant(["a/x.png"], "all.zip")
     with pytest.raises(DatasetError, match=r"all\.zip: holds a/x\.png twice; extract it here, which keeps the last"):
         Tree(root).files("a")
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_folder_of_a_zip_file_that_nobody_asks_for_is_not_looked_at(plant: Plant) -> None:
-    tree = Tree(plant(["a/x.png", "b/y.png", "b/y.png"], "all.zip"))
-    assert tree.folders("") == ["a", "b"]
-    assert tree.files("a") == ["x.png"]
-    with pytest.raises(DatasetError, match=r"all\.zip: holds b/y\.png twice"):
-        tree.files("b")
-
-
-def test_members_that_nobody_asks_for_take_little_memory(plant: Plant) -> None:
-    num_members = 3000
-    root = plant(["asked/x.png", *(f"others/street_{n:06d}_000019.png" for n in range(num_members))], "all.zip")
-    directory_size = num_members * (46 + len("others/street_000000_000019.png"))
-    tracemalloc.start()
-    tree = Tree(root)
-    assert tree.files("asked") == ["x.png"]
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert kept < directory_size + 100 * num_members  # an object with a name would take some 400 each
