@@ -105,18 +105,18 @@ def keys(split: str, num_snippets: int) -> list[str]:
     )
 
 
-def write_folders(root: Path, num_snippets: int) -> None:
-    for name, data in members("train", num_snippets):
-        path = root / name
+def write_folders(root: str, num_snippets: str) -> None:
+    for name, data in members("train", int(num_snippets)):
+        path = Path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
 
-def write_zip(root: Path, num_snippets: int) -> None:
+def write_zip(root: str, num_snippets: str) -> None:
     """The same as one zip file, beside what there is of val and test in the real ones."""
-    root.mkdir()
-    with ZipFile(root / "leftImg8bit_and_gtFine.zip", "w") as archive:
-        for split, number in {"train": num_snippets, **OTHER_SNIPPETS}.items():
+    Path(root).mkdir()
+    with ZipFile(f"{root}/leftImg8bit_and_gtFine.zip", "w") as archive:
+        for split, number in {"train": int(num_snippets), **OTHER_SNIPPETS}.items():
             for name, data in members(split, number):
                 archive.writestr(name, data)
 
@@ -189,20 +189,6 @@ def train_until(stage: str, store: str) -> None:
     next(load_batches(training, epoch, augmentation_of(config), batches, num_workers=workers, pinned=False))
 
 
-STAGES: dict[str, Callable[..., None]] = {
-    "make_the_plan": make_the_plan,
-    "import_only": import_only,
-    "run_until_planned": run_until_planned,
-    "run_until_the_first_sample": run_until_the_first_sample,
-    "train_until": train_until,
-}
-
-
-def stage(name: str, *arguments: object) -> Measured:
-    """One of STAGES in a process of its own."""
-    return measured(sys.executable, __file__, "--stage", name, *arguments)
-
-
 def kill_at_half(root: Path, out: Path) -> None:
     """A run that is killed as soon as half of its shards are in the manifest."""
     options = ("--root", root, "--out", out, "--motion", "none", "--engine", "local")
@@ -236,19 +222,20 @@ def copy_shard(template: Path, path: Path, number: int, clips: tuple[PlannedClip
         ]
 
 
-def write_full_store(out: Path, num_snippets: int) -> None:
+def write_full_store(path: str, num_snippets: str) -> None:
     """A store of 1024x2048 whose shards are copies, under other names, of the first with as many clips."""
     from propagate.synth.render import Renderer
     from propagate.synth.street import build_scene
 
+    out = Path(path)
     out.mkdir()
     street = Renderer(build_scene(np.random.default_rng(0), 1), FULL).render(0).labels
     image = encode_png(np.full((*FULL, 3), 128, np.uint8))
     confidence = np.full(FULL, 15, np.uint8)
-    planned = [PlannedClip(key=key, inputs="", before=REACH, after=REACH) for key in keys("train", num_snippets)]
+    planned = [PlannedClip(key=key, inputs="", before=REACH, after=REACH) for key in keys("train", int(num_snippets))]
     plan = tuple(
         ShardPlan(index=number, size=FULL, clips=tuple(planned[start : start + CLIPS_PER_SHARD]))
-        for number, start in enumerate(range(0, num_snippets, CLIPS_PER_SHARD))
+        for number, start in enumerate(range(0, len(planned), CLIPS_PER_SHARD))
     )
     about: dict[str, Any] = {"dataset": "cityscapes", "split": "train", "settings": {"frames": REACH}, "versions": {}}
     manifest = Manifest(**about, classes=load_classes("cityscapes"), plan=plan)
@@ -281,7 +268,27 @@ def write_full_store(out: Path, num_snippets: int) -> None:
     save_manifest(out, manifest)
 
 
-def made(path: Path, make: Callable[[Path], None]) -> Path:
+STAGES: dict[str, Callable[..., None]] = {
+    "write_folders": write_folders,
+    "write_zip": write_zip,
+    "write_full_store": write_full_store,
+    "make_the_plan": make_the_plan,
+    "import_only": import_only,
+    "run_until_planned": run_until_planned,
+    "run_until_the_first_sample": run_until_the_first_sample,
+    "train_until": train_until,
+}
+
+
+def stage(name: str, *arguments: object) -> Measured:
+    """One of STAGES in a process of its own.
+
+    Also what only writes: a process counts as its own peak what the one that started it has resident at that moment.
+    """
+    return measured(sys.executable, __file__, "--stage", name, *arguments)
+
+
+def made(path: Path, make: Callable[[Path], object]) -> Path:
     """What is there already, or is made now, whole or not at all."""
     if not path.exists():
         partial_path = path.with_name(f"{path.name}.partial")
@@ -342,11 +349,11 @@ def main() -> None:
         folder = (arguments.keep or Path(temporary)).absolute()
         folder.mkdir(exist_ok=True)
         snippets = arguments.snippets
-        folders = made(folder / "folders", partial(write_folders, num_snippets=snippets))
-        zipped = made(folder / "zip", partial(write_zip, num_snippets=snippets))
+        folders = made(folder / "folders", lambda path: stage("write_folders", path, snippets))
+        zipped = made(folder / "zip", lambda path: stage("write_zip", path, snippets))
         half = made(folder / "half", partial(kill_at_half, zipped))
         store = made(folder / "store", partial(resume_copy, zipped, half))
-        full = made(folder / "full", partial(write_full_store, num_snippets=snippets))
+        full = made(folder / "full", lambda path: stage("write_full_store", path, snippets))
         again = ("run", "--root", zipped, "--out", store, "--motion", "none", "--engine", "local")
         rows = {
             ("the plan, from files", ""): stage("make_the_plan", folders),
