@@ -18,9 +18,9 @@ from sdcnet.motion.classical import dis_correction, to_flow, to_grey, to_pixels
 LARGEST_SMALL = 2**20  # pixels, of a frame that is not halved
 REACHES = (32, 16, 8, 4)  # pixels, how far away a neighbour's displacement is taken from
 OUTLINE_REACHES = (8, 3)  # the same on frames whose motion was found at half their resolution
-NEIGHBOUR_MARGIN = 4  # grey levels, by which it must match better; these, as those below, are three times the luma's
-LARGEST_DIFFERENCE = 80  # grey levels: a worse match is no worse than this
-OUTSIDE = 2 * LARGEST_DIFFERENCE  # grey levels, where a displacement leads out of the frame
+NEIGHBOUR_MARGIN = 4  # grey levels, summed over channels, by which it must match better
+LARGEST_DIFFERENCE = 80  # grey levels, summed over channels: a worse match is no worse than this
+OUTSIDE = 2 * LARGEST_DIFFERENCE  # the same, where a displacement leads out of the frame
 WORST = 255
 WINDOW = 5  # pixels, the side of the Gaussian window over which differences are averaged
 BAND_ROWS = 64  # compared at a time: what a band needs stays in the cache
@@ -117,12 +117,12 @@ class _Choice:
         return self.flow
 
     def _cost_of(self, candidate: np.ndarray, rows: slice) -> np.ndarray:
-        """uint8, of these rows: the mean absolute difference around each pixel, in grey levels."""
+        """uint8, of these rows: the mean absolute difference around each pixel, in summed grey levels."""
         around = slice(max(0, rows.start - WINDOW // 2), rows.stop + WINDOW // 2)
         places = cv2.add(candidate[around], self._grid[around])
         warped = cv2.remap(self._annotated, places, _NO_SECOND_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        luma = cv2.cvtColor(cv2.absdiff(self._target[around], warped), cv2.COLOR_RGBA2GRAY)
-        difference = np.minimum(cv2.convertScaleAbs(luma, alpha=3), LARGEST_DIFFERENCE)
+        difference = cv2.transform(cv2.absdiff(self._target[around], warped), np.ones((1, 4), np.float32))
+        difference = np.minimum(difference, LARGEST_DIFFERENCE)
         difference[cv2.inRange(places, (-0.5, -0.5), self._last) == 0] = OUTSIDE
         start = rows.start - around.start
         return cv2.GaussianBlur(difference, (WINDOW, WINDOW), 0)[start : start + rows.stop - rows.start]

@@ -98,7 +98,7 @@ def test_what_four_pixels_know_reaches_sixty_pixels_to_every_side(axis: int) -> 
 @pytest.mark.usefixtures("without_dis")
 @pytest.mark.parametrize(("difference", "moves"), [(1, False), (2, True)])
 def test_a_neighbour_must_match_better_by_more_than_four_levels(difference: int, moves: bool) -> None:
-    """Three times the luma's."""
+    """Summed over channels: a grey level is three."""
     annotated = np.full((80, 192), 100)
     annotated[:40] += difference
     flow = torch.zeros(1, 2, 80, 192)
