@@ -17,6 +17,7 @@ from torch import Tensor
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime, open_runtime
 from propagate.carry.opened import open_clip
+from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.carry.walk import steps_away
@@ -86,6 +87,7 @@ def whole_job(clip: Clip, networks: Networks) -> None:
         open_clip(clip, classes, Stopwatch()),
         classes=classes,
         estimator=networks.estimator,
+        path=path_of(networks.estimator),
         sample_settings=SampleSettings(),
         watch=Stopwatch(),
         on_failure=print,

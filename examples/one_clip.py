@@ -13,6 +13,7 @@ from PIL import Image
 
 from jobs.timing import Stopwatch
 from propagate.carry.opened import open_clip
+from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.images import decode_frame
@@ -35,10 +36,12 @@ def main() -> None:
     dataset = open_dataset("cityscapes", DatasetOptions(root=root))
     clip = dataset.clips(num_neighbours=5)[0]
     watch = Stopwatch()
+    estimator = open_estimator(MotionSettings(name="dis"))
     samples = propagate_clip(
         open_clip(clip, dataset.classes, watch),
         classes=dataset.classes,
-        estimator=open_estimator(MotionSettings(name="dis")),
+        estimator=estimator,
+        path=path_of(estimator),
         sample_settings=SampleSettings(),
         watch=watch,
         on_failure=print,

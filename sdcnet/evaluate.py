@@ -180,7 +180,7 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
         return
     for target, step, flow in zip(targets, steps, estimator.estimate(observations, steps), strict=True):
         try:
-            yield _score(target, step, observations, flow)
+            yield _score(target, step, observations, flow.cpu())
         except FlowFileError as error:
             yield UnusableSource(error.path, error.reason)
 

@@ -1,12 +1,10 @@
 """How sure we are of every propagated pixel: bounds, uniqueness, photometric agreement."""
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
+from propagate.carry.paths import CarryingPath
 from sdcnet.geometry import endpoints, inside, length, pixel_before, warp_frames
-from sdcnet.motion.classical import to_grey
 
 # The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + rival)^RIVAL_POWER, rounded
 # from a logistic regression on synthetic streets and on Cityscapes frames that another network had labelled.
@@ -23,7 +21,9 @@ _SIDE_MASK = 2**_SIDE_BITS - 1
 _NOBODY = torch.iinfo(torch.int64).max
 
 
-def confidence(flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor) -> Tensor:
+def confidence(
+    flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor, path: CarryingPath
+) -> Tensor:
     """How probably each pixel of the target frame received the right label: [1,1,H,W] float32 in [0,1].
 
     The flow is [1,2,H,W] float32 pixels, frames are [1,3,H,W] uint8 RGB. It falls as the frames differ under the
@@ -32,7 +32,7 @@ def confidence(flow_target_to_annotated: Tensor, target_frame: Tensor, annotated
     not show is given a label like any other, and a low confidence.
     """
     flow = flow_target_to_annotated
-    difference = photometric_difference(target_frame, annotated_frame, flow)
+    difference = photometric_difference(target_frame, annotated_frame, flow, path)
     is_inside = inside(flow)
     rival = (rival_distance(flow, difference, is_inside) / (1 + RIVAL_TOLERANCE * length(flow)) - 1).clamp_(min=0)
     odds = ODDS * (1 + difference / PHOTOMETRIC_LEVELS) ** PHOTOMETRIC_POWER * (1 + rival) ** RIVAL_POWER
@@ -52,28 +52,22 @@ def rival_distance(flow_target_to_annotated: Tensor, mismatch: Tensor, points_in
     height, width = flow_target_to_annotated.shape[-2:]
     x, y = pixel_before(endpoints(flow_target_to_annotated).add_(0.5)).unbind(1)
     place = (y.clamp_(0, height - 1).int() * width + x.clamp_(0, width - 1).int()).flatten().long()
-    own = (torch.arange(height)[:, None] << _SIDE_BITS) + torch.arange(width)
+    rows, columns = (torch.arange(side, device=place.device) for side in (height, width))
+    own = (rows[:, None] << _SIDE_BITS) + columns
     claims = ((mismatch[0, 0] * MISMATCH_STEPS).long() << 2 * _SIDE_BITS).add_(own)
     claims = claims.where(points_inside[0, 0], _NOBODY).flatten()
-    best = torch.full((height * width,), _NOBODY).scatter_reduce_(0, place, claims, "amin")
+    best = torch.full_like(claims, _NOBODY).scatter_reduce_(0, place, claims, "amin")
     winner = best.gather(0, place).view(height, width)
     dx = (winner & _SIDE_MASK) - (own & _SIDE_MASK)
     dy = (winner >> _SIDE_BITS & _SIDE_MASK) - (own >> _SIDE_BITS)
     return torch.hypot(dx.float(), dy.float()) * points_inside
 
 
-def photometric_difference(target_frame: Tensor, annotated_frame: Tensor, flow: Tensor) -> Tensor:
+def photometric_difference(target_frame: Tensor, annotated_frame: Tensor, flow: Tensor, path: CarryingPath) -> Tensor:
     """The mean absolute difference of the target and the warped annotated frame around each pixel.
 
     Frames are [1,3,H,W] uint8 RGB, flow_target_to_annotated [1,2,H,W]; returns [1,1,H,W] float32 grey levels. The
     mean of the difference over a larger window is taken out first: light that drifts is no mismatch.
     """
-    annotated = torch.from_numpy(to_grey(annotated_frame)).float()[None, None]
-    difference = to_grey(target_frame) - warp_frames(annotated, flow)[0, 0].numpy()
-    rest = np.abs(difference - _window_mean(difference, DRIFT_WINDOW))
-    return torch.from_numpy(_window_mean(rest, MATCH_WINDOW))[None, None]
-
-
-def _window_mean(image: np.ndarray, side: int) -> np.ndarray:
-    """[H,W] float32 -> the mean over the side x side pixels around each; the image is mirrored at its border."""
-    return cv2.blur(image, (side, side))
+    difference = path.grey(target_frame) - warp_frames(path.grey(annotated_frame), flow)
+    return path.window_mean((difference - path.window_mean(difference, DRIFT_WINDOW)).abs_(), MATCH_WINDOW)

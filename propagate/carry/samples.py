@@ -1,6 +1,7 @@
 """An opened clip to samples: estimate motion, carry labels, say how sure we are. No engine and no files in it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from propagate.carry.confidence import confidence
 from propagate.carry.opened import OpenClip, OpenFrame
+from propagate.carry.paths import CarryingPath
 from propagate.carry.resampling import RESAMPLERS
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.walk import walk
@@ -27,6 +29,7 @@ def propagate_clip(
     *,
     classes: ClassTable,
     estimator: MotionEstimator,
+    path: CarryingPath,
     sample_settings: SampleSettings,
     watch: Stopwatch,
     on_failure: Callable[[Failure], None],
@@ -47,9 +50,13 @@ def propagate_clip(
         sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
         image = source.stored(sample_settings.images)
         yield sample(key=clip.key, offset=0, origin=ANNOTATED, image=image, label=label, confidence=sure)
+    observations = {
+        offset: replace(picture, pixels=path.to_device(picture.pixels)) for offset, picture in pictures.items()
+    }
+    annotated, annotated_label = observations[0].pixels, path.to_device(torch.from_numpy(label)[None, None])
     for direction in (1, -1):
-        resampler = RESAMPLERS[sample_settings.resample](source.pixels, torch.from_numpy(label)[None, None])
-        displacements = walk(pictures, direction, estimator, sample_settings.history)
+        resampler = RESAMPLERS[sample_settings.resample](annotated, annotated_label)
+        displacements = walk(observations, direction, estimator, path, sample_settings.history)
         for offset in (offset for offset in pictures if offset * direction > 0):
             with watch("motion"):
                 try:
@@ -59,23 +66,26 @@ def propagate_clip(
                     on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
                     break
             with watch("warp"):
-                label_map = resampler.label(displacement)[0, 0].numpy()
-                predicted = resampler.frame(displacement) if sample_settings.pairing == "joint" else None
+                maps = [resampler.label(displacement)]
+                if sample_settings.pairing == "joint":
+                    maps.append(resampler.frame(displacement))
             with watch("confidence"):
-                probability = confidence(displacement.flow, pictures[offset].pixels, source.pixels)
-                sure = quantize_confidence(probability[0, 0].numpy())
+                levels = quantize_confidence(
+                    confidence(displacement.flow, observations[offset].pixels, annotated, path)
+                )
                 if sample_settings.min_confidence is not None:
-                    unsure = sure < sample_settings.min_confidence * (CONFIDENCE_LEVELS - 1)
-                    label_map = np.where(unsure, np.uint8(classes.ignore_id), label_map)
+                    unsure = levels < sample_settings.min_confidence * (CONFIDENCE_LEVELS - 1)
+                    maps[0] = maps[0].masked_fill(unsure, classes.ignore_id)
+                together = path.to_host(torch.cat((levels, *maps), dim=1))
             with watch("encode"):
-                picture = pictures[offset] if predicted is None else OpenFrame(predicted)
+                picture = pictures[offset] if len(maps) == 1 else OpenFrame(together[:, 2:])
                 image = picture.stored(sample_settings.images)
             yield sample(
                 key=clip.frames[offset].key,
                 offset=offset,
                 origin=PROPAGATED,
                 image=image,
-                label=label_map,
-                confidence=sure,
+                label=together[0, 1].numpy(),
+                confidence=together[0, 0].numpy(),
             )
             del displacement  # before the next is estimated: it holds two flows

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from propagate.carry.paths import CarryingPath
 from propagate.carry.refinement import RefinedWay, resized, small
 from sdcnet.geometry import compose
 from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
@@ -51,7 +52,11 @@ def steps_away(offsets: Collection[int], direction: int, num_history: int, histo
 
 
 def walk(
-    observations: Mapping[int, Observation], direction: int, estimator: MotionEstimator, history: str = "adjacent"
+    observations: Mapping[int, Observation],
+    direction: int,
+    estimator: MotionEstimator,
+    path: CarryingPath,
+    history: str = "adjacent",
 ) -> Iterator[Displacement]:
     """The displacements at offsets ±1, ±2, …, each composed with the last: D_k = d_k + D_{k-1}∘(id + d_k).
 
@@ -64,7 +69,7 @@ def walk(
     steps = steps_away(observations, direction, estimator.num_history, history)
     frames = {offset: observation.pixels for offset, observation in observations.items()}
     size = frames[0].shape[-2:]
-    way: Way = RefinedWay(frames[0]) if estimator.refinable else ComposedWay(frames[0])
+    way: Way = RefinedWay(frames[0], path) if estimator.refinable else ComposedWay(frames[0])
     if not estimator.full_size:
         observations = {offset: ObservedPixels(small(frame)) for offset, frame in frames.items()}
     step_flows = estimator.estimate(observations, steps)
@@ -89,7 +94,7 @@ class ComposedWay:
     """The sum of the steps, each where the way has come to by then."""
 
     def __init__(self, annotated: Tensor) -> None:
-        self._flow = torch.zeros(1, 2, *annotated.shape[-2:])
+        self._flow = torch.zeros_like(annotated[:, :2], dtype=torch.float32)
 
     def extended(self, step: Tensor, target: Tensor) -> Tensor:  # noqa: ARG002
         self._flow = compose(step, self._flow)

@@ -1,8 +1,12 @@
 """One sample: a frame, its label map, how sure we are of every pixel, and where all of it came from."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # records of samples are read without PyTorch
+    from torch import Tensor
 
 CONFIDENCE_LEVELS = 16
 PAIRINGS = ("label", "joint")
@@ -46,6 +50,6 @@ class Sample:
         return float(self.confidence.mean(dtype=np.float64)) / (CONFIDENCE_LEVELS - 1)
 
 
-def quantize_confidence(confidence: np.ndarray) -> np.ndarray:
-    """[H,W] float in [0,1] -> [H,W] uint8 levels 0…15, rounded to the nearest."""
-    return np.rint(confidence * (CONFIDENCE_LEVELS - 1)).astype(np.uint8)
+def quantize_confidence(confidence: "Tensor") -> "Tensor":
+    """Float in [0,1], of any shape -> uint8 levels 0…15, rounded to the nearest."""
+    return (confidence * (CONFIDENCE_LEVELS - 1)).round().byte()

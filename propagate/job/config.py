@@ -56,6 +56,7 @@ class RunConfig(DatasetChoice):
             "split": self.options.split,
             "frames": self.frames,
             **open_estimator(motion).fingerprint,
+            "path": "device" if self.motion.is_network else "host",
             **asdict(self.sample_settings),
             "max_gap": self.options.max_gap,
             "clips_per_shard": self.clips_per_shard,

@@ -14,6 +14,7 @@ from jobs.errors import CheckpointError, UnfitNodeError
 from jobs.pool.units import Doubtful
 from jobs.timing import Stopwatch
 from propagate.carry.opened import OpenClip, open_clip
+from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
@@ -71,6 +72,7 @@ class ShardWorker:
         except CheckpointError as error:  # the driver could open it
             raise UnfitNodeError(f"{error}; {ADVICE}") from None
         self.sight.require_weights(self._estimator.fingerprint)
+        self._path = path_of(self._estimator)
         self._unreachable = False
 
     def __call__(
@@ -88,7 +90,7 @@ class ShardWorker:
         watch = Stopwatch()
         failures: list[Failure] = []
         samples = self._samples(unit, watch, failures)
-        if self._estimator.is_network:
+        if self._estimator.device is not None:
             samples = ahead(samples, depth=2)
         first = next(samples, None)
         if first is None:
@@ -109,13 +111,14 @@ class ShardWorker:
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
         clips: Iterator[OpenClip] = (self._open(clip, watch) for clip in task.clips)
-        if self._estimator.is_network:
+        if self._estimator.device is not None:
             clips = ahead(clips, depth=1)
         clips = _of_one_size(clips, task.plan.size)
         samples_of = partial(
             propagate_clip,
             classes=self.classes,
             estimator=self._estimator,
+            path=self._path,
             sample_settings=self.sample_settings,
             watch=watch,
             on_failure=failures.append,

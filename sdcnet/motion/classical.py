@@ -82,6 +82,7 @@ class Dis:
     refinable = True
     full_size = False
     is_network = False
+    device = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
 
@@ -102,6 +103,7 @@ class TvL1:
     refinable = True
     full_size = False
     is_network = False
+    device = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
 
@@ -125,6 +127,7 @@ class NoMotion:
     refinable = False
     full_size = True
     is_network = False
+    device = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "none"}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # who only says what is to be estimated needs no torch
+    import torch
     from torch import Tensor
 
 
@@ -48,16 +49,17 @@ class MotionEstimator(Protocol):
     """Observed frames to backward flow.
 
     `num_history` is how many frames before the target one step reads; `refinable` tells whether composed flows may
-    be corrected on the images, which would undo an estimator that leaves motion out on purpose; `full_size`, whether it
-    wants observations as they are, where others can do with halves of large frames; `is_network`, whether it is one,
-    beside which other work should go on; `fingerprint` holds whatever decides the numbers that come out
-    (settings, digests of weights, versions), as plain JSON values.
+    be corrected on the images, which would undo an estimator that leaves motion out on purpose; `full_size`, whether
+    it wants observations as they are, where others can do with halves of large frames; `device`, where it computes if
+    it is a network, beside which other work should go on: flows are there, and so should observations be;
+    `fingerprint` holds whatever decides the numbers that come out (settings, digests of weights, versions), as plain
+    JSON values.
     """
 
     num_history: int
     refinable: bool
     full_size: bool
-    is_network: bool
+    device: "torch.device | None"
 
     @property
     def fingerprint(self) -> Mapping[str, object]: ...

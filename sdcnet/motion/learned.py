@@ -29,7 +29,7 @@ class FlowNet2Motion:
     takes = _OF_NETWORKS
 
     def __init__(self, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]) -> None:
-        self._flows, self._runtime = flows, runtime
+        self._flows, self._runtime, self.device = flows, runtime, runtime.device
         self.fingerprint = {**fingerprint, **flows.fingerprint}
 
     @classmethod
@@ -41,7 +41,7 @@ class FlowNet2Motion:
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         for batch, _ in batches(steps, observations, self._runtime):
             pairs = [(step.target, step.source) for step in batch]
-            yield from _estimate_pairs(self._flows, observations, pairs).cpu().split(1)
+            yield from _estimate_pairs(self._flows, observations, pairs).split(1)
 
 
 class PredictedMotion:
@@ -60,7 +60,7 @@ class PredictedMotion:
     ) -> None:
         self.num_history, self._sees_target = network.num_history, network.sees_target
         self._displacement = runtime.compiled(runtime.prepare(network).displacement)
-        self._flows, self._runtime = flows, runtime
+        self._flows, self._runtime, self.device = flows, runtime, runtime.device
         self.fingerprint = {**fingerprint, **flows.fingerprint}
 
     @classmethod
@@ -96,7 +96,7 @@ class PredictedMotion:
             seen = ([observations[offset].pixels for offset in self._seen(step)] for step in batch)
             inputs = torch.stack([torch.cat(frames) for frames in seen])
             flows = torch.stack([torch.stack([known[pair] for pair in self._pairs([step])]) for step in batch])
-            yield from self._runtime.run(self._displacement, inputs.flip(2), flows, gives="flow").cpu().split(1)
+            yield from self._runtime.run(self._displacement, inputs.flip(2), flows, gives="flow").split(1)
             still_needed = set(self._pairs(remaining))
             known = {pair: flow for pair, flow in known.items() if pair in still_needed}
 

@@ -31,6 +31,7 @@ class RaftMotion:
         self._features = runtime.compiled(network.features)
         self._flow = runtime.compiled(network.flow_from_features)
         self._runtime = runtime
+        self.device = runtime.device
         self._start: tuple[ref[Tensor], Tensor] | None = None  # of the last walk: its first frame, and the features
         self.fingerprint = {**fingerprint, "num_updates": NUM_UPDATES}
 
@@ -67,7 +68,7 @@ class RaftMotion:
                 torch.cat([known[offset] for offset in offsets])
                 for offsets in ([step.target for step in batch], [step.source for step in batch])
             )
-            yield from self._runtime.run(self._flow, targets, of_targets, of_sources, gives="flow").cpu().split(1)
+            yield from self._runtime.run(self._flow, targets, of_targets, of_sources, gives="flow").split(1)
             still_needed = set(_offsets(remaining))
             known = {offset: features for offset, features in known.items() if offset in still_needed}
 

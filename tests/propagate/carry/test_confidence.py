@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from propagate.carry.confidence import ODDS, confidence, photometric_difference, rival_distance
+from propagate.carry.paths import HostPath
 from sdcnet.geometry import inside
 
 SIZE = (40, 56)
 BEST = 1 / (1 + ODDS)
+HOST = HostPath()
 
 
 def constant_flow(dx: float, dy: float) -> Tensor:
@@ -28,14 +30,14 @@ def frame() -> Tensor:
 
 def test_nothing_moved_and_nothing_changed_is_the_best_there_is(frame: Tensor) -> None:
     still = constant_flow(0, 0)
-    found = confidence(still, frame, frame)
+    found = confidence(still, frame, frame, HOST)
     assert found.shape == (1, 1, *SIZE)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.full_like(found, BEST))
 
 
 def test_what_comes_from_outside_the_frame_has_none(frame: Tensor) -> None:
-    found = confidence(constant_flow(5, 0), frame, frame)
+    found = confidence(constant_flow(5, 0), frame, frame, HOST)
     assert (found[..., -5:] == 0).all()
     assert (found[..., :-5] > 0).all()
 
@@ -86,7 +88,7 @@ def test_a_rival_counts_in_steps_of_a_pixel_and_a_twentieth_of_the_way(way: int,
     """The odds of a wrong label are 0.01 at best, and grow with 1 + rival to the power of 0.35; the first is free."""
     flow = constant_flow(way, 0)
     flow[:, 0, :, :distance] = way + distance  # of equal matches the first is preferred: so the others lose
-    found = confidence(flow, flat_frame(), flat_frame())
+    found = confidence(flow, flat_frame(), flat_frame(), HOST)
     expected = 1 / (1 + 0.01 * (1 + rival) ** 0.35)
     losers = found[..., distance : min(2 * distance, SIZE[1] - way)]
     torch.testing.assert_close(losers, torch.full_like(losers, expected))
@@ -96,7 +98,7 @@ def test_a_difference_counts_squared_in_steps_of_four_grey_levels() -> None:
     """A chessboard, which no window averages away."""
     squares = torch.from_numpy((np.indices(SIZE).sum(0) % 2 * 40).astype(np.uint8)).expand(1, 3, *SIZE)
     grey = torch.full_like(squares, 20)
-    found = confidence(constant_flow(0, 0), squares.contiguous(), grey)
+    found = confidence(constant_flow(0, 0), squares.contiguous(), grey, HOST)
     expected = 1 / (1 + 0.01 * (1 + 20 / 4) ** 2)
     torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0.005, atol=0)
 
@@ -105,7 +107,7 @@ def test_windows_are_of_31_pixels_for_light_and_of_7_for_what_differs() -> None:
     flat = torch.full((1, 3, *SIZE), 100, dtype=torch.uint8)
     spot = flat.clone()
     spot[..., 20, 28] = 196
-    found = photometric_difference(spot, flat, constant_flow(0, 0))[0, 0]
+    found = photometric_difference(spot, flat, constant_flow(0, 0), HOST)[0, 0]
     assert found[20, 28] == pytest.approx(96 * (1 - 1 / 961 + 48 / 961) / 49, rel=1e-3)
     rows, columns = (found > 0.5).nonzero().T
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (17, 23, 25, 31)
@@ -118,7 +120,7 @@ def test_a_stranger_in_the_picture_is_doubted_there_and_only_there(frame: Tensor
     noise = np.random.default_rng(1).integers(0, 256, (3, 12, 12), np.uint8)
     changed[0, :, 10:22, 10:22] = torch.from_numpy(noise)
     still = constant_flow(0, 0)
-    found = confidence(still, changed, frame)
+    found = confidence(still, changed, frame, HOST)
     assert found[..., 12:20, 12:20].mean() < 0.5
     assert found[..., 30:, 40:].min() > 0.95
 
@@ -126,14 +128,14 @@ def test_a_stranger_in_the_picture_is_doubted_there_and_only_there(frame: Tensor
 def test_light_that_drifts_is_no_mismatch(frame: Tensor) -> None:
     brighter = frame + 25
     still = constant_flow(0, 0)
-    assert photometric_difference(brighter, frame, still).max() < 1
-    assert confidence(still, brighter, frame).min() > 0.97
+    assert photometric_difference(brighter, frame, still, HOST).max() < 1
+    assert confidence(still, brighter, frame, HOST).min() > 0.97
 
 
 def test_the_annotated_frame_is_read_where_the_displacement_points(frame: Tensor) -> None:
     moved = torch.roll(frame, 4, dims=3)  # what the target shows lies 4 pixels to the left in the annotated frame
-    assert photometric_difference(moved, frame, constant_flow(-4, 0))[..., 24:-24].max() < 1e-3
-    assert photometric_difference(moved, frame, constant_flow(0, 0))[..., 24:-24].mean() > 3
+    assert photometric_difference(moved, frame, constant_flow(-4, 0), HOST)[..., 24:-24].max() < 1e-3
+    assert photometric_difference(moved, frame, constant_flow(0, 0), HOST)[..., 24:-24].mean() > 3
 
 
 @settings(max_examples=25, deadline=None)
@@ -142,7 +144,7 @@ def test_it_is_a_probability_whatever_comes(seed: int, reach: float) -> None:
     random = torch.Generator().manual_seed(seed)
     flow = torch.randn(1, 2, *SIZE, generator=random) * reach
     frames = torch.randint(0, 256, (2, 1, 3, *SIZE), dtype=torch.uint8, generator=random)
-    found = confidence(flow, frames[0], frames[1])
+    found = confidence(flow, frames[0], frames[1], HOST)
     assert torch.isfinite(found).all()
     assert found.min() >= 0
     assert found.max() <= BEST

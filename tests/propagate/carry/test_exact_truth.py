@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from propagate.carry.confidence import confidence
+from propagate.carry.paths import HostPath
 from propagate.carry.walk import Displacement, walk
 from propagate.data.images import decode_frame
 from propagate.shards.reader import open_store
@@ -45,8 +46,8 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
             frames[offset] = torch.from_numpy(decode_frame(path.read_bytes(), str(path))).permute(2, 0, 1)[None]
         for direction, back in ((1, "previous"), (-1, "next")):
             observations = {offset: ObservedPixels(frame) for offset, frame in frames.items()}
-            [displacement] = walk(observations, direction, Dis())
-            sure = confidence(displacement.flow, frames[direction], frames[0])[0, 0].numpy()
+            [displacement] = walk(observations, direction, Dis(), HostPath())
+            sure = confidence(displacement.flow, frames[direction], frames[0], HostPath())[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))
             occluded = read_occlusion(truth_path(folder, key, f"occluded_in_{back}"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from propagate.carry.opened import open_clip
+from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import load_classes
@@ -43,6 +44,7 @@ def carry(
         open_clip(clip, CLASSES, Stopwatch()),
         classes=CLASSES,
         estimator=estimator,
+        path=path_of(estimator),
         sample_settings=settings,
         watch=Stopwatch(),
         on_failure=failures.append,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from propagate.carry.paths import HostPath
 from propagate.carry.walk import steps_away, walk
 from sdcnet.motion.classical import NoMotion
 from sdcnet.motion.estimator import Observation, Step
@@ -37,7 +38,7 @@ def blank() -> Tensor:
 
 def test_an_estimator_is_given_what_a_source_knows_beside_pixels() -> None:
     observations = {offset: Moved(blank(), motion=2.0 * offset) for offset in range(3)}
-    near, far = walk(observations, 1, ToldMotion())
+    near, far = walk(observations, 1, ToldMotion(), HostPath())
     assert near.flow[0, 0].unique().tolist() == [-2]
     assert far.step[0, 0].unique().tolist() == [-4]
     assert far.flow[0, 0].unique().tolist() == [-6]

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from propagate.carry.paths import HostPath
 from propagate.carry.refinement import refine, resized, sharpen, small
 
 HEIGHT, WIDTH = 96, 128
+HOST = HostPath()
 SQUARE = (slice(30, 62), slice(40, 80))  # in the target
 MOVED = 8  # pixels to the right of its place in the annotated frame
 
@@ -42,12 +44,12 @@ def wrong(flow: Tensor, truth: Tensor) -> Tensor:
 def test_drift_is_taken_back() -> None:
     frame = as_frame(texture(0, 0, 255))
     drifted = torch.full((1, 2, HEIGHT, WIDTH), 1.5)
-    assert refine(drifted, frame, frame)[..., 8:-8, 8:-8].abs().max() < 0.1
+    assert refine(drifted, frame, frame, HOST)[..., 8:-8, 8:-8].abs().max() < 0.1
 
 
 def test_what_matches_perfectly_stays() -> None:
     frame = as_frame(texture(0, 0, 255))
-    assert torch.equal(refine(torch.zeros(1, 2, HEIGHT, WIDTH), frame, frame), torch.zeros(1, 2, HEIGHT, WIDTH))
+    assert torch.equal(refine(torch.zeros(1, 2, HEIGHT, WIDTH), frame, frame, HOST), torch.zeros(1, 2, HEIGHT, WIDTH))
 
 
 def test_motion_that_reaches_too_far_ends_where_the_thing_ends(scene: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -55,7 +57,7 @@ def test_motion_that_reaches_too_far_ends_where_the_thing_ends(scene: tuple[Tens
     fat = truth.clone()
     rows, columns = SQUARE
     fat[:, 0, rows.start - 6 : rows.stop + 6, columns.start : columns.stop + 6] = -MOVED
-    before, after = wrong(fat, truth).sum(), wrong(refine(fat, target, annotated), truth).sum()
+    before, after = wrong(fat, truth).sum(), wrong(refine(fat, target, annotated, HOST), truth).sum()
     assert before > 500
     assert after < before / 3
 
@@ -65,14 +67,14 @@ def test_motion_that_reaches_too_short_is_extended(scene: tuple[Tensor, Tensor, 
     thin = torch.zeros_like(truth)
     rows, columns = SQUARE
     thin[:, 0, rows.start + 6 : rows.stop - 6, columns.start + 6 : columns.stop - 6] = -MOVED
-    before, after = wrong(thin, truth).sum(), wrong(refine(thin, target, annotated), truth).sum()
+    before, after = wrong(thin, truth).sum(), wrong(refine(thin, target, annotated, HOST), truth).sum()
     assert before > 500
     assert after < before / 2  # the ground that the square uncovers is in no other frame
 
 
 @pytest.fixture
 def without_dis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("propagate.carry.refinement.dis_correction", lambda *given: given[2].copy())
+    monkeypatch.setattr("propagate.carry.paths.dis_correction", lambda *given: given[2].copy())
 
 
 def grey(values: np.ndarray) -> Tensor:
@@ -89,7 +91,7 @@ def test_what_four_pixels_know_reaches_sixty_pixels_to_every_side(axis: int) -> 
     flow[:, 1, :40, 94:98] = 40
     if axis == 1:
         annotated, flow = annotated.T, flow.transpose(2, 3).flip(1)
-    found = refine(flow, grey(np.full_like(annotated, 200)), grey(annotated))
+    found = refine(flow, grey(np.full_like(annotated, 200)), grey(annotated), HOST)
     known = found[0].flip(0).transpose(1, 2)[1] if axis == 1 else found[0, 1]
     columns = (known[20] == 40).nonzero().flatten().tolist()
     assert columns == list(range(94 - 60, 98 + 60))
@@ -103,7 +105,7 @@ def test_a_neighbour_must_match_better_by_more_than_four_levels(difference: int,
     annotated[:40] += difference
     flow = torch.zeros(1, 2, 80, 192)
     flow[:, 1, :40, 80:112] = 40
-    found = refine(flow, grey(np.full_like(annotated, 100)), grey(annotated))
+    found = refine(flow, grey(np.full_like(annotated, 100)), grey(annotated), HOST)
     assert bool((found[0, 1, 20, 60:78] == 40).all()) is moves  # beyond, the window sees what matches already
     assert bool((found == flow).all()) is not moves
 
@@ -114,27 +116,27 @@ def test_what_points_outside_the_frame_gives_way_to_what_does_not() -> None:
     dark = grey(np.full((80, 192), 10))
     flow = torch.zeros(1, 2, 80, 192)
     flow[:, 0, :, 96:] = 500
-    found = refine(flow, grey(np.full((80, 192), 240)), dark)
+    found = refine(flow, grey(np.full((80, 192), 240)), dark, HOST)
     assert (found[0, 0, 20, : 96 + 60] == 0).all()
 
 
 def test_a_displacement_that_dis_makes_worse_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = as_frame(texture(0, 0, 255))
-    monkeypatch.setattr("propagate.carry.refinement.dis_correction", lambda *given: given[2] + 3)
-    assert torch.equal(refine(torch.zeros(1, 2, HEIGHT, WIDTH), frame, frame), torch.zeros(1, 2, HEIGHT, WIDTH))
+    monkeypatch.setattr("propagate.carry.paths.dis_correction", lambda *given: given[2] + 3)
+    assert torch.equal(refine(torch.zeros(1, 2, HEIGHT, WIDTH), frame, frame, HOST), torch.zeros(1, 2, HEIGHT, WIDTH))
 
 
 def test_its_input_is_left_alone_and_its_output_is_reproducible(scene: tuple[Tensor, Tensor, Tensor]) -> None:
     target, annotated, truth = scene
     given = truth + 0.5
     copy = given.clone()
-    first = refine(given, target, annotated)
+    first = refine(given, target, annotated, HOST)
     assert torch.equal(given, copy)
     cv2_threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     try:
         cv2.setNumThreads(3)
         torch.set_num_threads(1)
-        assert torch.equal(refine(given, target, annotated), first)
+        assert torch.equal(refine(given, target, annotated, HOST), first)
     finally:
         cv2.setNumThreads(cv2_threads)
         torch.set_num_threads(torch_threads)
@@ -147,7 +149,7 @@ def test_what_was_found_on_halves_is_lifted_and_ends_where_things_end(scene: tup
     fat[:, 0, 13:33, 20:43] = -MOVED / 2  # six pixels too far to three sides
     before, after = (
         wrong(resized(fat, (HEIGHT, WIDTH)), truth).sum(),
-        wrong(sharpen(fat, target, annotated), truth).sum(),
+        wrong(sharpen(fat, target, annotated, HOST), truth).sum(),
     )
     assert before > 300
     assert after < before / 2
@@ -173,6 +175,6 @@ def test_it_is_the_same_however_it_is_cut(
     scene: tuple[Tensor, Tensor, Tensor], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, annotated, truth = scene
-    whole = refine(truth + 0.5, target, annotated)
-    monkeypatch.setattr("propagate.carry.refinement.BAND_ROWS", rows)
-    assert torch.equal(refine(truth + 0.5, target, annotated), whole)
+    whole = refine(truth + 0.5, target, annotated, HOST)
+    monkeypatch.setattr("propagate.carry.choice.BAND_ROWS", rows)
+    assert torch.equal(refine(truth + 0.5, target, annotated, HOST), whole)

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from propagate.carry.paths import HostPath
 from propagate.carry.walk import steps_away, walk
 from sdcnet.geometry import compose
 from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import Observation, ObservedPixels, Step
 
 SIZE = (24, 40)
+HOST = HostPath()
 
 
 def blank_frames(*offsets: int) -> dict[int, ObservedPixels]:
@@ -24,7 +26,7 @@ class Scripted:
 
     num_history = 1
     full_size = True
-    is_network = False
+    device = None
     fingerprint: Mapping[str, object] = {}
 
     def __init__(self, flows: Sequence[Tensor], *, refinable: bool = False) -> None:
@@ -70,7 +72,7 @@ def test_a_walk_needs_its_annotated_frame() -> None:
 @pytest.mark.parametrize("direction", [1, -1])
 def test_displacements_are_composed_from_the_steps(direction: int) -> None:
     flows = random_flows(3)
-    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows)))
+    found = list(walk(blank_frames(*(direction * k for k in range(4))), direction, Scripted(flows), HOST))
     assert [displacement.offset for displacement in found] == [direction, 2 * direction, 3 * direction]
     assert all(torch.equal(displacement.step, flow) for displacement, flow in zip(found, flows, strict=True))
     assert torch.equal(found[0].flow, flows[0])
@@ -80,7 +82,7 @@ def test_displacements_are_composed_from_the_steps(direction: int) -> None:
 
 def test_a_walk_estimates_no_further_than_it_is_followed() -> None:
     estimator = Scripted(random_flows(5))
-    displacements = walk(blank_frames(*range(6)), 1, estimator)
+    displacements = walk(blank_frames(*range(6)), 1, estimator, HOST)
     next(displacements)
     assert estimator.asked == 1
     next(displacements)
@@ -91,8 +93,8 @@ def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_buil
     still = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, *SIZE), np.uint8))
     frames = dict.fromkeys(range(4), ObservedPixels(still))
     wrong = [torch.full((1, 2, *SIZE), 0.8)] * 3
-    kept = list(walk(frames, 1, Scripted(wrong)))
-    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True)))
+    kept = list(walk(frames, 1, Scripted(wrong), HOST))
+    corrected = list(walk(frames, 1, Scripted(wrong, refinable=True), HOST))
     assert kept[2].flow.abs().mean() > 1.5
     assert all(displacement.flow[..., 4:-4, 4:-4].abs().mean() < 0.2 for displacement in corrected)
     assert torch.equal(corrected[2].step, wrong[2])
@@ -100,7 +102,7 @@ def test_a_refinable_estimator_is_corrected_on_the_images_and_the_next_step_buil
 
 def test_without_motion_labels_stay_where_they_are() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 1, 3, *SIZE), np.uint8)
-    [displacement] = walk({k: ObservedPixels(torch.from_numpy(noise[k])) for k in (0, 1)}, 1, NoMotion())
+    [displacement] = walk({k: ObservedPixels(torch.from_numpy(noise[k])) for k in (0, 1)}, 1, NoMotion(), HOST)
     assert torch.equal(displacement.flow, torch.zeros(1, 2, *SIZE))
 
 
@@ -110,7 +112,7 @@ def test_a_pan_is_followed(direction: int) -> None:
     scene = (torch.nn.functional.interpolate(coarse, scale_factor=5, mode="bicubic") * 255).clamp(0, 255).byte()
     windows = (scene[..., 10:80, 20 + 3 * k : 130 + 3 * k].contiguous() for k in range(4))
     frames = {k * direction: ObservedPixels(window) for k, window in enumerate(windows)}
-    far = list(walk(frames, direction, Dis()))[-1]
+    far = list(walk(frames, direction, Dis(), HOST))[-1]
     inner = (..., slice(16, -16), slice(16, -16))
     assert (far.flow[inner] - torch.tensor([9.0, 0.0]).view(1, 2, 1, 1)).abs().mean() < 0.1
 
@@ -135,7 +137,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> dict[int, ObservedPixels]:
 def test_steps_between_large_frames_are_estimated_on_their_halves(large: dict[int, ObservedPixels]) -> None:
     estimator = Seeing([torch.full((1, 2, *SIZE), 0.4)] * 3, refinable=True)
     estimator.full_size = False
-    found = list(walk(large, 1, estimator))
+    found = list(walk(large, 1, estimator, HOST))
     assert estimator.sizes == {SIZE}
     for displacement in found:
         assert displacement.flow.shape == displacement.step.shape == (1, 2, SIZE[0] * 2, SIZE[1] * 2)
@@ -146,7 +148,7 @@ def test_steps_between_large_frames_are_estimated_on_their_halves(large: dict[in
 def test_an_estimator_of_full_size_sees_large_frames_as_they_are(large: dict[int, ObservedPixels]) -> None:
     step = torch.full((1, 2, SIZE[0] * 2, SIZE[1] * 2), 0.8)
     estimator = Seeing([step] * 3, refinable=True)
-    found = list(walk(large, 1, estimator))
+    found = list(walk(large, 1, estimator, HOST))
     assert estimator.sizes == {(SIZE[0] * 2, SIZE[1] * 2)}
     assert all(torch.equal(displacement.step, step) for displacement in found)
     assert all(displacement.flow[..., 8:-8, 8:-8].abs().mean() < 0.2 for displacement in found)

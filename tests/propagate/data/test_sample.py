@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from propagate.data.sample import Sample, quantize_confidence
 
@@ -11,9 +12,9 @@ MakeSample = Callable[..., Sample]
 
 
 def test_confidence_is_rounded_to_the_nearest_fifteenth() -> None:
-    confidence = np.array([[0.0, 0.49 / 15, 0.51 / 15, 7.4 / 15, 7.6 / 15, 14.51 / 15, 1.0]], np.float32)
+    confidence = torch.tensor([[0.0, 0.49 / 15, 0.51 / 15, 7.4 / 15, 7.6 / 15, 14.51 / 15, 1.0]])
     levels = quantize_confidence(confidence)
-    assert levels.dtype == np.uint8
+    assert levels.dtype == torch.uint8
     assert levels.tolist() == [[0, 0, 1, 7, 8, 15, 15]]
 
 

@@ -1,0 +1,107 @@
+"""The two ways in which labels are carried: on the host, by OpenCV, and on the device of a network, in PyTorch.
+
+What is done is the same, and so is what comes out; only a correction by DIS is left out on a device, since DIS works on
+the host.
+"""
+
+from typing import Protocol
+
+import cv2
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jobs.training.transfers import Transfers
+from propagate.carry.choice import Choice, DeviceChoice, HostChoice
+from sdcnet.motion.classical import dis_correction, to_flow, to_grey
+from sdcnet.motion.estimator import MotionEstimator
+
+_LUMA = (9798, 19235, 3735)  # of red, green and blue, in 2^15ths, as OpenCV rounds them
+_LUMA_BITS = 15
+
+
+class CarryingPath(Protocol):
+    """What refinement and confidence are made of. Frames are [1,3,H,W] uint8 RGB, flows [1,2,H,W] float32 pixels."""
+
+    name: str  # in fingerprints
+
+    def to_device(self, tensor: Tensor) -> Tensor: ...
+
+    def to_host(self, tensor: Tensor) -> Tensor: ...
+
+    def choice(self, target: Tensor, annotated: Tensor) -> Choice: ...
+
+    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
+        """Displacements near a given one that may match the frames better."""
+        ...
+
+    def grey(self, frame: Tensor) -> Tensor:
+        """[1,1,H,W] float32, whole grey levels."""
+        ...
+
+    def window_mean(self, image: Tensor, side: int) -> Tensor:
+        """[1,1,H,W] float32 -> the mean over the side x side pixels around each, the image mirrored at its border."""
+        ...
+
+
+class HostPath:
+    """On the CPU."""
+
+    name = "host"
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def choice(self, target: Tensor, annotated: Tensor) -> Choice:
+        return HostChoice(target, annotated)
+
+    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
+        guess = flow_target_to_annotated[0].permute(1, 2, 0).contiguous().numpy()
+        return [to_flow(dis_correction(to_grey(target), to_grey(annotated), guess))]
+
+    def grey(self, frame: Tensor) -> Tensor:
+        return torch.from_numpy(to_grey(frame)).float()[None, None]
+
+    def window_mean(self, image: Tensor, side: int) -> Tensor:
+        return torch.from_numpy(cv2.blur(image[0, 0].numpy(), (side, side)))[None, None]
+
+
+class DevicePath:
+    """On the device that `transfers` lead to, which may be the CPU too."""
+
+    name = "device"
+
+    def __init__(self, transfers: Transfers) -> None:
+        self.transfers = transfers
+        self.to_device, self.to_host = transfers.to_device, transfers.to_host
+
+    def choice(self, target: Tensor, annotated: Tensor) -> Choice:
+        return DeviceChoice(target, annotated)
+
+    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:  # noqa: ARG002
+        return []
+
+    def grey(self, frame: Tensor) -> Tensor:
+        luma = torch.tensor(_LUMA, dtype=torch.int32, device=frame.device).view(1, 3, 1, 1)
+        total = (frame * luma).sum(dim=1, keepdim=True, dtype=torch.int32)
+        return ((total + (1 << _LUMA_BITS - 1)) >> _LUMA_BITS).float()
+
+    def window_mean(self, image: Tensor, side: int) -> Tensor:
+        mirrored = _mirrored(_mirrored(image, side // 2, dim=2), side // 2, dim=3)
+        return functional.avg_pool2d(functional.avg_pool2d(mirrored, (side, 1), 1), (1, side), 1)
+
+
+def path_of(estimator: MotionEstimator) -> CarryingPath:
+    """Where labels are carried by an estimator's motion: on its device if it is a network, else on the host."""
+    return HostPath() if estimator.device is None else DevicePath(Transfers(estimator.device))
+
+
+def _mirrored(image: Tensor, margin: int, dim: int) -> Tensor:
+    """The image with so many rows or columns more on both sides, mirrored at its outermost ones, if need be often."""
+    size = image.shape[dim]
+    period = max(1, 2 * (size - 1))
+    place = torch.arange(-margin, size + margin, device=image.device) % period
+    return image.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
