@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from memory_frames import MemoryFrame, in_memory
 from torch import Tensor
 
 from jobs.timing import Stopwatch
+from jobs.training.transfers import Transfers
 from propagate.carry.opened import open_clip
-from propagate.carry.paths import path_of
+from propagate.carry.paths import CarryingPath, DevicePath, HostPath, path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import load_classes
@@ -35,16 +37,14 @@ def clip(street: Path) -> Clip:
 
 
 def carry(
-    clip: Clip,
-    settings: SampleSettings,
-    estimator: MotionEstimator,
+    clip: Clip, settings: SampleSettings, estimator: MotionEstimator, path: CarryingPath | None = None
 ) -> tuple[list[Sample], list[Failure]]:
     failures: list[Failure] = []
     samples = propagate_clip(
         open_clip(clip, CLASSES, Stopwatch()),
         classes=CLASSES,
         estimator=estimator,
-        path=path_of(estimator),
+        path=path or path_of(estimator),
         sample_settings=settings,
         watch=Stopwatch(),
         on_failure=failures.append,
@@ -111,3 +111,25 @@ def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_directio
     assert [sample.offset for sample in samples] == [0, 1, -1]
     assert [failure.offset for failure in failures] == [2, -2]
     assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
+
+
+@pytest.mark.parametrize(("pairing", "maps"), [("label", 2), ("joint", 5)])
+def test_frames_go_up_to_a_device_once_and_what_is_made_of_them_comes_down_once(
+    clip: Clip, pairing: str, maps: int
+) -> None:
+    transfers = Transfers(torch.device("cpu"))
+    samples, _ = carry(clip, SampleSettings(pairing=pairing), NoMotion(), DevicePath(transfers))
+    height, width = samples[0].size
+    assert (transfers.up, transfers.down) == (5 + 1, 4)  # frames and the label map; neighbours
+    assert transfers.bytes_up == (5 * 3 + 1) * height * width
+    assert transfers.bytes_down == 4 * maps * height * width
+
+
+def test_a_device_carries_what_the_host_does(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HostPath, "corrections", lambda *_: [])
+    of_host, _ = carry(clip, SampleSettings(pairing="joint"), Dis(), HostPath())
+    of_device, _ = carry(clip, SampleSettings(pairing="joint"), Dis(), DevicePath(Transfers(torch.device("cpu"))))
+    for host, device in zip(of_host, of_device, strict=True):
+        assert (host.label != device.label).mean() <= 1e-4
+        assert np.abs(host.confidence.astype(int) - device.confidence.astype(int)).max() <= 1
+        assert (pixels_of(host) != pixels_of(device)).mean() <= 1e-4
