@@ -1,7 +1,7 @@
 """The two ways in which labels are carried: on the host, by OpenCV, and on the device of a network, in PyTorch.
 
-What is done is the same, and so is what comes out; only a correction by DIS is left out on a device, since DIS works on
-the host.
+What is done is the same, and so is what comes out, but for the candidates of refinement: DIS, which corrects
+displacements on the host, does not work on a device, where those a pixel beside them are tried.
 """
 
 from typing import Protocol
@@ -31,8 +31,8 @@ class CarryingPath(Protocol):
 
     def choice(self, target: Tensor, annotated: Tensor) -> Choice: ...
 
-    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
-        """Displacements near a given one that may match the frames better."""
+    def candidates(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
+        """A displacement, and others near it that may match the frames better; of equal ones the first is preferred."""
         ...
 
     def grey(self, frame: Tensor) -> Tensor:
@@ -58,9 +58,10 @@ class HostPath:
     def choice(self, target: Tensor, annotated: Tensor) -> Choice:
         return HostChoice(target, annotated)
 
-    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
+    def candidates(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:
+        """What DIS makes of the displacement between the two frames themselves, and the displacement."""
         guess = flow_target_to_annotated[0].permute(1, 2, 0).contiguous().numpy()
-        return [to_flow(dis_correction(to_grey(target), to_grey(annotated), guess))]
+        return [to_flow(dis_correction(to_grey(target), to_grey(annotated), guess)), flow_target_to_annotated]
 
     def grey(self, frame: Tensor) -> Tensor:
         return torch.from_numpy(to_grey(frame)).float()[None, None]
@@ -81,8 +82,11 @@ class DevicePath:
     def choice(self, target: Tensor, annotated: Tensor) -> Choice:
         return DeviceChoice(target, annotated)
 
-    def corrections(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:  # noqa: ARG002
-        return []
+    def candidates(self, flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor) -> list[Tensor]:  # noqa: ARG002
+        """The displacement, and those a pixel to each side of it."""
+        flow = flow_target_to_annotated
+        sides = flow.new_tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]).view(5, 1, 2, 1, 1)
+        return list(flow + sides)
 
     def grey(self, frame: Tensor) -> Tensor:
         luma = torch.tensor(_LUMA, dtype=torch.int32, device=frame.device).view(1, 3, 1, 1)

@@ -47,13 +47,13 @@ def refine(flow_target_to_annotated: Tensor, target: Tensor, annotated: Tensor, 
     """The displacement that matches the images best, pixel by pixel: [1,2,H,W] float32.
 
     flow_target_to_annotated: [1,2,H,W] float32 pixels; frames: [1,3,H,W] uint8 RGB. The candidates are the given
-    displacement, what the path makes of it between the two frames themselves, and, for the winner of these, the
-    displacements of neighbours, so that an edge of the motion can move to where the images have it.
+    displacement, those that the path finds near it, and, for the winner of these, the displacements of neighbours, so
+    that an edge of the motion can move to where the images have it.
 
     Reference: the neighbours are PatchMatch's propagation, Barnes et al., SIGGRAPH 2009, with fixed reaches.
     """
     choice = path.choice(target, annotated)
-    for candidate in (*path.corrections(flow_target_to_annotated, target, annotated), flow_target_to_annotated):
+    for candidate in path.candidates(flow_target_to_annotated, target, annotated):
         choice.offer(candidate)
     return choice.among_neighbours(REACHES)
 

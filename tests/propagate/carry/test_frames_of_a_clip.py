@@ -126,7 +126,7 @@ def test_frames_go_up_to_a_device_once_and_what_is_made_of_them_comes_down_once(
 
 
 def test_a_device_carries_what_the_host_does(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HostPath, "corrections", lambda *_: [])
+    monkeypatch.setattr(HostPath, "candidates", DevicePath.candidates)
     of_host, _ = carry(clip, SampleSettings(pairing="joint"), Dis(), HostPath())
     of_device, _ = carry(clip, SampleSettings(pairing="joint"), Dis(), DevicePath(Transfers(torch.device("cpu"))))
     for host, device in zip(of_host, of_device, strict=True):

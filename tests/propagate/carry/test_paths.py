@@ -9,7 +9,7 @@ from torch import Tensor
 from jobs.training.transfers import Transfers
 from propagate.carry.confidence import confidence
 from propagate.carry.paths import DevicePath, HostPath
-from propagate.carry.refinement import RefinedWay, sharpen
+from propagate.carry.refinement import RefinedWay, refine, sharpen
 from propagate.data.sample import quantize_confidence
 from sdcnet.geometry import warp_labels
 
@@ -71,7 +71,7 @@ def test_labels_are_carried_alike_over_a_walk_between_large_frames(
     device: DevicePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("propagate.carry.refinement.LARGEST_SMALL", SIZE[0] * SIZE[1] // 2)
-    monkeypatch.setattr(HostPath, "corrections", lambda *_: [])
+    monkeypatch.setattr(HostPath, "candidates", DevicePath.candidates)
     frames = [texture(0, 2 + 0.1 * k).roll(3 * k, dims=3) for k in range(4)]
     ways = [RefinedWay(frames[0], path) for path in (HOST, device)]
     label = torch.randint(0, 30, (1, 1, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -95,3 +95,9 @@ def test_transfers_are_counted() -> None:
     transfers.to_device(torch.zeros(5))
     transfers.to_host(torch.zeros(7, dtype=torch.uint8))
     assert (transfers.up, transfers.bytes_up, transfers.down, transfers.bytes_down) == (2, 30, 1, 7)
+
+
+def test_a_drift_of_a_pixel_is_taken_back_on_a_device(device: DevicePath) -> None:
+    frame = texture(0, 2)
+    drifted = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, *SIZE)
+    assert refine(drifted, frame, frame, device)[..., 8:-8, 8:-8].abs().max() == 0
