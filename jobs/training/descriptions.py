@@ -39,12 +39,14 @@ def parse_description(path: Path, text: str, kind: type[_Description], version: 
 
 def network_of_another(metadata: Mapping[str, str], program: str) -> str | None:
     """The network that a file describes for another program, not for this one; None where it describes none so."""
+    if program in metadata:
+        return None
     for other, text in metadata.items():
         try:
             architecture = json.loads(text)["architecture"]
         except (ValueError, TypeError, KeyError, RecursionError):  # of a checksum, and what others write
             continue
-        if program not in metadata and f"{architecture}{other}".isprintable():
+        if f"{architecture}{other}".isprintable():
             return f"{architecture}, a network of `{other}`"
     return None
 
