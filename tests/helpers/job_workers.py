@@ -117,8 +117,12 @@ class SlowUnlessShort(Slow):
 
 @dataclass(frozen=True)
 class Seeing:
-    """Tells its node's name. It cannot be made on nodes that are named as blind, and doubts its records on dim ones."""
+    """Tells its node's name. It cannot be made on nodes that are named as blind, and doubts its records on dim ones.
 
+    Who sees well waits for `gate`, a file that a dim one makes: other nodes may be slower to begin.
+    """
+
+    gate: Path
     blind: str = ""
     dim: str = ""
 
@@ -132,8 +136,12 @@ class Seeing:
 
     def __call__(self, unit: int, attempt: str, report: Callable[[int], None]) -> str | Doubtful[str]:  # noqa: ARG002
         report(1)
-        time.sleep(0.05)
-        return Doubtful(self._node) if self._node in self.dim.split() else self._node
+        if self._node in self.dim.split():
+            self.gate.touch()
+            return Doubtful(self._node)
+        while not self.gate.exists():
+            time.sleep(0.05)
+        return self._node
 
 
 class Meets:

@@ -17,14 +17,20 @@ pytestmark = pytest.mark.slow
 ON_CLUSTER = """
 from jobs.ray.cluster import connected
 
-def on_cluster(units, make_worker, **settings):
+def on_cluster(units, make_worker, gate=None):
     barred, progress = [], []
-    callbacks = dict(on_barred=barred.append, on_progress=progress.append)
+    def bar(sentence):
+        barred.append(sentence)
+        gate.touch()
     try:
-        outcomes = list(run_units(units, make_worker, engine="ray", **callbacks, **settings))
+        outcomes = list(run_units(units, make_worker, engine="ray", on_barred=bar, on_progress=progress.append))
     except JobError as error:
         return dict(error=str(error), barred=barred)
     return dict(records=sorted(o.record for o in outcomes), barred=barred, progress=progress)
+
+def seeing(name, **nodes):
+    gate = folder / name
+    return on_cluster(range(6), lambda: workers.Seeing(gate, **nodes), gate)
 """
 
 
@@ -42,12 +48,13 @@ def test_nodes_that_join_late_and_nodes_that_cannot_do_the_work(short: Path) -> 
     with Loopback(short) as cluster:
         cluster.wait(cluster.start(NODE="first"))
         script = f"""
+folder = Path({str(short)!r})
 with connected({cluster.address!r}):
-    late = on_cluster([(Path({str(marks)!r}), 2)] * 2, workers.Meets)
-    blind = on_cluster(range(6), lambda: workers.Seeing(blind="second"))
-    both_blind = on_cluster(range(6), lambda: workers.Seeing(blind="first second"))
-    dim = on_cluster(range(6), lambda: workers.Seeing(dim="second"))
-    both_dim = on_cluster(range(6), lambda: workers.Seeing(dim="first second"))
+    late = on_cluster([(folder / "marks", 2)] * 2, workers.Meets)
+    blind = seeing("blind", blind="second")
+    both_blind = seeing("both_blind", blind="first second")
+    dim = seeing("dim", dim="second")
+    both_dim = seeing("both_dim", dim="first second")
 print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim)))
 """
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
