@@ -28,6 +28,7 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
     \b
     propagate run --root cityscapes --out shards --frames 5 --split train
     """
+    from propagate.job.places import told
     from propagate.job.run import run
 
     with Progress("frames") as progress:
@@ -36,6 +37,7 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
             retry_failed=continuation.retry_failed,
             overwrite=continuation.overwrite,
             on_plan=progress.expect,
+            on_started=lambda staff: progress.say("\n".join(told(staff))),
             on_progress=progress.advance,
         )
     if as_json:
