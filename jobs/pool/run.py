@@ -40,7 +40,8 @@ def run_units(
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
     on_progress: takes what workers report, within a second; what a dead worker had reported is taken back, as
         a negative number, so that the sum is right in the end.
-    on_started: called once, when the first worker is made, with who is at work, or will be; nodes may still come.
+    on_started: called once, when the first worker is made, with who is at work on which node, or will be (nodes may
+        still come); with nobody where the work is done in this process, or there is none.
     on_barred: takes a sentence, which begins with the node's name, on each node that gets no work.
 
     Raises: JobError where the engine does not start, dies, or has no node that can do the work, and ValueError for
@@ -83,9 +84,8 @@ def _run_here(
         if not units:
             on_started(())
             return
-        here = Share(own_cores())
-        worker = make_worker(here)
-        on_started((Staff("this process", 1, here),))
+        worker = make_worker(Share(own_cores()))
+        on_started(())
         for index, unit in enumerate(units):
             record = worker(unit, attempt_name(), progressed)
             yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)

@@ -15,7 +15,7 @@ from jobs.ray.nodes import Node, Pulse
 class Staffing:
     """What the nodes have, which of them get no work, and so how many workers each is to have.
 
-    room, takes_gpus, num_workers: as of `jobs.pool.run.run_units`.
+    room, takes_gpus, num_workers: as `jobs.pool.run.run_units` takes them.
     """
 
     def __init__(self, ray: ModuleType, pulse: Pulse, *, room: Room, takes_gpus: bool, num_workers: int | None) -> None:

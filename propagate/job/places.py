@@ -38,14 +38,17 @@ def decoding_threads(share: Share) -> int:
     return min(max(1, share.cores + 1 - BUSY_CORES), MOST_DECODING_THREADS)
 
 
-def told(staff: Iterable[Staff]) -> Iterator[str]:
+def told(staff: Iterable[Staff], *, is_network: bool) -> Iterator[str]:
     """Who is at work, for people: a line for all nodes that are alike."""
     hosts = {(node.num_workers, node.share): node.host for node in staff}
     for (num_workers, share), count in Counter((node.num_workers, node.share) for node in staff).items():
         where = hosts[num_workers, share] if count == 1 else f"each of {count} nodes"
-        has = f"{share.cores} core{'s' * (share.cores > 1)}"
-        each, decoding = " each" * (num_workers > 1), ""
-        if share.gpus:
-            has += " and a GPU" if share.gpus == 1 else f" and {share.gpus:.2g} of a GPU"
-            decoding = f", decoding on {decoding_threads(share)}"
-        yield f"{where}: {num_workers} worker{'s' * (num_workers > 1)} with {has}{each}{decoding}"
+        line = f"{where}: {num_workers} worker{'s' * (num_workers > 1)}"
+        if is_network:
+            line += f" with {share.cores} core{'s' * (share.cores > 1)}"
+            if share.gpus:
+                line += " and a GPU" if share.gpus == 1 else f" and {share.gpus:.2g} of a GPU"
+            line += " each" * (num_workers > 1)
+            if share.gpus:
+                line += f", decoding on {decoding_threads(share)}"
+        yield line

@@ -45,8 +45,10 @@ def test_threads(share: Share, is_network: bool, computing: int, decoding: int) 
 
 def test_what_is_told() -> None:
     alike = [Staff(f"n{number}", 8, Share(cores=5, gpus=1)) for number in (1, 2)]
-    assert list(told([*alike, Staff("n3", 5, Share(cores=3, gpus=0.2)), Staff("n4", 1, Share(cores=1))])) == [
+    others = [Staff("n3", 5, Share(cores=3, gpus=0.2)), Staff("n4", 1, Share(cores=1))]
+    assert list(told([*alike, *others], is_network=True)) == [
         "each of 2 nodes: 8 workers with 5 cores and a GPU each, decoding on 3",
         "n3: 5 workers with 3 cores and 0.2 of a GPU each, decoding on 1",
         "n4: 1 worker with 1 core",
     ]
+    assert list(told([Staff("n5", 2, Share(cores=4))], is_network=False)) == ["n5: 2 workers"]
