@@ -73,6 +73,28 @@ class ClassTable:
         return table
 
     @cached_property
+    def colors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of label maps that hold colours, as red·2¹⁶ + green·2⁸ + blue, ascending, and their label ids.
+
+        Of several classes with one colour it is the trained one's, or, where none is, the ignored id's.
+        Raises: DatasetError where several trained classes have it.
+        """
+        of_color: dict[int, list[LabelClass]] = {}
+        for c in self.classes:
+            of_color.setdefault(int.from_bytes(bytes(c.color)), []).append(c)
+        ids = []
+        for code in sorted(of_color):
+            trained = [c for c in of_color[code] if c.train_id != IGNORE_TRAIN_ID]
+            if len(trained) > 1:
+                raise DatasetError(
+                    f"class table '{self.name}': {' and '.join(c.name for c in trained)} have the color "
+                    f"{list(trained[0].color)}, so that label maps of colors cannot tell them apart; change one"
+                )
+            others = sorted(of_color[code], key=lambda c: c.id != self.ignore_id)
+            ids.append((trained or others)[0].id)
+        return np.array(sorted(of_color), np.uint32), np.array(ids, np.uint8)
+
+    @cached_property
     def palette(self) -> np.ndarray:
         """[256,3] uint8: label id -> RGB; black where an id is unknown."""
         table = np.zeros((256, 3), np.uint8)

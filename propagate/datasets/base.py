@@ -33,7 +33,7 @@ class Dataset(Protocol):
     classes: ClassTable
 
     def clips(self, num_neighbours: int) -> list[Clip]:
-        """A clip per annotated frame of the split, sorted by key. Raises: DatasetError where there is none."""
+        """A clip per annotated frame of the split, always in one order. Raises: DatasetError where there is none."""
         ...
 
     def labels(self, keys: Iterable[str]) -> Mapping[str, Label]:

@@ -18,6 +18,7 @@ DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
         "kitti": "propagate.datasets.kitti:Kitti",
         "mapillary": "propagate.datasets.mapillary:Mapillary",
         "folder": "propagate.datasets.folder:Folder",
+        "video": "propagate.datasets.video:Video",
     },
 )
 

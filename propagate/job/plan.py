@@ -59,7 +59,7 @@ def _digest(clip: Clip) -> str:
     """One text for everything that a clip is made from, such as relative names, sizes, CRCs; no times, no root."""
     inputs = {
         "frames": [[offset, frame.key, *frame.identity] for offset, frame in sorted(clip.frames.items())],
-        "label": [*clip.label.resource.identity, clip.label.holds_train_ids],
+        "label": [*clip.label.resource.identity, clip.label.holds],
         "missing": sorted(clip.missing),
     }
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()

@@ -109,3 +109,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DatasetError, match=f"{name}: not a YAML file"):
             load_classes(tmp_path / name)
+
+
+def test_a_colour_of_several_classes_is_the_trained_ones() -> None:
+    codes, ids = load_classes("cityscapes").colors
+    assert ids[codes == 0] == [load_classes("cityscapes").ignore_id], (
+        "black is that of five classes, none of them trained"
+    )
+    table = load_classes("camvid").to_json()
+    table["classes"][3]["color"] = table["classes"][4]["color"]
+    with pytest.raises(DatasetError, match=r"Road and Pavement have the color \[60, 40, 222\].*change one"):
+        _ = ClassTable.from_json(table).colors

@@ -10,7 +10,7 @@ from propagate.data.clip import ArchiveMember, Clip, Label, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.job.plan import make_plan
 
-LABEL = Label(Resource("/r", "labels/a.png", 5), holds_train_ids=True)
+LABEL = Label(Resource("/r", "labels/a.png", 5), holds="train_ids")
 CLIP = Clip(
     key="a",
     split="train",
