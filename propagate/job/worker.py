@@ -51,7 +51,7 @@ class ShardWorker:
 
     Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
     on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
-    are busy. `num_threads` are the network's.
+    are busy. `num_threads` are the network's, `decoding_threads` those that decode the frames of the next clip.
 
     sight: what the driver sees. Making a worker raises UnfitNodeError where this machine does not see the same.
     """
@@ -62,6 +62,7 @@ class ShardWorker:
     sample_settings: SampleSettings
     sight: Sight
     num_threads: int = 1
+    decoding_threads: int = 1
 
     def __post_init__(self) -> None:
         torch.set_num_threads(self.num_threads)
@@ -126,7 +127,7 @@ class ShardWorker:
         return chain.from_iterable(map(samples_of, clips))  # a loop's variable would keep a clip while the next is read
 
     def _open(self, clip: Clip, watch: Stopwatch) -> OpenClip:
-        opened = open_clip(clip, self.classes, watch)
+        opened = open_clip(clip, self.classes, watch, num_threads=self.decoding_threads)
         self._unreachable |= opened.unreachable
         return opened
 
