@@ -15,6 +15,7 @@ from propagate.cli.evaluate import evaluate
 from propagate.cli.export import export
 from propagate.cli.info import info
 from propagate.cli.report import report
+from propagate.cli.review import review
 from propagate.cli.run import run_command
 from propagate.cli.synth import synth
 from propagate.cli.verify import verify
@@ -39,5 +40,5 @@ def main() -> None:
     """
 
 
-for command in (synth, run_command, info, verify, evaluate, report, export):
+for command in (synth, run_command, info, verify, evaluate, report, review, export):
     main.add_command(command)

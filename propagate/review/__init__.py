@@ -8,9 +8,11 @@ pictures.py    samples and annotated frames as small pictures with their maps
 scripts.py     data as scripts, which a page may load from a disk
 contents.py    the files of a report by their names, made when they are asked for
 folder.py      a report as a folder
+looking.py     a store opened to be looked at
 report.py      a store to such a folder
 decisions.py   which samples people have accepted and rejected
-server.py      a report that saves decisions, on this machine alone
+desk.py        a store, its page, and the decisions that are saved
+server.py      a desk, for a browser on this machine alone
 show.py        one clip as a video or a strip
 status.py      how far a run has come
 page/          the page's template, script and style

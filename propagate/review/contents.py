@@ -8,7 +8,7 @@ data/p-ROW.js, s-SOURCE.js   a sample, and an annotated frame, as pictures
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ CHUNK = 10_000
 SAVE = "decisions"  # where the page sends them, relative to its own address
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contents:
     """What the files hold. drawn: of each row, whether there is a picture. decisions: those taken before.
 
@@ -52,20 +52,16 @@ class Contents:
     against: Counterparts | None = None
     decisions: Decisions | None = None
     saved_at: Path | None = None
-    _page: dict[str, bytes] = field(init=False)
-    _samples: SampleReader = field(init=False)
-    _annotated: dict[int, int] = field(init=False)  # the row of each source's annotated frame
 
     def __post_init__(self) -> None:
         rows = self.survey.rows
-        annotated = {
+        self._page = page_files(self._name)
+        self._samples = SampleReader(self.store)
+        self._annotated = {
             source: row
             for row, (source, origin) in enumerate(zip(rows.source, rows.origin, strict=True))
             if ORIGINS[origin] == ANNOTATED
-        }
-        object.__setattr__(self, "_page", page_files(self._name))
-        object.__setattr__(self, "_samples", SampleReader(self.store))
-        object.__setattr__(self, "_annotated", annotated)
+        }  # the row of each source's annotated frame
 
     def names(self) -> Iterator[str]:
         """Of all files that there are, the page last."""

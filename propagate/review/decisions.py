@@ -7,7 +7,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from jobs.files import open_regular, write_whole
 from propagate.errors import ReviewError
 from propagate.shards.parsing import parse
 from propagate.shards.random_access import Identity, identity_of
-from propagate.shards.reader import SampleRecord, Store
+from propagate.shards.reader import Store
 
 VERSION = 1
 ACCEPT, REJECT = "accept", "reject"
@@ -119,14 +119,18 @@ def _require_possible(decision: Decision) -> None:
     datetime.fromisoformat(decision.at)
 
 
-def require_of(decisions: Decisions, store: Store, records: Iterable[SampleRecord], where: str) -> None:
-    """Raise ReviewError unless they are of samples of this store, as they are now. records: the store's."""
+def digests_of(store: Store) -> dict[Identity, str]:
+    """The digest of each sample of a store; empty where it has none. Raises: StoreError."""
+    return {identity_of(record): record.digest for record in store.records()}
+
+
+def require_of(decisions: Decisions, store: Store, digests: Mapping[Identity, str], where: str) -> None:
+    """Raise ReviewError unless they are of samples of this store, as they are now. digests: see `digests_of`."""
     if decisions.store != store.manifest.store_id:
         raise ReviewError(
             f"{where}: decisions on another store ({decisions.store:.12}…, {store.path} is "
             f"{store.manifest.store_id:.12}…); give those that were taken on this one"
         )
-    digests = {identity_of(record): record.digest for record in records}
     decided: set[Identity] = set()
     for each in decisions.samples:
         if each.identity not in digests:
@@ -143,7 +147,7 @@ def require_of(decisions: Decisions, store: Store, records: Iterable[SampleRecor
 def open_decisions(path: Path, store: Store) -> Decisions:
     """The decisions of a file, which are of this store's samples. Raises: ReviewError, StoreError."""
     decisions = read_decisions(path)
-    require_of(decisions, store, store.records(), str(path))
+    require_of(decisions, store, digests_of(store), str(path))
     return decisions
 
 

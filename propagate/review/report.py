@@ -4,14 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from propagate.review.contents import PAGE, Contents
-from propagate.review.decisions import open_decisions
-from propagate.review.folder import default_folder, require_own, worst, write_folder
-from propagate.review.survey import Counterparts, survey
-from propagate.scoring.evaluate import find_truths
+from propagate.review.contents import PAGE
+from propagate.review.folder import default_folder, require_own, write_folder
+from propagate.review.looking import look_at
 from propagate.scoring.report import Report
-from propagate.scoring.truth import truth_directory
-from propagate.shards.reader import open_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,30 +44,24 @@ def write_report(
     """
     folder = out or default_folder(store)
     require_own(folder)
-    opened = open_store(store)
-    taken = None if decisions is None else open_decisions(decisions, opened)
-    truths = None if truth is None else find_truths(opened, truth_directory(truth))
-    other = None if against is None else Counterparts(open_store(against), opened)
-    num_samples = opened.manifest.num_samples
-    on_plan(num_samples + min(max_samples, num_samples))
-    found = survey(opened, truths=truths, against=other, on_progress=on_progress)
-    contents = Contents(
-        opened,
-        found,
-        worst(found.rows, max_samples),
-        truths=truths,
-        against=other,
-        decisions=taken,
+    contents = look_at(
+        store,
+        truth=truth,
+        against=against,
+        decisions=decisions,
+        max_drawn=max_samples,
+        on_plan=on_plan,
+        on_progress=on_progress,
     )
     num_files, num_bytes = write_folder(contents, folder, on_progress=on_progress)
     return ReportSummary(
         address=(folder.resolve() / PAGE).as_uri(),
-        verdict=found.verdict,
-        rows=len(found.rows),
+        verdict=contents.survey.verdict,
+        rows=len(contents.survey.rows),
         drawn=sum(contents.drawn),
         files=num_files,
         bytes=num_bytes,
-        failures=told_failures(found.scores),
+        failures=told_failures(contents.survey.scores),
     )
 
 

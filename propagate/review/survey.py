@@ -22,7 +22,7 @@ from propagate.shards.reader import Store
 
 
 @dataclass
-class Pixels:
+class PixelCounts:
     """Counts of pixels over samples, by class index and level [C,16]: of each offset, and of the annotated frames."""
 
     num_classes: int
@@ -93,7 +93,7 @@ class Survey:
 
     legend: Legend
     rows: Rows
-    pixels: Pixels
+    pixels: PixelCounts
     has_reasons: bool
     scores: Report | None
 
@@ -115,7 +115,7 @@ def survey(
     dealt with since its last call. Raises: StoreError.
     """
     legend, rows = Legend.of(store.manifest), Rows()
-    pixels, has_reasons = Pixels(len(legend)), False
+    pixels, has_reasons = PixelCounts(len(legend)), False
     classes = store.manifest.classes
     scores = None if truths is None else Report.empty(classes.train_names)
     for shard in store.shards():

@@ -100,7 +100,7 @@ def test_a_file_is_read_once_for_its_bytes_and_its_pixels(clip: Clip, num_thread
         assert picture.stored("encoded") == clip.frames[offset].encoded()
 
 
-class Counted(MemoryFrame):
+class CountedFrame(MemoryFrame):
     """A frame that takes its time to decode, and counts how often that is done; it may be unreadable."""
 
     decoded: ClassVar[Counter[str]] = Counter()
@@ -121,13 +121,13 @@ def test_threads_find_what_one_finds_and_decode_nothing_twice(
     clip: Clip, bad: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_memory = in_memory(clip).frames
-    frames = {offset: Counted(frame.key, frame.pixels()) for offset, frame in of_memory.items()}
-    monkeypatch.setattr(Counted, "unreadable", {frames[offset].key for offset in bad})
+    frames = {offset: CountedFrame(frame.key, frame.pixels()) for offset, frame in of_memory.items()}
+    monkeypatch.setattr(CountedFrame, "unreadable", {frames[offset].key for offset in bad})
     found = []
     for num_threads in (1, 2, 8):
-        monkeypatch.setattr(Counted, "decoded", Counter())
+        monkeypatch.setattr(CountedFrame, "decoded", Counter())
         found.append(open_clip(replace(clip, frames=frames), CLASSES, Stopwatch(), num_threads=num_threads))
-        assert set(Counted.decoded.values()) == {1}
+        assert set(CountedFrame.decoded.values()) == {1}
     alone, *others = found
     assert len(alone.failures) == len({offset > 0 for offset in bad})
     for other in others:
