@@ -18,7 +18,9 @@ class DatasetOptions:
     root: Path = setting(MISSING, "Where the data set lies, extracted or as zip files.")
     split: str = setting("train", "The split of the data set.")
     layout: Path | None = setting(
-        None, "The YAML file that describes a `folder` data set, from where you stand; only that layout takes one."
+        None,
+        "folder, video: the YAML file that describes the data set, from where you stand.",
+        otherwise="layout.yaml in the root",
     )
     max_gap: int | None = setting(
         None, "camvid, folder: a larger jump in frame numbers ends a clip.", least=1, otherwise="the smallest one"
@@ -46,7 +48,7 @@ def refuse_layout_file(options: DatasetOptions, dataset: str) -> None:
     if options.layout is not None:
         raise DatasetError(
             f"{options.layout}: the {dataset} layout takes no layout file; leave out --layout, or use it with "
-            "--dataset folder"
+            "--dataset folder or video"
         )
 
 
