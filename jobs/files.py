@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all.
+"""Files and folders that are there whole or not at all.
 
 What is written lies beside its place, under a name of its own, until all of it is there: so several processes may
 write the same file, and whoever reads it finds one of them, whole.
@@ -7,6 +7,7 @@ write the same file, and whoever reads it finds one of them, whole.
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +44,22 @@ def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) ->
     """Write a file whole or not at all, as `whole_file` says. Raises: OSError."""
     with whole_file(path, synced=synced) as file:
         file.write(data)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its place when the context is left without an error; there, none or an empty one.
+
+    Its files are as whole after a power cut as they were written. Raises: OSError, what is there untouched.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def partial_names(name: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 
@@ -23,12 +24,16 @@ File = tuple[str, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSummary:
-    """What was written: one frame per key. `superseded` samples gave way to a better one of their key."""
+    """What was written: one frame per key. `superseded` samples gave way to a better one of their key.
+
+    exactness: how far the label maps are kept, in words, where the format is one that can be imported again.
+    """
 
     format: str
     frames: int
     superseded: int
     files: int
+    exactness: str = ""
 
 
 def export_store(
@@ -52,12 +57,17 @@ def export_store(
     chosen = choose_samples(records)
     _prepare(dest, [_below(dest, root.format(split=store.manifest.split)) for root in tree.roots])
     num_files = 0
-    for sample in _chosen_samples(store, chosen, on_progress):
-        for path, data in tree.files(sample, store.manifest.split, store.manifest.classes):
-            _write(_below(dest, path), data)
-            num_files += 1
-    num_superseded = len(records) - len(chosen)
-    return ExportSummary(format=name, frames=len(chosen), superseded=num_superseded, files=num_files)
+    writer = tree.begin(store.manifest.split, store.manifest.classes)
+    for path, data in _all_files(writer, _chosen_samples(store, chosen, on_progress)):
+        _write(_below(dest, path), data)
+        num_files += 1
+    return ExportSummary(
+        format=name,
+        frames=len(chosen),
+        superseded=len(records) - len(chosen),
+        files=num_files,
+        exactness=writer.exactness,
+    )
 
 
 def choose_samples(records: Iterable[SampleRecord]) -> dict[str, SampleRecord]:
@@ -86,6 +96,37 @@ def _chosen_samples(
                 on_progress(1)
 
 
+class TreeWriter(Protocol):
+    """Writes one split: the files of each sample as it comes, and at the end those that tell of all samples.
+
+    exactness: as in `ExportSummary`; it counts once all is written.
+    """
+
+    @property
+    def exactness(self) -> str: ...
+
+    def files(self, sample: Sample) -> Iterator[File]: ...
+
+    def rest(self) -> Iterator[File]: ...
+
+
+class TreeFormat(Protocol):
+    """A directory layout. roots: the folders that hold one split, with {split} in them, or "" for all of DEST; they
+    must be empty, so that no two exports mix.
+    """
+
+    @property
+    def roots(self) -> tuple[str, ...]: ...
+
+    def begin(self, split: str, classes: ClassTable) -> TreeWriter: ...
+
+
+def _all_files(writer: TreeWriter, samples: Iterable[Sample]) -> Iterator[File]:
+    for sample in samples:
+        yield from writer.files(sample)
+    yield from writer.rest()
+
+
 def _cityscapes_files(sample: Sample, split: str, classes: ClassTable) -> Iterator[File]:
     frame, label = f"leftImg8bit/{split}/{sample.group}", f"gtFine/{split}/{sample.group}"
     yield f"{frame}/{sample.key}_leftImg8bit.png", _png_of(sample)
@@ -104,20 +145,39 @@ def _camvid_files(sample: Sample, split: str, _: ClassTable) -> Iterator[File]:
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A directory layout: the folders that hold one split, and the files of one sample of it.
-
-    roots: with {split} in them; they must be empty, so that no two exports mix.
-    """
+    """A `TreeFormat` in which each sample has files of its own, and all samples together none."""
 
     roots: tuple[str, ...]
     files: Callable[[Sample, str, ClassTable], Iterator[File]]
 
+    def begin(self, split: str, classes: ClassTable) -> "_SampleWriter":
+        return _SampleWriter(self, split, classes)
 
-FORMATS: Registry[ExportFormat] = Registry(
+
+@dataclass(frozen=True)
+class _SampleWriter:
+    format: ExportFormat
+    split: str
+    classes: ClassTable
+    exactness: str = ""
+
+    def files(self, sample: Sample) -> Iterator[File]:
+        return self.format.files(sample, self.split, self.classes)
+
+    def rest(self) -> Iterator[File]:
+        return iter(())
+
+
+FORMATS: Registry[TreeFormat] = Registry(
     "export format",
     {
         "cityscapes": ExportFormat(("leftImg8bit/{split}", "gtFine/{split}"), _cityscapes_files),
         "camvid": ExportFormat(("{split}", "{split}annot"), _camvid_files),
+        "cvat": "propagate.formats.cvat:CVAT",
+        "coco": "propagate.formats.coco:COCO",
+        "coco-panoptic": "propagate.formats.coco_panoptic:COCO_PANOPTIC",
+        "voc": "propagate.formats.voc:VOC",
+        "labelme": "propagate.formats.labelme:LABELME",
     },
 )
 

@@ -28,10 +28,13 @@ class ExportConfig:
 @configured(config=ExportConfig)
 @json_option
 def export(config: ExportConfig, as_json: bool) -> None:
-    """Write a store as a tree of images that other trainers read.
+    """Write a store as a tree of images that other trainers read, or as annotations that people's tools open.
+
+    Of the latter, corrected ones are read again by `propagate import`; DEST must be new or empty.
 
     \b
     propagate export shards tree --format cityscapes
+    propagate export shards annotations --format cvat
     """
     store = open_store(config.out)
     with Progress("samples", store.manifest.num_samples) as progress:
@@ -40,3 +43,5 @@ def export(config: ExportConfig, as_json: bool) -> None:
         print_json(asdict(summary))
     else:
         click.echo(f"{config.dest}: {summary.frames} frames, {summary.superseded} samples gave way to a nearer one")
+        if summary.exactness:
+            click.echo(f"{summary.exactness}; read them again with --classes {config.dest / 'classes.yaml'}")

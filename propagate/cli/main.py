@@ -13,6 +13,7 @@ from jobs.errors import JobError
 from propagate import __version__
 from propagate.cli.evaluate import evaluate
 from propagate.cli.export import export
+from propagate.cli.importing import import_command
 from propagate.cli.info import info
 from propagate.cli.report import report
 from propagate.cli.review import review
@@ -40,5 +41,5 @@ def main() -> None:
     """
 
 
-for command in (synth, run_command, info, verify, evaluate, report, review, export):
+for command in (synth, import_command, run_command, info, verify, evaluate, report, review, export):
     main.add_command(command)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -66,6 +67,21 @@ class Tree:
     def _archived(self) -> "_Archived":
         names = {path.name for pattern in self._archives for path in self.root.glob(pattern)}
         return _Archived(self.root, sorted(name for name in names if not name.startswith(".")))
+
+
+class Archive(Tree):
+    """The members of one zip file, wherever it lies, as such a tree, without what lies beside it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such file; name the zip file, or the folder with what it holds")
+        self.root = path.absolute().parent
+        self._archives = (escape(path.name),)
+        if not self.folders("") and not self.files(""):
+            raise DatasetError(f"{path}: an empty zip file")
+
+    def _list(self, _: str) -> tuple[set[str], set[str]]:
+        return set(), set()
 
 
 class _Archived:

@@ -1,0 +1,138 @@
+"""Runs of pixels and polygons, to masks and back.
+
+Coordinates count from the outer corner of the first pixel, so that a pixel at row y and column x is the square from
+(x, y) to (x + 1, y + 1). What a polygon covers is what pycocotools says, the tools that COCO is published with.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_masks
+
+from propagate.formats.annotations import NOBODY
+
+MOST_SHAPES = 100_000  # in one image
+_MOST_OUTLINE = 1 << 21  # pixels of length: pycocotools takes some hundred bytes for each
+_OUTSIDE = 1.0  # pixels by which tools let points leave the image
+_LONGEST_NUMBER = 7  # characters of a run in COCO's text, 5 bits each
+_FIRST, _LAST = ord("0"), ord("o")
+_MORE, _NEGATIVE = 0x20, 0x10
+
+
+class Area(NamedTuple):
+    """Pixels of an image: a bool mask [h,w], and where its top and left are."""
+
+    top: int
+    left: int
+    mask: np.ndarray
+
+
+class Shape(NamedTuple):
+    """An area of a class. class_index: the class's place among the declared ones. place: where it is annotated.
+
+    area: from the image's (H, W). Raises: ValueError.
+    """
+
+    class_index: int
+    place: str
+    area: Callable[[tuple[int, int]], Area]
+
+
+def drawn(shapes: Iterable[Shape], size: tuple[int, int]) -> np.ndarray:
+    """[H,W] int16: the class of each pixel, the last of the shapes that hold it, or NOBODY. Raises: ValueError."""
+    canvas = np.full(size, NOBODY, np.int16)
+    for shape in shapes:
+        try:
+            top, left, mask = shape.area(size)
+        except ValueError as error:
+            raise ValueError(f"{shape.place}: {error}") from None
+        canvas[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = shape.class_index
+    return canvas
+
+
+def mask_of_runs(runs: Sequence[int], height: int, width: int) -> np.ndarray:
+    """[height,width] bool, row by row: runs of pixels that are not in it, and are, by turns, beginning with not.
+
+    Raises: ValueError unless the runs are as long as the mask has pixels.
+    """
+    if any(run < 0 for run in runs) or sum(runs) != height * width:
+        raise ValueError(f"its runs cover {sum(runs)} pixels, expected {height * width}; export it again")
+    lengths = np.array(runs, np.int64)
+    inside = np.arange(lengths.size) % 2 == 1
+    return np.repeat(inside, lengths).reshape(height, width)
+
+
+def runs_of_mask(mask: np.ndarray) -> list[int]:
+    """The runs of a bool mask, row by row, as `mask_of_runs` reads them."""
+    flat = np.concatenate([[False], mask.ravel()])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    return np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
+
+
+def runs_of_text(text: str) -> list[int]:
+    """The runs that COCO's compressed text stands for; pycocotools reads it too, but not whether it is long enough.
+
+    Each number takes characters of 5 bits, the lowest first, and a bit that says whether more follow; from the fourth
+    number on it is the difference to the number two before. Reference: pycocotools, maskApi.
+    Raises: ValueError.
+    """
+    runs: list[int] = []
+    number = bits = 0
+    for character in text.encode("utf-8", "replace"):
+        if not _FIRST <= character <= _LAST or bits >= 5 * _LONGEST_NUMBER:
+            raise ValueError(f"its text of runs is none: {chr(character)!r} after {len(runs)} runs; export it again")
+        value = character - _FIRST
+        number |= (value & 0x1F) << bits
+        bits += 5
+        if not value & _MORE:
+            if value & _NEGATIVE:
+                number -= 1 << bits
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = bits = 0
+    if bits:
+        raise ValueError("its text of runs ends within a number; export it again")
+    return runs
+
+
+def encoded_runs(mask: np.ndarray) -> str:
+    """The COCO text of a bool mask, column by column."""
+    return coco_masks.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")
+
+
+def mask_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Area:
+    """The pixels within any of the polygons, x and y by turns, of an image of that (H, W).
+
+    Raises: ValueError: a polygon of fewer than 3 points, one that leaves the image by more than a pixel, or has an
+    outline too long.
+    """
+    points = [_points(polygon, size) for polygon in polygons]
+    everywhere = np.concatenate(points)
+    left, top = np.floor(everywhere.min(axis=0)).astype(int).tolist()
+    right, bottom = np.ceil(everywhere.max(axis=0)).astype(int).tolist()
+    height, width = bottom - top, right - left
+    if not height or not width:
+        return Area(top, left, np.zeros((height, width), bool))
+    near = [(each - (left, top)).ravel().tolist() for each in points]
+    masks = coco_masks.decode(coco_masks.frPyObjects(near, height, width))
+    return Area(top, left, masks.any(axis=2))
+
+
+def _points(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
+    """[N,2] float64 x, y, moved into the image where they are just outside. Raises: ValueError."""
+    height, width = size
+    points = np.array(polygon, np.float64)
+    if points.ndim != 1 or points.size < 6 or points.size % 2:
+        raise ValueError(f"a polygon of {points.size} coordinates, expected 3 points or more; draw it again")
+    points = points.reshape(-1, 2)
+    inside = ((points >= -_OUTSIDE) & (points <= (width + _OUTSIDE, height + _OUTSIDE))).all(axis=1)
+    if not inside.all():  # also where one is no number
+        x, y = points[~inside][0].tolist()
+        raise ValueError(
+            f"a polygon with the point {x:g}, {y:g}, outside of an image of {height}x{width}; draw it again"
+        )
+    points = points.clip(0, (width, height))
+    outline = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+    if outline > _MOST_OUTLINE:
+        raise ValueError(f"a polygon with an outline of {outline:.0f} pixels, expected at most {_MOST_OUTLINE}")
+    return points

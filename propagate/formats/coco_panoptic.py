@@ -1,0 +1,128 @@
+"""COCO panoptic: a PNG of segment ids, red + 256 green + 65536 blue, for each image, and a JSON file of categories.
+
+Read: images, categories, and of each annotation the PNG and `segments_info`; id 0 is what nobody labelled. Not read:
+which segments are of one category, iscrowd, isthing. Written: one segment for each frame and class.
+
+Reference: cocodataset.org, format of data, panoptic segmentation.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Resource
+from propagate.data.encoded import checked_header
+from propagate.data.images import decode_frame, encode_png, read_image
+from propagate.data.sample import Sample
+from propagate.export import File
+from propagate.formats.annotations import NOBODY, AnnotatedFrame, Annotations, refused
+from propagate.formats.areas import MOST_SHAPES
+from propagate.formats.categories import Categories, category_ids, coco_file
+from propagate.formats.coco import FOLDERS, MOST_ANNOTATIONS, read_images
+from propagate.formats.source import Source
+from propagate.formats.values import member, members
+from propagate.formats.writing import AnnotationFormat, AnnotationWriter, box_of
+
+_CHANNELS = np.array([1, 1 << 8, 1 << 16], np.uint32)
+
+
+def read_coco_panoptic(source: Source) -> Annotations:
+    """What COCO's JSON file of panoptic annotations, and the PNGs beside it, hold. Raises: DatasetError, InputError."""
+    path = source.annotation_file(".json", "panoptic", "a JSON file of COCO's panoptic annotations")
+    where = source.tree.locate(path)
+    with refused(where):
+        return _read(source, source.read_json(path), path, where)
+
+
+def _read(source: Source, data: Any, path: str, where: str) -> Annotations:
+    categories = Categories(data)
+    images = read_images(data)
+    inside, plain = PurePosixPath(path).parent, PurePosixPath(path).stem
+    folders = (str(inside / plain), plain, str(inside), "")
+    frames, maps = [], set[str]()
+    for place, annotation in members(data, "annotations", MOST_ANNOTATIONS, "the file"):
+        number = member(annotation, "image_id", int, place)
+        if number not in images:
+            raise ValueError(f"{place}: image_id is {number}, and no image has that id; export it again")
+        name, size = images[number]
+        file = member(annotation, "file_name", str, place)
+        png = source.image(file, folders, maps, where)
+        if png is None or not png.lower().endswith(".png"):
+            raise ValueError(f"{place}: its PNG of segments, {file!r:.200}, is not there; add it")
+        maps.add(png)
+        segments = {
+            member(each, "id", int, inner): categories.index(member(each, "category_id", int, inner), inner)
+            for inner, each in members(annotation, "segments_info", MOST_SHAPES, place)
+        }
+        frames.append(
+            AnnotatedFrame(
+                name=name,
+                where=source.tree.locate(png),
+                place=f"image {name}",
+                size=size,
+                draw=partial(_draw, source.resource(png), segments),
+                folders=FOLDERS,
+            )
+        )
+    return Annotations(classes=categories.colors, frames=frames, maps=frozenset(maps))
+
+
+def _draw(png: Resource, segments: dict[int, int], size: tuple[int, int]) -> np.ndarray:
+    data = read_image(png)
+    if checked_header(data, str(png)).format != "PNG":
+        raise ValueError("segments as JPEG, whose compression alters ids; expected an 8-bit RGB PNG")
+    ids = decode_frame(data, str(png)).astype(np.uint32) @ _CHANNELS
+    if ids.shape != size:
+        raise ValueError(f"segments of {ids.shape[0]}x{ids.shape[1]} for a frame of {size[0]}x{size[1]}; export again")
+    found, places = np.unique(ids, return_inverse=True)
+    classes = np.array([segments.get(each, NOBODY) for each in found.tolist()], np.int16)
+    if strangers := [each for each in found.tolist() if each and each not in segments]:
+        is_it = ids == strangers[0]
+        row, column = np.argwhere(is_it)[0]
+        more = f", and {len(strangers) - 1} more such ids" if len(strangers) > 1 else ""
+        raise ValueError(
+            f"holds the segment {strangers[0]} ({is_it.sum()} pixels, first at row {row}, column {column}){more}, and "
+            "segments_info has no such id; export both again"
+        )
+    return classes[places.reshape(size)]
+
+
+class CocoPanopticWriter(AnnotationWriter):
+    """annotations/panoptic_SPLIT.json, annotations/panoptic_SPLIT/KEY.png, and images/KEY."""
+
+    def __init__(self, split: str, classes: ClassTable) -> None:
+        super().__init__(split, classes)
+        self._ids = category_ids(classes)
+        self._images: list[str] = []
+        self._annotations: list[str] = []
+
+    def files(self, sample: Sample) -> Iterator[File]:
+        file, frame = self.frame(sample)
+        yield f"images/{file}", frame
+        segments = np.zeros((*sample.size, 3), np.uint8)
+        infos = []
+        for label_id in self.label_ids(sample):
+            mask, number = sample.label == label_id, self._ids[label_id]
+            segments[mask] = (number % 256, number // 256, 0)
+            infos.append(
+                {"id": number, "category_id": number, "iscrowd": 0, "area": int(mask.sum()), "bbox": box_of(mask)}
+            )
+        yield f"annotations/panoptic_{self.split}/{sample.key}.png", encode_png(segments)
+        image = len(self._images) + 1
+        height, width = sample.size
+        image_fields = {"id": image, "file_name": file, "height": height, "width": width}
+        annotation = {"image_id": image, "file_name": f"{sample.key}.png", "segments_info": infos}
+        self._images.append(self.keep(json.dumps(image_fields)))
+        self._annotations.append(self.keep(json.dumps(annotation)))
+
+    def rest(self) -> Iterator[File]:
+        yield f"annotations/panoptic_{self.split}.json", coco_file(self._images, self._annotations, self.classes)
+        yield from super().rest()
+
+
+COCO_PANOPTIC = AnnotationFormat(CocoPanopticWriter)
