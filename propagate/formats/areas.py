@@ -107,15 +107,17 @@ def mask_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int])
     outline too long.
     """
     points = [_points(polygon, size) for polygon in polygons]
-    everywhere = np.concatenate(points)
-    left, top = np.floor(everywhere.min(axis=0)).astype(int).tolist()
-    right, bottom = np.ceil(everywhere.max(axis=0)).astype(int).tolist()
-    height, width = bottom - top, right - left
-    if not height or not width:
-        return Area(top, left, np.zeros((height, width), bool))
-    near = [(each - (left, top)).ravel().tolist() for each in points]
-    masks = coco_masks.decode(coco_masks.frPyObjects(near, height, width))
-    return Area(top, left, masks.any(axis=2))
+    height, width = size
+    united = coco_masks.merge(coco_masks.frPyObjects([each.ravel().tolist() for each in points], height, width))
+    runs = runs_of_text(united["counts"].decode("ascii"))
+    after = runs[-1] if len(runs) % 2 else 0
+    left, right = runs[0] // height, width - after // height  # the columns that hold some of it
+    if left >= right:
+        return Area(0, 0, np.zeros((0, 0), bool))
+    runs[0] -= left * height
+    if len(runs) % 2:
+        runs[-1] -= (width - right) * height
+    return Area(0, left, mask_of_runs(runs, right - left, height).T)
 
 
 def _points(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:

@@ -55,10 +55,14 @@ def _read(source: Source, data: Any, path: str, where: str) -> Annotations:
         if png is None or not png.lower().endswith(".png"):
             raise ValueError(f"{place}: its PNG of segments, {file!r:.200}, is not there; add it")
         maps.add(png)
-        segments = {
-            member(each, "id", int, inner): categories.index(member(each, "category_id", int, inner), inner)
-            for inner, each in members(annotation, "segments_info", MOST_SHAPES, place)
-        }
+        segments: dict[int, int] = {}
+        for inner, each in members(annotation, "segments_info", MOST_SHAPES, place):
+            segment = member(each, "id", int, inner)
+            if not 0 < segment < 1 << 24 or segment in segments:
+                raise ValueError(
+                    f"{place}, {inner}: id is {segment}, expected 1 to 16777215, each once; export it again"
+                )
+            segments[segment] = categories.index(member(each, "category_id", int, inner), inner)
         frames.append(
             AnnotatedFrame(
                 name=name,
@@ -79,17 +83,16 @@ def _draw(png: Resource, segments: dict[int, int], size: tuple[int, int]) -> np.
     ids = decode_frame(data, str(png)).astype(np.uint32) @ _CHANNELS
     if ids.shape != size:
         raise ValueError(f"segments of {ids.shape[0]}x{ids.shape[1]} for a frame of {size[0]}x{size[1]}; export again")
-    found, places = np.unique(ids, return_inverse=True)
-    classes = np.array([segments.get(each, NOBODY) for each in found.tolist()], np.int16)
-    if strangers := [each for each in found.tolist() if each and each not in segments]:
-        is_it = ids == strangers[0]
-        row, column = np.argwhere(is_it)[0]
-        more = f", and {len(strangers) - 1} more such ids" if len(strangers) > 1 else ""
+    known = np.array(sorted({0, *segments}), np.int64)
+    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
+    is_strange = known[places] != ids
+    if is_strange.any():
+        row, column = np.argwhere(is_strange)[0]
         raise ValueError(
-            f"holds the segment {strangers[0]} ({is_it.sum()} pixels, first at row {row}, column {column}){more}, and "
-            "segments_info has no such id; export both again"
+            f"holds {is_strange.sum()} pixels of segments that segments_info does not have, the first at row {row}, "
+            f"column {column}, segment {ids[row, column]}; export both again"
         )
-    return classes[places.reshape(size)]
+    return np.array([segments.get(each, NOBODY) for each in known.tolist()], np.int16)[places]
 
 
 class CocoPanopticWriter(AnnotationWriter):

@@ -72,9 +72,9 @@ def import_annotations(
     _require_free(dest)
     opened = Source(source)
     found = read(opened)
+    frames, num_nameless = _plan(opened, found)
     with refused(str(source)):
         table = classes or declared_table(format, found.classes)
-    frames, num_nameless = _plan(opened, found)
     passed_over = {kind: number for kind, number in found.passed_over.items() if number}
     if num_nameless:
         passed_over["images whose names end in no number"] = num_nameless

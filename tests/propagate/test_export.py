@@ -107,8 +107,8 @@ def test_a_format_that_is_asked_for_goes_before_the_stores_own(
     assert export_store(store, tmp_path / "b").format == "cityscapes"
     color = pixels(tmp_path / "b/gtFine/val/seq/seq_000001_gtFine_color.png")
     assert np.array_equal(color, load_classes("camvid").palette[make_sample(1).label])
-    with pytest.raises(ValueError, match="no export format 'voc'; known are cityscapes, camvid"):
-        export_store(store, tmp_path / "c", "voc")
+    with pytest.raises(ValueError, match="no export format 'yolo'; known are cityscapes, camvid, cvat, coco"):
+        export_store(store, tmp_path / "c", "yolo")
     with pytest.raises(ValueError, match=r"^no export format 'camvit'; .*; did you mean 'camvid'\?$"):
         export_store(store, tmp_path / "c", "camvit")
 
