@@ -28,7 +28,7 @@ class Area(NamedTuple):
     mask: np.ndarray
 
 
-class Shape(NamedTuple):
+class LabelledArea(NamedTuple):
     """An area of a class. class_index: the class's place among the declared ones. place: where it is annotated.
 
     area: from the image's (H, W). Raises: ValueError.
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     area: Callable[[tuple[int, int]], Area]
 
 
-def drawn(shapes: Iterable[Shape], size: tuple[int, int]) -> np.ndarray:
+def drawn(shapes: Iterable[LabelledArea], size: tuple[int, int]) -> np.ndarray:
     """[H,W] int16: the class of each pixel, the last of the shapes that hold it, or NOBODY. Raises: ValueError."""
     canvas = np.full(size, NOBODY, np.int16)
     for shape in shapes:

@@ -20,7 +20,7 @@ from propagate.formats.annotations import AnnotatedFrame, Annotations, refused
 from propagate.formats.areas import (
     MOST_SHAPES,
     Area,
-    Shape,
+    LabelledArea,
     drawn,
     encoded_runs,
     mask_of_polygons,
@@ -47,7 +47,7 @@ def read_coco(source: Source) -> Annotations:
 def _read(data: Any, where: str) -> Annotations:
     categories = Categories(data)
     images = read_images(data)
-    shapes: dict[int, list[Shape]] = {}
+    shapes: dict[int, list[LabelledArea]] = {}
     passed_over: Counter[str] = Counter()
     for place, annotation in members(data, "annotations", MOST_ANNOTATIONS, "the file"):
         image = member(annotation, "image_id", int, place)
@@ -57,7 +57,7 @@ def _read(data: Any, where: str) -> Annotations:
         if not annotation.get("segmentation"):
             passed_over["annotations without a segmentation"] += 1
             continue
-        shapes.setdefault(image, []).append(Shape(index, place, partial(_area, annotation["segmentation"])))
+        shapes.setdefault(image, []).append(LabelledArea(index, place, partial(_area, annotation["segmentation"])))
         if len(shapes[image]) > MOST_SHAPES:
             raise ValueError(f"{place}: more than {MOST_SHAPES} annotations of one image; export it again")
     frames = [

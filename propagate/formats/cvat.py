@@ -18,7 +18,7 @@ from propagate.data.classes import ClassTable
 from propagate.data.sample import Sample
 from propagate.export import File
 from propagate.formats.annotations import AnnotatedFrame, Annotations, Color, refused
-from propagate.formats.areas import MOST_SHAPES, Area, Shape, drawn, mask_of_polygons, mask_of_runs, runs_of_mask
+from propagate.formats.areas import MOST_SHAPES, Area, LabelledArea, drawn, mask_of_polygons, mask_of_runs, runs_of_mask
 from propagate.formats.class_tables import require_names, written_classes
 from propagate.formats.source import Source
 from propagate.formats.writing import AnnotationFormat, AnnotationWriter, box_of
@@ -74,7 +74,7 @@ class _Reader:
             if element.tag in ("mask", "polygon"):
                 index = self._index_of(attribute(element, "label", inner))
                 area = partial(_mask if element.tag == "mask" else _polygon, dict(element.attrib))
-                shapes.append((whole(element.attrib, "z_order", "0"), Shape(index, inner, area)))
+                shapes.append((whole(element.attrib, "z_order", "0"), LabelledArea(index, inner, area)))
             elif element.tag != "tag":
                 self.passed_over[f"shapes of the kind {element.tag!s:.40}"] += 1
         if len(shapes) > MOST_SHAPES or len(self.frames) >= _MOST_IMAGES:

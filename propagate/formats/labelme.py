@@ -25,7 +25,7 @@ from propagate.data.sample import Sample
 from propagate.errors import DatasetError, InputError
 from propagate.export import File
 from propagate.formats.annotations import NOBODY, AnnotatedFrame, Annotations, Color, refused
-from propagate.formats.areas import MOST_SHAPES, Area, Shape, drawn, mask_of_polygons
+from propagate.formats.areas import MOST_SHAPES, Area, LabelledArea, drawn, mask_of_polygons
 from propagate.formats.class_tables import require_names, written_classes
 from propagate.formats.outlines import LEAST_IOU, outlines
 from propagate.formats.source import Source
@@ -62,7 +62,7 @@ def read_labelme(source: Source) -> Annotations:
             where=source.tree.locate(path),
             place=f"image {name}",
             size=size,
-            draw=partial(drawn, [Shape(index[label], place, partial(_area, shape)) for label, place, shape in shapes]),
+            draw=partial(drawn, [LabelledArea(index[label], place, partial(_area, shape)) for label, place, shape in shapes]),
             folders=(str(PurePosixPath(path).parent),),
         )
         for path, name, size, shapes in read

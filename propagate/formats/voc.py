@@ -80,6 +80,8 @@ def _label_map(source: Source, path: str) -> dict[str, Color | None]:
                 bytes((red, green, blue))
             except ValueError:
                 raise ValueError(f"line {number} is {line!r:.60}, expected name:red,green,blue::") from None
+            if (red, green, blue) in colors:
+                raise ValueError(f"line {number}: {name} has the colour of {names[colors.index((red, green, blue))]}")
             names.append(name.strip())
             colors.append((red, green, blue))
         require_names(names)

@@ -1,6 +1,7 @@
 """Inputs of each kind that the project reads: a good one of a few kB, and the call that reads it."""
 
 import json
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 from click.testing import CliRunner
+from helpers.annotations import labels_of, write_frames
 from PIL import Image
 
 from jobs.errors import FileError
@@ -25,6 +27,7 @@ from propagate.datasets.folder import load_layout
 from propagate.datasets.mapillary import read_classes
 from propagate.datasets.registry import open_dataset
 from propagate.datasets.tree import Tree
+from propagate.formats.importing import import_annotations
 from sdcnet.flow_files import read_flow, write_flow
 from sdcnet.flow_truth import FlowTruth
 from sdcnet.frames import open_sequences
@@ -164,6 +167,78 @@ def _read_names(path: Path) -> list[str]:
     return [clip.key for plan in make_plan(clips, 2) for clip in plan.clips]
 
 
+COCO = {
+    "images": [{"id": 1, "file_name": "drive_1.png", "height": 24, "width": 40}],
+    "categories": [{"id": 1, "name": "road"}, {"id": 2, "name": "car", "color": [1, 2, 3]}],
+    "annotations": [
+        {"image_id": 1, "category_id": 1, "segmentation": {"size": [24, 40], "counts": "k36b0000n8M\\5"}},
+        {"image_id": 1, "category_id": 1, "segmentation": {"size": [24, 40], "counts": [100, 400, 460]}},
+        {"image_id": 1, "category_id": 2, "segmentation": [[1.5, 2, 30, 2.5, 20, 20]]},
+    ],
+}
+PANOPTIC = {
+    **COCO,
+    "annotations": [
+        {"image_id": 1, "file_name": "drive_1.png", "segments_info": [{"id": n, "category_id": n} for n in (1, 2)]}
+    ],
+}
+LABELME = {
+    "imagePath": "images/drive_1.png",
+    "imageHeight": 24,
+    "imageWidth": 40,
+    "shapes": [
+        {"label": "road", "shape_type": "polygon", "points": [[0, 0], [40, 0], [40, 20.5]]},
+        {"label": "car", "shape_type": "circle", "points": [[10, 10], [15, 15]]},
+        {"label": "sun", "shape_type": "rectangle", "points": [[1, 2], [3, 4]]},
+    ],
+}
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta><task><labels>
+    <label><name>road</name><color>#804080</color></label>
+    <label><name>car</name></label>
+  </labels></task></meta>
+  <image id="0" name="drive_1.png" width="40" height="24">
+    <mask label="road" rle="10, 20, 30, 40" left="2" top="3" width="10" height="10" z_order="1">
+    </mask>
+    <polygon label="car" points="1.50,2.00;30.00,2.50;20.00,20.00" z_order="2">
+    </polygon>
+  </image>
+</annotations>
+"""
+
+
+def _make_annotations(path: Path, text: str) -> None:
+    """With their frame, and what else each of the formats needs."""
+    write_frames(path.parent, ["images/drive_1.png"], (24, 40))
+    for folder in ("panoptic", "SegmentationClass"):
+        (path.parent / folder).mkdir()
+        ids = np.zeros((24, 40, 3), np.uint8)
+        ids[5:, :, 0] = 1 + (np.indices((19, 40))[1] > 20)
+        (path.parent / folder / "drive_1.png").write_bytes(encode_png(ids))
+    path.write_text(text)
+
+
+def _make_archive(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _make_annotations(Path(folder) / "annotations.xml", CVAT)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(Path(folder) / "annotations.xml", "annotations.xml")
+            archive.write(Path(folder) / "images/drive_1.png", "images/drive_1.png")
+
+
+def _annotations(path: Path, form: str) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        import_annotations(path.parent if form == "voc" else path, Path(folder) / "mine", form)
+        return {name: label.tobytes() for name, label in labels_of(Path(folder) / "mine").items()}
+
+
+def _annotation_kind(file: str, form: str, content: object) -> Kind:
+    text = content if isinstance(content, str) else json.dumps(content, indent=1)
+    return Kind(file, partial(_make_annotations, text=text), partial(_annotations, form=form), True)
+
+
 def _make_run(path: Path) -> None:
     data = {"samples": 3, "classes": "camvid", "sha256": "0" * 64}
     settings = {"network": "resnet18", "training": data, "validation": data, "dataset": "camvid", "val_split": "val"}
@@ -203,6 +278,12 @@ KINDS = {
         lambda path: read_classes(_resource(path)),
         True,
     ),
+    "cvat xml": _annotation_kind("annotations.xml", "cvat", CVAT),
+    "cvat zip": Kind("task.zip", _make_archive, partial(_annotations, form="cvat"), is_proven=True),
+    "coco json": _annotation_kind("instances.json", "coco", COCO),
+    "panoptic json": _annotation_kind("panoptic.json", "coco-panoptic", PANOPTIC),
+    "labelme json": _annotation_kind("drive_1.json", "labelme", LABELME),
+    "voc labelmap": _annotation_kind("labelmap.txt", "voc", "void:0,0,0::\nroad:1,0,0::\ncar:2,0,0:a,b:c\n"),
     "run log": Kind("log.jsonl", _make_run, lambda path: page_of(read_run(path.parent)), True),
     "run config": Kind("config.json", _make_run, lambda path: page_of(read_run(path.parent)), True),
 }

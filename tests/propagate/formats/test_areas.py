@@ -6,7 +6,7 @@ from pycocotools import mask as coco_masks
 
 from propagate.formats.areas import (
     Area,
-    Shape,
+    LabelledArea,
     drawn,
     encoded_runs,
     mask_of_polygons,
@@ -69,7 +69,7 @@ def test_points_just_outside_are_moved_in_and_a_polygon_may_be_flat() -> None:
 
 def test_later_shapes_lie_above_earlier_ones() -> None:
     area = Area(1, 1, np.ones((2, 2), bool))
-    shapes = [Shape(n, "", lambda _, n=n: area._replace(left=n)) for n in (1, 2)]
+    shapes = [LabelledArea(n, "", lambda _, n=n: area._replace(left=n)) for n in (1, 2)]
     assert drawn(shapes, (4, 5)).tolist() == [[-1] * 5, [-1, 1, 2, 2, -1], [-1, 1, 2, 2, -1], [-1] * 5]
 
 

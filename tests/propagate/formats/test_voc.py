@@ -104,7 +104,7 @@ def test_white_may_be_a_class_and_transparent_is_nobodys(tmp_path: Path) -> None
             "".join(f"c{n}:{n % 256},{n // 256},0::\n" for n in range(300)),
             "labelmap.txt: 300 classes, expected 1 to 254",
         ),
-        ("road:1,2,3::\nsky:1,2,3::\n", "0 road and 1 sky have the color [1, 2, 3]"),
+        ("road:1,2,3::\nsky:1,2,3::\n", "labelmap.txt: line 2: sky has the colour of road"),
         ("road:1,2,3::\n", "holds colours that class table 'voc' does not have: (0, 0, 0) (1"),
         ("\xff", "labelmap.txt: 'utf-8' codec can't decode"),
     ],
