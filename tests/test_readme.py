@@ -77,6 +77,12 @@ def test_things_of_ones_own_work_as_is_said(tmp_path: Path) -> None:
     follow(document, tmp_path, tmp_path)
 
 
+def test_annotations_go_out_and_come_back(tmp_path: Path) -> None:
+    follow(blocks(REPOSITORY / "docs" / "formats.md"), tmp_path, tmp_path)
+    assert len(list((tmp_path / "drives" / "labels").glob("*/*.png"))) == 5
+    assert (tmp_path / "more_shards" / "manifest.json").exists()
+
+
 def test_the_readme_is_no_longer_than_anybody_reads() -> None:
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 

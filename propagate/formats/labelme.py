@@ -62,7 +62,7 @@ def read_labelme(source: Source) -> Annotations:
             where=source.tree.locate(path),
             place=f"image {name}",
             size=size,
-            draw=partial(drawn, [LabelledArea(index[label], place, partial(_area, shape)) for label, place, shape in shapes]),
+            draw=partial(drawn, [LabelledArea(index[label], at, partial(_area, shape)) for label, at, shape in shapes]),
             folders=(str(PurePosixPath(path).parent),),
         )
         for path, name, size, shapes in read

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from jobs.files import open_regular, partial_names, remove_leftovers, whole_file, write_whole
+from jobs.files import open_regular, partial_names, remove_leftovers, whole_file, whole_folder, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -128,3 +128,30 @@ def test_folders_are_no_leftovers(tmp_path: Path) -> None:
     (tmp_path / ".d.1.partial").symlink_to(tmp_path)
     remove_leftovers(tmp_path, [partial_names("a"), partial_names("[cd]")])
     assert names(tmp_path) == [".b.1.partial", ".c.1.partial"]
+
+
+def test_a_folder_takes_the_place_of_none_or_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new", "deep/new"):
+        with whole_folder(tmp_path / name) as folder:
+            (folder / "state").write_text(name)
+            assert not (tmp_path / name / "state").exists()
+        assert (tmp_path / name / "state").read_text() == name
+    assert names(tmp_path) == ["deep", "empty", "new"]
+
+
+def test_a_folder_that_is_stopped_or_in_the_way_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/state").write_text("old")
+
+    def fill(error: BaseException | None) -> None:
+        with whole_folder(tmp_path / "full") as folder:
+            (folder / "state").write_text("new")
+            if error is not None:
+                raise error
+
+    for error, expected in ((None, OSError), (KeyboardInterrupt(), KeyboardInterrupt), (ValueError(), ValueError)):
+        with pytest.raises(expected):
+            fill(error)
+        assert names(tmp_path) == ["full"]
+        assert (tmp_path / "full/state").read_text() == "old"
