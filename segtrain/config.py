@@ -31,7 +31,7 @@ class FitConfig:
 
     # what is trained on
     shards: tuple[Path, ...] = setting((), "A store of `propagate run` to train on; repeatable.", repeatable=True)
-    dataset: str = setting_of(DatasetChoice, "dataset")
+    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
     root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     train_split: str | None = setting(

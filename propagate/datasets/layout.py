@@ -69,6 +69,15 @@ def layout_file(options: DatasetOptions, dataset: str, needed: str) -> Path:
     return options.layout or own
 
 
+def has_layout(root: Path, *, with_patterns: bool) -> bool:
+    """Whether a folder has a layout file of its own, and that has patterns, or none."""
+    try:
+        data = parse_yaml((root / LAYOUT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and ("frames" in data) == with_patterns
+
+
 def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
     """The fields of a layout file, which has these patterns. Raises: DatasetError."""
     try:

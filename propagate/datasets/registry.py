@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.console.settings import setting
 from jobs.errors import UnknownNameError
@@ -28,7 +29,28 @@ class DatasetChoice:
     """Which layout of DATASETS, and the data set that is of it."""
 
     options: DatasetOptions
-    dataset: str = setting("cityscapes", "The layout of the data set.", choices=DATASETS)
+    dataset: str | None = setting(
+        None, "The layout of the data set.", choices=DATASETS, otherwise="what the root holds"
+    )
+
+
+def found_dataset(options: DatasetOptions) -> str:
+    """The name of the layout that the root has. Raises: DatasetError where that is none, or not one alone."""
+    root = options.root
+    names = ", ".join(DATASETS)
+    fitting = [name for name in DATASETS if getattr(DATASETS[name], "fits", _never)(root)]
+    if not fitting:
+        raise DatasetError(
+            f"{root.absolute()}: no data set of a known layout; name its root with --root or PROPAGATE_ROOT, and its "
+            f"layout with --dataset: {names}"
+        )
+    if len(fitting) > 1:
+        raise DatasetError(f"{root.absolute()}: looks like {' and like '.join(fitting)}; say which with --dataset")
+    return fitting[0]
+
+
+def _never(_: Path) -> bool:
+    return False
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:
