@@ -37,8 +37,6 @@ class DatasetOptions:
 
 
 class Dataset(Protocol):
-    """Where a class of data sets has `fits(root)`, such a root needs no --dataset: see `found_dataset`."""
-
     classes: ClassTable
 
     def clips(self, num_neighbours: int) -> list[Clip]:

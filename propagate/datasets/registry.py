@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.console.settings import setting
 from jobs.errors import UnknownNameError
@@ -24,6 +23,9 @@ DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
 )
 
 
+_OURS = tuple(DATASETS)  # others are named, since making them may take more than a look
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetChoice:
     """Which layout of DATASETS, and the data set that is of it."""
@@ -35,10 +37,10 @@ class DatasetChoice:
 
 
 def found_dataset(options: DatasetOptions) -> str:
-    """The name of the layout that the root has. Raises: DatasetError where that is none, or not one alone."""
+    """The name of the layout that the root has, of ours. Raises: DatasetError where none fits, or two do."""
     root = options.root
     names = ", ".join(DATASETS)
-    fitting = [name for name in DATASETS if getattr(DATASETS[name], "fits", _never)(root)]
+    fitting = [name for name in _OURS if DATASETS[name].fits(root)]  # type: ignore[attr-defined]
     if not fitting:
         raise DatasetError(
             f"{root.absolute()}: no data set of a known layout; name its root with --root or PROPAGATE_ROOT, and its "
@@ -47,10 +49,6 @@ def found_dataset(options: DatasetOptions) -> str:
     if len(fitting) > 1:
         raise DatasetError(f"{root.absolute()}: looks like {' and like '.join(fitting)}; say which with --dataset")
     return fitting[0]
-
-
-def _never(_: Path) -> bool:
-    return False
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:
