@@ -97,7 +97,8 @@ def test_signals_end_every_command_as_ctrl_c_does(signum: int, monkeypatch: pyte
 def test_options_of_a_run_come_from_four_places(called: Called, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
-        "{root: street, dataset: camvid, out: shards, clips-per-shard: 3, frames: 3, split: file, motion: none, limit: 9}"
+        "{root: street, dataset: camvid, out: shards, clips-per-shard: 3, frames: 3, split: file, motion: none,"
+        "limit: 9}"
     )
     arguments = ("run", "--config", str(file), "--frames", "1", "--limit", "none")
     invoke("propagate", *arguments, PROPAGATE_RUN_FRAMES="2", PROPAGATE_RUN_SPLIT="here", PROPAGATE_RUN_MOTION="tvl1")

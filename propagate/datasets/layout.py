@@ -1,13 +1,12 @@
 """Layout files: YAML that says what a data set's label maps mean, and by which patterns its files are named."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from jobs.yaml_files import parse_yaml
-from propagate.data.classes import ClassTable, builtin_tables, load_classes
+from propagate.data.classes import ClassTable, classes_of_layout
 from propagate.data.clip import HOLDS, LABEL_IDS
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import DatasetError
@@ -99,15 +98,7 @@ def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
         raise DatasetError(
             f"{path}: labels_hold is '{data['labels_hold']}', expected {', '.join(HOLDS[:-1])} or {HOLDS[-1]}"
         )
-    return data | {"classes": _classes(data["classes"], path)}
-
-
-def _classes(value: object, layout: Path) -> ClassTable:
-    if isinstance(value, Mapping):
-        return ClassTable.from_json(value, where=f"{layout}: classes")
-    if not isinstance(value, str):
-        raise DatasetError(f"{layout}: classes is {value!r}, expected a table's name, a YAML file, or a table itself")
-    return load_classes(value if value in builtin_tables() else layout.parent / value)
+    return data | {"classes": classes_of_layout(data["classes"], path)}
 
 
 def placeholders(pattern: str) -> list[str]:
