@@ -48,4 +48,4 @@ def _told(found: "RunStatus") -> str:
         rate = "the rate is known once each worker has finished a shard, and one of them another"
     else:
         rate = f"{found.samples_per_second:.2f} samples/s, {clock(found.seconds_left)} left"
-    return f"a run is at work: {found.begun} shards begun, {last}; {rate}"
+    return f"a run is at work, shards begun: {found.begun}, {last}; {rate}"
