@@ -1,0 +1,1 @@
+"""Look at the samples of a store, and decide about them."""
