@@ -7,6 +7,7 @@ const charts = {
     const { by_offset: byOffset, by_class: byClass, pixels } = store.histograms;
     const offsets = Object.keys(byOffset).map(Number).sort((one, other) => one - other);
     const classes = Object.keys(byClass).map(Number).sort((one, other) => doubt(byClass[other]) - doubt(byClass[one]));
+    words.byId("confidence-key").append(...maps.ramp());
     words.byId("by-offset").append(...offsets.map((offset) => columnOf(offset, byOffset[offset], onPick)));
     words.byId("by-class").append(
       ...classes.map((index) => classRow(store.classes[index], index, byClass[index], onPick)),
@@ -40,7 +41,7 @@ function columnOf(offset, histogram, onPick) {
   const button = words.element(
     "button",
     { type: "button", className: "column", "aria-label": told, title: told },
-    words.element("span", { className: "quiet", textContent: words.percent(doubt(histogram)) }),
+    words.element("span", { className: "quiet", textContent: (100 * doubt(histogram)).toFixed(1) }),
     stackedBar(histogram, "height"),
     words.element("span", { textContent: words.offset(offset) }),
   );

@@ -11,8 +11,8 @@ const ORDERS = {
   miou: { name: "mIoU", has: "truth", key: (row) => Math.round(1e4 * samples.miou[row]) },
   wrong: { name: "wrong pixels", has: "truth", down: true, key: (row) => Math.round(1e4 * samples.wrong[row]) },
   differs: { name: "disagreement", has: "against", down: true, key: (row) => Math.round(1e4 * samples.differs[row]) },
-  offset: { name: "offset", down: true, key: (row) => Math.abs(samples.offset[row]) },
-  time: { name: "sequence", key: (row) => samples.places[row] },
+  offset: { name: "offset", down: true, ways: ["farthest first", "nearest first"], key: (row) => Math.abs(samples.offset[row]) },
+  time: { name: "sequence", ways: ["earliest first", "latest first"], key: (row) => samples.places[row] },
 };
 
 const NO_FILTER = {

@@ -41,12 +41,10 @@ const controls = {
     const { elements } = controls.form;
     const { level } = controls.filter();
     words.byId("level-told").textContent = (level / SURE).toFixed(2);
-    const { down } = ORDERS[elements.order.value];
-    const isTime = elements.order.value === "time";
+    const [first, other] = ORDERS[elements.order.value].ways ?? ["worst first", "best first"];
     const button = words.byId("direction");
-    button.textContent = isTime ? "Latest first" : elements.order.value === "offset" ? "Nearest first" : "Best first";
-    button.setAttribute("aria-pressed", controls.reversed);
-    button.title = down ? "the least first" : "the greatest first";
+    button.textContent = controls.reversed ? other : first;
+    button.title = `Turn the order round: ${controls.reversed ? first : other}`;
     const more = MORE.filter((name) => elements[name].value);
     words.byId("active").textContent = more.length ? `(${more.length})` : "";
   },

@@ -2,6 +2,7 @@
 /* The list: only the rows in sight are elements; the others are room that is scrolled through. */
 
 const ROW_HEIGHT = 52; // CSS pixels, as in report.css
+const MARKS = { "": "", accept: "✓", reject: "✕" };
 const BEYOND = 6; // rows made before they are in sight
 
 class List {
@@ -87,9 +88,9 @@ class List {
     element.setAttribute("aria-label", told.label);
     element.dataset.decision = told.decision;
     line.name.textContent = told.name;
-    line.mark.textContent = { accept: "✓", reject: "✕" }[told.decision] || "";
+    line.mark.textContent = MARKS[told.decision];
     line.score.textContent = told.score;
-    line.bar.style.width = `${100 * told.fraction}%`;
+    line.bar.style.width = `${100 * told.doubt}%`;
     line.about.textContent = told.about;
   }
 

@@ -6,10 +6,10 @@ const SURE = LEVELS - 1;
 
 /* Why a pixel is doubtful, in the order of `store.reasons`; colours that colour-blind people tell apart. */
 const REASONS = {
-  matched: { colour: "#f0e442", name: "looks alike, but so do other places" },
-  mismatch: { colour: "#e69f00", name: "does not look as where it comes from" },
-  covered: { colour: "#d55ea8", name: "was hidden in the annotated frame" },
-  entered: { colour: "#56b4e9", name: "was outside the annotated frame" },
+  matched: { colour: "#f0e442", name: "matches elsewhere too" },
+  mismatch: { colour: "#e69f00", name: "does not match" },
+  covered: { colour: "#d55ea8", name: "was hidden" },
+  entered: { colour: "#56b4e9", name: "came in" },
 };
 const UNEXPLAINED = "#e69f00";
 
@@ -55,6 +55,18 @@ const maps = {
       const same = label[i] === other[i] || (ignoring && maps.ignored[other[i]]);
       return same ? 0 : maps.colours[label[i]];
     });
+  },
+
+  /** What the colours of confidence stand for. */
+  ramp() {
+    const text = (textContent) => words.element("span", { textContent });
+    return [text("doubtful"), ...maps.confidence.map((colour) => words.swatch(colour)), text("sure")];
+  },
+
+  reasonsKey(names) {
+    return names.map((name) =>
+      words.element("span", { className: "item" }, words.swatch(REASONS[name].colour), REASONS[name].name),
+    );
   },
 
   /** The share of each class, as [index, share], the greatest first. */

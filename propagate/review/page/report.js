@@ -16,6 +16,8 @@ const KEYS = [
   ["?", "This list", () => words.byId("keys").showModal()],
 ];
 
+const SAID_FOR = 5000; // milliseconds
+
 const page = {
   list: null,
   decisions: null,
@@ -35,8 +37,10 @@ const page = {
       words.byId("samples").scrollIntoView();
     });
     try {
-      const chunks = store.chunks.map((name) => files.chunk(name)); 
-      for (const chunk of chunks) samples.add(await chunk);
+      for (const name of store.chunks) {
+        samples.add(await files.chunk(name));
+        words.byId("count").textContent = `Reading the samples … ${words.number(samples.count)}`;
+      }
     } catch (problem) {
       page.problem(problem.message);
       return;
@@ -69,6 +73,7 @@ const page = {
     const filter = controls.filter();
     const rows = chooseRows(filter, controls.order(), (row) => page.decisions.of(row));
     page.filter = filter;
+    page.worst = Math.max(1e-4, rows.reduce((worst, row) => Math.max(worst, 1 - samples.shownScore(row, filter.class)), 0));
     page.list.show(rows);
     const all = words.count(samples.count, "sample");
     words.byId("count").textContent = rows.length === samples.count ? all : `${words.number(rows.length)} of ${all}`;
@@ -91,7 +96,7 @@ const page = {
     return {
       name: samples.key[row],
       score: score.toFixed(3),
-      fraction: score,
+      doubt: (1 - score) / page.worst,
       about: about.join(" · "),
       decision,
       label: `${samples.key[row]}, score ${score.toFixed(3)}, offset ${about.join(", ")}${said}`,
@@ -100,6 +105,7 @@ const page = {
 
   look(row) {
     page.tellDecision(row);
+    page.tellClip(row);
     viewer.show(row);
     const next = page.list.rows[page.list.position + 1];
     if (row >= 0 && next !== undefined && samples.drawn[next]) {
@@ -113,7 +119,7 @@ const page = {
     if (row < 0) return;
     page.decisions.decide(rows, decision);
     const told = { accept: "accepted", reject: "rejected" }[decision];
-    words.byId("status").textContent = rows.length > 1 ? `${words.count(rows.length, "sample")} ${told}` : `${samples.key[row]} ${told}`;
+    page.say(rows.length > 1 ? `${words.count(rows.length, "sample")} ${told}` : `${samples.key[row]} ${told}`);
     if (page.list.row === row) page.list.step(1); // else the filter has taken it away
   },
 
@@ -124,7 +130,7 @@ const page = {
 
   undo() {
     const row = page.decisions.undo();
-    words.byId("status").textContent = row < 0 ? "Nothing to take back" : "Taken back";
+    page.say(row < 0 ? "Nothing to take back" : "Taken back");
     const position = page.list.rows.indexOf(row);
     if (row >= 0 && position >= 0) page.list.pick(position);
   },
@@ -133,7 +139,32 @@ const page = {
     if (page.filter.decision) page.refresh();
     else page.list.draw();
     page.tellDecision(page.list.row);
+    page.tellClip(page.list.row);
     page.tellDecisions();
+  },
+
+  /** The clip of a row: how doubtful each of its samples is, and what was decided. */
+  tellClip(row) {
+    const clip = row < 0 ? [] : samples.clip(row);
+    const worst = Math.max(1e-4, ...clip.map((each) => 1 - samples.score[each]));
+    words.byId("clip").replaceChildren(...clip.map((each) => page.clipButton(each, row, (1 - samples.score[each]) / worst)));
+  },
+
+  clipButton(each, row, doubt) {
+    const decision = page.decisions.of(each);
+    const said = { accept: ", accepted", reject: ", rejected" }[decision] ?? "";
+    const offset = words.offset(samples.offset[each]);
+    const position = page.list.rows.indexOf(each);
+    const label = `Offset ${offset}, score ${samples.score[each].toFixed(3)}${said}`;
+    const bar = words.element("span", { className: "upright" }, words.element("span"));
+    bar.firstElementChild.style.height = `${100 * doubt}%`;
+    const mark = words.element("span", { className: "mark", textContent: MARKS[decision] });
+    const button = words.element("button", { type: "button", title: label, "aria-label": label }, mark, bar, offset);
+    button.disabled = position < 0;
+    if (position < 0) button.title = `${label}; left out by the filters`;
+    if (each === row) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => page.list.pick(position));
+    return words.element("li", { "data-decision": decision }, button);
   },
 
   tellDecision(row) {
@@ -153,7 +184,14 @@ const page = {
     words.byId("saved").textContent = text;
     words.byId("saved").classList.toggle("problem", isProblem);
     words.byId("save").hidden = !isProblem || !samples.store.server;
-    if (isProblem) words.byId("status").textContent = text;
+    if (isProblem) page.say(text);
+  },
+
+  /** Say something for some seconds, also to those who do not see it. */
+  say(text) {
+    clearTimeout(page.saying);
+    words.byId("status").textContent = text;
+    page.saying = setTimeout(() => (words.byId("status").textContent = ""), SAID_FOR);
   },
 
   listen() {

@@ -101,6 +101,14 @@ const samples = {
     return found;
   },
 
+  /** The rows of the clip of a row, in the order of time. */
+  clip(row) {
+    const rows = [];
+    for (let each = 0; each < samples.count; each++) if (samples.source[each] === samples.source[row]) rows.push(each);
+    const { offset, pairing } = samples;
+    return rows.sort((one, other) => offset[one] - offset[other] || pairing[one] - pairing[other]);
+  },
+
   /** A number for each row that rises in the order of sequences, annotated frames and time. */
   placeInTime() {
     if (samples.places && samples.places.length === samples.count) return samples.places;

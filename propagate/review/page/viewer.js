@@ -23,11 +23,8 @@ const viewer = {
     words.byId("farther").addEventListener("click", () => viewer.zoom.by(1 / 1.5));
     words.byId("whole").addEventListener("click", () => viewer.zoom.reset());
     words.byId("all-classes").addEventListener("click", () => viewer.hide(new Set()));
-    words.byId("confidence-key").append(
-      words.element("span", { textContent: "doubtful" }),
-      ...maps.confidence.map((colour) => words.swatch(colour)),
-      words.element("span", { textContent: "sure" }),
-    );
+    viewer.views.confidence.key.append(...maps.ramp());
+    if (store.has.reasons) viewer.views.doubts.key.append(...maps.reasonsKey(store.reasons));
     viewer.fade();
   },
 
@@ -36,9 +33,10 @@ const viewer = {
     const canvas = words.element("canvas", { role: "img" });
     const layers = words.element("div", { className: "layers" }, image, canvas);
     const stage = words.element("div", { className: "stage", tabIndex: 0, role: "group", "aria-label": title }, layers);
-    const larger = words.element("button", { type: "button", textContent: "Enlarge", "aria-pressed": "false" });
-    const caption = words.element("figcaption", {}, words.element("h3", { textContent: title }), larger);
-    const figure = words.element("figure", { className: `view view-${name}` }, caption, stage);
+    const larger = words.element("button", { type: "button", textContent: "⤢", title: "Enlarge", "aria-pressed": "false" });
+    const key = words.element("p", { className: "ramp" });
+    const caption = words.element("figcaption", {}, words.element("h3", {}, words.name(title)), larger);
+    const figure = words.element("figure", { className: `view view-${name}` }, caption, stage, key);
     larger.addEventListener("click", () => {
       const isLarge = figure.classList.toggle("large");
       larger.setAttribute("aria-pressed", isLarge);
@@ -46,12 +44,13 @@ const viewer = {
     larger.setAttribute("aria-label", `Enlarge: ${title}`);
     viewer.grid.append(figure);
     viewer.zoom.attach(stage);
-    viewer.views[name] = { figure, stage, image, canvas, title: caption.firstElementChild };
+    viewer.views[name] = { figure, stage, image, canvas, title: caption.firstElementChild.firstElementChild, key };
   },
 
   /** Look at a row; -1: at none. */
   async show(row) {
     viewer.row = row;
+    viewer.picture = null;
     viewer.stopBlinking();
     words.byId("sample").hidden = row < 0;
     if (row < 0) return;
@@ -187,10 +186,9 @@ const viewer = {
 
   hide(hidden) {
     viewer.hidden = hidden;
-    for (const [i, button] of [...words.byId("classes").querySelectorAll("button")].entries()) {
-      if (hidden.size === 0) button.setAttribute("aria-pressed", "true", i);
-    }
-    if (viewer.picture) viewer.paintLabels();
+    if (!viewer.picture) return;
+    viewer.paintLabels();
+    if (!hidden.size) viewer.legend(viewer.row);
   },
 
   fade() {
