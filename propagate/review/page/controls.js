@@ -24,7 +24,7 @@ const controls = {
       elements.level.value = NO_FILTER.level;
       controls.changed(onChange);
     });
-    words.byId("order").addEventListener("input", () => (controls.reversed = false));
+    controls.ordered = elements.order.value;
     words.byId("direction").addEventListener("click", () => {
       controls.reversed = !controls.reversed;
       controls.changed(onChange);
@@ -33,6 +33,9 @@ const controls = {
   },
 
   changed(onChange) {
+    const { value } = controls.form.elements.order;
+    if (value !== controls.ordered) controls.reversed = false;
+    controls.ordered = value;
     controls.told();
     onChange();
   },
@@ -46,6 +49,7 @@ const controls = {
     button.textContent = controls.reversed ? other : first;
     button.title = `Turn the order round: ${controls.reversed ? first : other}`;
     const more = MORE.filter((name) => elements[name].value);
+    words.byId("clear").hidden = !more.length && !elements.text.value && !elements.class.value;
     words.byId("active").textContent = more.length ? `(${more.length})` : "";
   },
 

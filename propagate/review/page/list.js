@@ -6,8 +6,8 @@ const MARKS = { "": "", accept: "✓", reject: "✕" };
 const BEYOND = 6; // rows made before they are in sight
 
 class List {
-  /** told: row -> what its line says, as `lineOf` in report.js; onPick: called with the row that is looked at. */
-  constructor(box, told, onPick) {
+  /** told: row -> what its line says; onPick: called with the row looked at; onClick: when that was chosen in the list. */
+  constructor(box, told, onPick, onClick) {
     this.box = box;
     this.room = box.firstElementChild;
     this.told = told;
@@ -18,7 +18,9 @@ class List {
     box.addEventListener("scroll", () => this.draw(), { passive: true });
     box.addEventListener("click", (event) => {
       const line = event.target.closest("[data-position]");
-      if (line) this.pick(Number(line.dataset.position));
+      if (!line) return;
+      this.pick(Number(line.dataset.position));
+      onClick();
     });
     box.addEventListener("keydown", (event) => this.move(event));
     new ResizeObserver(() => this.draw()).observe(box);
@@ -28,17 +30,18 @@ class List {
     return this.position < 0 ? -1 : this.rows[this.position];
   }
 
-  /** List other rows; the one looked at stays so where it is among them. */
-  show(rows) {
-    const { row, position } = this;
+  /** List other rows and look at the first, or at the one in the place of the one looked at where `stays`. */
+  show(rows, stays = false) {
+    const position = stays ? Math.min(Math.max(this.position, 0), rows.length - 1) : 0;
     this.rows = rows;
     this.room.style.height = `${rows.length * ROW_HEIGHT}px`;
-    const found = rows.indexOf(row);
-    this.position = found;
+    if (rows.length) {
+      this.pick(position);
+      return;
+    }
+    this.position = -1;
     this.draw();
-    if (found >= 0) this.reveal();
-    else if (rows.length) this.pick(row < 0 ? 0 : Math.min(Math.max(position, 0), rows.length - 1));
-    else this.onPick(-1);
+    this.onPick(-1);
   }
 
   pick(position) {

@@ -46,8 +46,8 @@ const page = {
       return;
     }
     page.decisions = new Decisions(store, page.changed, page.saved);
-    page.list = new List(words.byId("list"), page.line, page.look);
-    controls.begin(store, page.refresh);
+    page.list = new List(words.byId("list"), page.line, page.look, page.bringToSight);
+    controls.begin(store, () => page.refresh());
     page.listen();
     page.refresh();
     page.tellDecisions();
@@ -69,12 +69,12 @@ const page = {
   },
 
   /** List what the form asks for. */
-  refresh() {
+  refresh(stays = false) {
     const filter = controls.filter();
     const rows = chooseRows(filter, controls.order(), (row) => page.decisions.of(row));
     page.filter = filter;
     page.worst = Math.max(1e-4, rows.reduce((worst, row) => Math.max(worst, 1 - samples.shownScore(row, filter.class)), 0));
-    page.list.show(rows);
+    page.list.show(rows, stays);
     const all = words.count(samples.count, "sample");
     words.byId("count").textContent = rows.length === samples.count ? all : `${words.number(rows.length)} of ${all}`;
   },
@@ -114,6 +114,11 @@ const page = {
     }
   },
 
+  /** Where the pictures lie below the list, go there. */
+  bringToSight() {
+    if (matchMedia("(max-width: 60rem)").matches) words.byId("viewer").scrollIntoView();
+  },
+
   decide(decision, rows = [page.list.row]) {
     const { row } = page.list;
     if (row < 0) return;
@@ -136,7 +141,7 @@ const page = {
   },
 
   changed() {
-    if (page.filter.decision) page.refresh();
+    if (page.filter.decision) page.refresh(true);
     else page.list.draw();
     page.tellDecision(page.list.row);
     page.tellClip(page.list.row);
