@@ -131,6 +131,7 @@ def main() -> None:
         print(f"{(host + launching) / on_device:.1f} cores would keep the device busy with this alone")
     print(f"up: {transfers.up} copies of {transfers.bytes_up / 1e6:.1f} MB in all")
     print(f"down: {transfers.down} copies of {transfers.bytes_down / 1e6:.1f} MB in all")
+    print(f"labels and confidence: of {DevicePath(transfers).at_a_time((height, width))} frames at a time")
 
 
 if __name__ == "__main__":

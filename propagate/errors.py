@@ -4,7 +4,8 @@
     ├── DatasetError        a root, a split or a layout that cannot be used at all
     ├── InputError          one bad frame or label map: its clip is cut short or fails, the rest goes on
     │   └── UnreachableError    one that this machine cannot reach, and another one perhaps can
-    └── StoreError          a shard store that cannot be read, written or continued
+    ├── StoreError          a shard store that cannot be read, written or continued
+    └── ReviewError         decisions that are not of a store, or a page or a clip that cannot be written or served
 
 A message says what was found, what was expected, and what to do.
 """
@@ -30,3 +31,7 @@ class UnreachableError(InputError):
 
 class StoreError(PropagateError):
     """A shard store cannot be read, written or continued."""
+
+
+class ReviewError(PropagateError):
+    """Decisions are not of a store's samples, or what is to be looked at cannot be written or served."""

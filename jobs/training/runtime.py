@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from jobs.errors import ComputeError, NotFiniteError, TooLargeError
 from jobs.training.devices import DEVICES, DTYPES
+from jobs.training.memory import is_out_of_memory, out_of_memory
 
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
 PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
@@ -78,7 +79,7 @@ class Runtime:
             with torch.no_grad(), self.autocast():
                 return network(*part).float()
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 return None
             if self.compile and type(error).__module__.startswith("torch._"):
                 first_line = str(error).strip().partition("\n")[0]
@@ -88,14 +89,9 @@ class Runtime:
             raise
 
     def _too_large(self, size: tuple[int, ...]) -> str:
-        settings = [f"a {'GPU' if self.device.type == 'cuda' else 'machine'} with more memory"]
-        if self.dtype == torch.float32 and self.device.type == "cuda":
-            settings.insert(0, "--dtype bfloat16")
-        settings.insert(0, "fewer --workers")
-        return (
-            f"out of memory on {self.device} with one sample of {size[0]}x{size[1]} at a time, in "
-            f"{_name(self.dtype)}; choose {', or '.join(settings)}"
-        )
+        advice = ("--dtype bfloat16",) if self.dtype == torch.float32 and self.device.type == "cuda" else ()
+        doing = f"with one sample of {size[0]}x{size[1]} at a time, in {_name(self.dtype)}"
+        return out_of_memory(self.device, doing, *advice)
 
 
 def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = False) -> Runtime:
@@ -113,11 +109,6 @@ def open_runtime(device: str = "auto", dtype: str = "float32", compile: bool = F
         raise ComputeError(f"device 'cuda' was asked for, found {build} (torch {torch.__version__}); use --device cpu")
     kind = "cuda" if is_there and device != "cpu" else "cpu"
     return Runtime(device=torch.device(kind), dtype=getattr(torch, dtype), compile=compile)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # a CPU's allocator has no type of its own for it
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -24,12 +24,12 @@ _NOBODY = torch.iinfo(torch.int64).max
 def confidence(
     flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor, path: CarryingPath
 ) -> Tensor:
-    """How probably each pixel of the target frame received the right label: [1,1,H,W] float32 in [0,1].
+    """How probably each pixel of the target frames received the right label: [N,1,H,W] float32 in [0,1].
 
-    The flow is [1,2,H,W] float32 pixels, frames are [1,3,H,W] uint8 RGB. It falls as the frames differ under the
-    displacement and where another pixel has the better claim to the same place; a pixel that comes from outside the
-    frame has confidence 0. What occlusion means is decided here and nowhere else: a pixel that the annotated frame does
-    not show is given a label like any other, and a low confidence.
+    The flow is [N,2,H,W] float32 pixels, frames are [N,3,H,W] and [1,3,H,W] uint8 RGB. It falls as the frames differ
+    under the displacement and where another pixel has the better claim to the same place; a pixel that comes from
+    outside the frame has confidence 0. What occlusion means is decided here and nowhere else: a pixel that the
+    annotated frame does not show is given a label like any other, and a low confidence.
     """
     flow = flow_target_to_annotated
     difference = photometric_difference(target_frame, annotated_frame, flow, path)
@@ -40,34 +40,35 @@ def confidence(
 
 
 def rival_distance(flow_target_to_annotated: Tensor, mismatch: Tensor, points_inside: Tensor) -> Tensor:
-    """How far each pixel is from the one that has the best claim to the place where both point: [1,1,H,W] pixels.
+    """How far each pixel is from the one that has the best claim to the place where both point: [N,1,H,W] pixels.
 
     Of the pixels that point to the same pixel of the annotated frame, that has the best claim which matches it best, by
-    its `mismatch` [1,1,H,W] grey levels: its distance is 0, and so is that of a pixel that points outside the frame.
-    flow: [1,2,H,W] float32 pixels.
+    its `mismatch` [N,1,H,W] grey levels: its distance is 0, and so is that of a pixel that points outside the frame.
+    flow: [N,2,H,W] float32 pixels.
 
     Reference: the mapping uniqueness of Xu et al., "Motion Detail Preserving Optical Flow Estimation", TPAMI 2012;
     here with the distance, so that the neighbours that share a place where things come nearer are no rivals.
     """
     height, width = flow_target_to_annotated.shape[-2:]
     x, y = pixel_before(endpoints(flow_target_to_annotated).add_(0.5)).unbind(1)
-    place = (y.clamp_(0, height - 1).int() * width + x.clamp_(0, width - 1).int()).flatten().long()
+    place = (y.clamp_(0, height - 1).int() * width + x.clamp_(0, width - 1).int()).flatten(1).long()
     rows, columns = (torch.arange(side, device=place.device) for side in (height, width))
     own = (rows[:, None] << _SIDE_BITS) + columns
-    claims = ((mismatch[0, 0] * MISMATCH_STEPS).long() << 2 * _SIDE_BITS).add_(own)
-    claims = claims.where(points_inside[0, 0], _NOBODY).flatten()
-    best = torch.full_like(claims, _NOBODY).scatter_reduce_(0, place, claims, "amin")
-    winner = best.gather(0, place).view(height, width)
+    claims = ((mismatch[:, 0] * MISMATCH_STEPS).long() << 2 * _SIDE_BITS).add_(own)
+    claims = claims.where(points_inside[:, 0], _NOBODY).flatten(1)
+    best = torch.full_like(claims, _NOBODY).scatter_reduce_(1, place, claims, "amin")
+    winner = best.gather(1, place).view_as(x)
     dx = (winner & _SIDE_MASK) - (own & _SIDE_MASK)
     dy = (winner >> _SIDE_BITS & _SIDE_MASK) - (own >> _SIDE_BITS)
-    return torch.hypot(dx.float(), dy.float()) * points_inside
+    return torch.hypot(dx.float(), dy.float()).unsqueeze(1) * points_inside
 
 
 def photometric_difference(target_frame: Tensor, annotated_frame: Tensor, flow: Tensor, path: CarryingPath) -> Tensor:
     """The mean absolute difference of the target and the warped annotated frame around each pixel.
 
-    Frames are [1,3,H,W] uint8 RGB, flow_target_to_annotated [1,2,H,W]; returns [1,1,H,W] float32 grey levels. The
-    mean of the difference over a larger window is taken out first: light that drifts is no mismatch.
+    Frames are [N,3,H,W] and [1,3,H,W] uint8 RGB, flow_target_to_annotated [N,2,H,W]; returns [N,1,H,W] float32 grey
+    levels. The mean of the difference over a larger window is taken out first: light that drifts is no mismatch.
     """
-    difference = path.grey(target_frame) - warp_frames(path.grey(annotated_frame), flow)
+    annotated = path.grey(annotated_frame).expand(len(flow), -1, -1, -1)
+    difference = path.grey(target_frame) - warp_frames(annotated, flow)
     return path.window_mean((difference - path.window_mean(difference, DRIFT_WINDOW)).abs_(), MATCH_WINDOW)

@@ -4,6 +4,7 @@ What is done is the same, and so is what comes out, but for the candidates of re
 displacements on the host, does not work on a device, where those a pixel beside them are tried.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import cv2
@@ -16,6 +17,9 @@ from propagate.carry.choice import Choice, DeviceChoice, HostChoice
 from sdcnet.motion.classical import dis_correction, to_flow, to_grey
 from sdcnet.motion.estimator import MotionEstimator
 
+# How many pixels get their labels and confidence at a time, which takes some 120 bytes for each. A CPU gains nothing
+# from more than its caches hold.
+PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**24}
 _LUMA = (9798, 19235, 3735)  # of red, green and blue, in 2^15ths, as OpenCV rounds them
 _LUMA_BITS = 15
 
@@ -24,6 +28,11 @@ class CarryingPath(Protocol):
     """What refinement and confidence are made of. Frames are [1,3,H,W] uint8 RGB, flows [1,2,H,W] float32 pixels."""
 
     name: str  # in fingerprints
+    device: torch.device
+
+    def at_a_time(self, size: tuple[int, int]) -> int:
+        """Of how many frames (H, W) labels and confidence are made together, once they have their displacements."""
+        ...
 
     def to_device(self, tensor: Tensor) -> Tensor: ...
 
@@ -35,19 +44,23 @@ class CarryingPath(Protocol):
         """A displacement, and others near it that may match the frames better; of equal ones the first is preferred."""
         ...
 
-    def grey(self, frame: Tensor) -> Tensor:
-        """[1,1,H,W] float32, whole grey levels."""
+    def grey(self, frames: Tensor) -> Tensor:
+        """[N,3,H,W] uint8 RGB -> [N,1,H,W] float32, whole grey levels."""
         ...
 
-    def window_mean(self, image: Tensor, side: int) -> Tensor:
-        """[1,1,H,W] float32 -> the mean over the side x side pixels around each, the image mirrored at its border."""
+    def window_mean(self, images: Tensor, side: int) -> Tensor:
+        """[N,1,H,W] float32 -> the mean over the side x side pixels around each, images mirrored at their borders."""
         ...
 
 
 class HostPath:
-    """On the CPU."""
+    """On the CPU, a frame at a time: more would leave its caches."""
 
     name = "host"
+    device = torch.device("cpu")
+
+    def at_a_time(self, size: tuple[int, int]) -> int:  # noqa: ARG002
+        return 1
 
     def to_device(self, tensor: Tensor) -> Tensor:
         return tensor
@@ -63,11 +76,11 @@ class HostPath:
         guess = flow_target_to_annotated[0].permute(1, 2, 0).contiguous().numpy()
         return [to_flow(dis_correction(to_grey(target), to_grey(annotated), guess)), flow_target_to_annotated]
 
-    def grey(self, frame: Tensor) -> Tensor:
-        return torch.from_numpy(to_grey(frame)).float()[None, None]
+    def grey(self, frames: Tensor) -> Tensor:
+        return together([torch.from_numpy(to_grey(frame)).float()[None, None] for frame in frames.split(1)])
 
-    def window_mean(self, image: Tensor, side: int) -> Tensor:
-        return torch.from_numpy(cv2.blur(image[0, 0].numpy(), (side, side)))[None, None]
+    def window_mean(self, images: Tensor, side: int) -> Tensor:
+        return together([torch.from_numpy(cv2.blur(image.numpy(), (side, side)))[None, None] for image in images[:, 0]])
 
 
 class DevicePath:
@@ -76,8 +89,11 @@ class DevicePath:
     name = "device"
 
     def __init__(self, transfers: Transfers) -> None:
-        self.transfers = transfers
+        self.device = transfers.device
         self.to_device, self.to_host = transfers.to_device, transfers.to_host
+
+    def at_a_time(self, size: tuple[int, int]) -> int:
+        return max(1, PIXELS_AT_A_TIME[self.device.type] // (size[0] * size[1]))
 
     def choice(self, target: Tensor, annotated: Tensor) -> Choice:
         return DeviceChoice(target, annotated)
@@ -88,13 +104,13 @@ class DevicePath:
         sides = flow.new_tensor([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]).view(5, 1, 2, 1, 1)
         return list(flow + sides)
 
-    def grey(self, frame: Tensor) -> Tensor:
-        luma = torch.tensor(_LUMA, dtype=torch.int32, device=frame.device).view(1, 3, 1, 1)
-        total = (frame * luma).sum(dim=1, keepdim=True, dtype=torch.int32)
+    def grey(self, frames: Tensor) -> Tensor:
+        luma = torch.tensor(_LUMA, dtype=torch.int32, device=frames.device).view(1, 3, 1, 1)
+        total = (frames * luma).sum(dim=1, keepdim=True, dtype=torch.int32)
         return ((total + (1 << _LUMA_BITS - 1)) >> _LUMA_BITS).float()
 
-    def window_mean(self, image: Tensor, side: int) -> Tensor:
-        mirrored = _mirrored(_mirrored(image, side // 2, dim=2), side // 2, dim=3)
+    def window_mean(self, images: Tensor, side: int) -> Tensor:
+        mirrored = _mirrored(_mirrored(images, side // 2, dim=2), side // 2, dim=3)
         return functional.avg_pool2d(functional.avg_pool2d(mirrored, (side, 1), 1), (1, side), 1)
 
 
@@ -103,9 +119,14 @@ def path_of(estimator: MotionEstimator) -> CarryingPath:
     return HostPath() if estimator.device is None else DevicePath(Transfers(estimator.device))
 
 
-def _mirrored(image: Tensor, margin: int, dim: int) -> Tensor:
-    """The image with so many rows or columns more on both sides, mirrored at its outermost ones, if need be often."""
-    size = image.shape[dim]
+def together(images: Sequence[Tensor]) -> Tensor:
+    """[1,C,H,W] each -> [N,C,H,W]: a single one as it is, without a copy."""
+    return torch.cat(list(images)) if len(images) > 1 else images[0]
+
+
+def _mirrored(images: Tensor, margin: int, dim: int) -> Tensor:
+    """Images with so many rows or columns more on both sides, mirrored at the outermost ones, if need be often."""
+    size = images.shape[dim]
     period = max(1, 2 * (size - 1))
-    place = torch.arange(-margin, size + margin, device=image.device) % period
-    return image.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))
+    place = torch.arange(-margin, size + margin, device=images.device) % period
+    return images.index_select(dim, torch.minimum(place, period - place).clamp(max=size - 1))

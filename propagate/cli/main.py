@@ -14,6 +14,8 @@ from propagate import __version__
 from propagate.cli.evaluate import evaluate
 from propagate.cli.export import export
 from propagate.cli.info import info
+from propagate.cli.report import report
+from propagate.cli.review import review
 from propagate.cli.run import run_command
 from propagate.cli.synth import synth
 from propagate.cli.verify import verify
@@ -38,5 +40,5 @@ def main() -> None:
     """
 
 
-for command in (synth, run_command, info, verify, evaluate, export):
+for command in (synth, run_command, info, verify, evaluate, report, review, export):
     main.add_command(command)

@@ -29,19 +29,19 @@ def evaluate_store(
     Raises: StoreError: the store cannot be read, or holds no neighbours, or none of them has a truth.
     DatasetError: the lookup finds two truths for one frame.
     """
-    truths = _find_truths(store, find_truth)
+    truths = find_truths(store, find_truth)
     classes = store.manifest.classes
     result = Report.empty(classes.train_names)
     for sample in store.samples(images=False):
         if sample.origin != ANNOTATED:
-            _score(sample, truths.get(sample.key), classes, result)
+            score_sample(sample, truths.get(sample.key), classes, result)
         if on_progress is not None:
             on_progress(1)
     return result
 
 
-def _find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
-    """The truths of the store's neighbours, by key."""
+def find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
+    """The truths of the store's neighbours, by key. Raises: as `evaluate_store`."""
     keys = sorted({record.key for record in store.records() if record.origin != ANNOTATED})
     if not keys:
         raise StoreError(
@@ -57,20 +57,31 @@ def _find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
     return truths
 
 
-def _score(sample: Sample, label: Label | None, classes: ClassTable, result: Report) -> None:
+def score_sample(sample: Sample, label: Label | None, classes: ClassTable, result: Report) -> OffsetCounts | None:
+    """Add what the truth says of a sample to a report -> its own counts; None where the truth says nothing.
+
+    label: the truth's file, if there is one; where it cannot be used, that is a failure of the report.
+    """
     if label is None:
         result.without_truth += 1
-        return
+        return None
     try:
-        truth = read_label(label, classes)
-        _require_same_size(truth, sample, str(label.resource))
+        truth = read_truth(label, sample, classes)
     except InputError as error:
         result.failures.append(TruthFailure(sample.key, sample.source_key, sample.offset, error.path, error.reason))
-        return
+        return None
     train_ids = classes.train_id_of[truth]
     prediction = classes.train_id_of[sample.label]
-    reliability = count_reliability(train_ids, prediction, sample.confidence)
-    result.add(sample.offset, _count(train_ids, prediction, len(classes.train_names)), reliability)
+    counts = _count(train_ids, prediction, len(classes.train_names))
+    result.add(sample.offset, counts, count_reliability(train_ids, prediction, sample.confidence))
+    return counts
+
+
+def read_truth(label: Label, sample: Sample, classes: ClassTable) -> np.ndarray:
+    """The label ids that a sample should have, [H,W] uint8. Raises: InputError, also for a truth of another size."""
+    truth = read_label(label, classes)
+    _require_same_size(truth, sample, str(label.resource))
+    return truth
 
 
 def _count(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> OffsetCounts:

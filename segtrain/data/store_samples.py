@@ -1,8 +1,6 @@
 """The samples of a shard store, for training: of a raw shard, no more is read than the chunks of the window."""
 
-import os
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -14,13 +12,12 @@ from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.errors import InputError, StoreError
 from propagate.shards.opening import ADVICE, UNREADABLE
+from propagate.shards.random_access import OpenShards
 from propagate.shards.reader import SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex, index_store, select_samples
 from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
-
-NUM_OPEN = 8  # shards a process keeps open
 
 
 def open_store_samples(
@@ -80,7 +77,7 @@ class _StoreSamples:
         self.left_out = len(stored) - len(self.records)
         self._starts = list(accumulate((entry.samples for entry in self._entries[:-1]), initial=0))
         self._too_unsure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) < min_confidence
-        self._shards = _OpenShards(store, NUM_OPEN)
+        self._shards = OpenShards(store)
 
     def size(self, number: int) -> tuple[int, int]:
         return self._size(self._places[number])
@@ -164,34 +161,6 @@ class _StoreSamples:
                 f"{size[0]}x{size[1]} as its shard; {ADVICE}"
             )
         return image
-
-
-class _OpenShards:
-    """The shards that were read last, open; those of another process are left to it.
-
-    After a fork, parent and child would share one position in a file and one state of HDF5: a child opens its own.
-    """
-
-    def __init__(self, store: Store, limit: int) -> None:
-        self._store = store
-        self._limit = limit
-        self._process = os.getpid()
-        self._open: OrderedDict[int, Shard] = OrderedDict()
-
-    def get(self, index: int) -> Shard:
-        """The shard of that index in the plan, open. Raises: StoreError where it can't be opened, or is another one."""
-        if self._process != os.getpid():
-            self._process, self._open = os.getpid(), OrderedDict()
-        if index not in self._open:
-            self._open[index] = self._store.open(index)
-            if len(self._open) > self._limit:
-                _, oldest = self._open.popitem(last=False)
-                oldest.close()
-        self._open.move_to_end(index)
-        return self._open[index]
-
-    def __reduce__(self) -> tuple[type, tuple[Store, int]]:
-        return type(self), (self._store, self._limit)
 
 
 def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:

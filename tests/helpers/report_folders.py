@@ -14,7 +14,7 @@ from propagate.review.page import page_files
 
 LEVELS, CHUNK = 16, 10_000
 CLASSES = (("road", "#804080"), ("building", "#464646"), ("vegetation", "#6b8e23"), ("sky", "#4682b4"), ("car", "#00008e"))
-VOID = {"id": 255, "name": "void", "color": "#000000", "ignored": True}
+VOID = {"id": 255, "name": "void", "train_id": 255, "color": "#000000", "ignored": True}
 REASONS = ("matched", "mismatch", "covered", "entered")
 ORIGINS = ("annotated", "propagated", "fused", "refined", "pseudo")
 
@@ -42,11 +42,12 @@ def write_report(out: Path, num_clips: int, *, neighbours: int = 5, drawn: int =
         "settings": {},
         "generated_at": "2026-01-01T00:00:00Z",
         "classes": [
-            *({"id": i, "name": name, "color": color, "ignored": False} for i, (name, color) in enumerate(CLASSES)),
+            *(labelled(index, *each) for index, each in enumerate(CLASSES)),
             VOID,
         ],
         "levels": LEVELS,
         "sources": [f"town_{clip:06d}_000019" for clip in range(num_clips)],
+        "sources_drawn": [1] * num_clips,
         "groups": [f"town_{group:03d}" for group in range(num_groups)],
         "origins": ORIGINS,
         "rows": num_rows,
@@ -74,6 +75,11 @@ def write_report(out: Path, num_clips: int, *, neighbours: int = 5, drawn: int =
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_bytes(content)
     return store
+
+
+def labelled(index: int, name: str, color: str) -> dict[str, Any]:
+    """A trained class, as the store has it."""
+    return {"id": index, "name": name, "train_id": index, "color": color, "ignored": False}
 
 
 def call(name: str, *values: Any) -> bytes:

@@ -82,6 +82,12 @@ function* pixelRows(store, { annotated, propagated }) {
   }
 }
 
+/** A fraction as percents, or a number of samples. */
+function scored(cell, column) {
+  if (cell === null) return "–";
+  return column === "samples" ? words.number(cell) : (100 * cell).toFixed(1);
+}
+
 function fillTable(table, { columns, rows }) {
   const head = columns.map((name) => words.element("th", { scope: "col", textContent: name }));
   table.append(words.element("thead", {}, words.element("tr", {}, ...head)));
@@ -90,7 +96,7 @@ function fillTable(table, { columns, rows }) {
       "tr",
       {},
       words.element("th", { scope: "row" }, words.name(String(first))),
-      ...cells.map((cell) => words.element("td", { className: "number", textContent: cell ?? "–" })),
+      ...cells.map((cell, i) => words.element("td", { className: "number", textContent: scored(cell, columns[i + 1]) })),
     ),
   );
   table.append(words.element("tbody", {}, ...body));

@@ -60,8 +60,9 @@ const files = {
     });
   },
 
-  /** The annotated frame of a clip. */
-  source(index) {
+  /** The annotated frame of a clip; null where the store does not have it. */
+  async source(index) {
+    if (!samples.store.sources_drawn[index]) return null;
     return files.kept(files.sources, index, async () => {
       const source = await files.load(`s-${index}.js`, `source ${index}`);
       return { ...source, image: await files.image(source.frame), label: await files.inflate(source.label) };

@@ -1,7 +1,7 @@
 "use strict";
 /* Label maps and confidence as pixels of canvases. */
 
-const UNKNOWN_CLASS = 255; // an id that the class table does not know
+const IGNORED = 255; // as a train id
 const SURE = LEVELS - 1;
 
 /* Why a pixel is doubtful, in the order of `store.reasons`; colours that colour-blind people tell apart. */
@@ -23,9 +23,8 @@ const maps = {
   begin(store) {
     maps.colours = new Uint32Array(256).fill(pixelOf("#000000"));
     store.classes.forEach((each, index) => (maps.colours[index] = pixelOf(each.color)));
-    maps.ignored = new Uint8Array(256);
-    maps.ignored[UNKNOWN_CLASS] = 1;
-    store.classes.forEach((each, index) => (maps.ignored[index] = each.ignored ? 1 : 0));
+    maps.trainIds = new Uint8Array(256).fill(IGNORED); // by index: classes of one train id count as the same
+    store.classes.forEach((each, index) => (maps.trainIds[index] = each.train_id));
     maps.levels = Uint32Array.from(maps.confidence, pixelOf);
     maps.reasons = Uint32Array.from(store.reasons, (name) => pixelOf(REASONS[name].colour));
   },
@@ -48,13 +47,20 @@ const maps = {
     });
   },
 
-  /** Where the labels differ from others, in the colours of these labels; `counts`: whether the other may be ignored. */
-  paintDifference(canvas, picture, other, ignoring) {
+  /** Where the labels are wrong, in the colours of these labels; what the truth ignores is not wrong. */
+  paintWrong(canvas, picture, truth) {
     const { label } = picture;
+    const { trainIds } = maps;
     paint(canvas, picture, (i) => {
-      const same = label[i] === other[i] || (ignoring && maps.ignored[other[i]]);
-      return same ? 0 : maps.colours[label[i]];
+      const right = trainIds[truth[i]];
+      return right === IGNORED || right === trainIds[label[i]] ? 0 : maps.colours[label[i]];
     });
+  },
+
+  /** Where the labels differ from another store's, in the colours of these labels. */
+  paintDifference(canvas, picture, other) {
+    const { label } = picture;
+    paint(canvas, picture, (i) => (label[i] === other[i] ? 0 : maps.colours[label[i]]));
   },
 
   /** What the colours of confidence stand for. */

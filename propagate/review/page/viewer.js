@@ -117,15 +117,17 @@ const viewer = {
     const frame = picture.image.src;
     for (const [name, view] of Object.entries(views)) {
       view.stage.style.aspectRatio = `${picture.width} / ${picture.height}`;
-      view.image.src = name === "source" ? source.image.src : frame;
+      view.image.src = name === "source" ? (source ?? picture).image.src : frame;
     }
     maps.paintConfidence(views.confidence.canvas, picture);
     maps.paintReasons(views.doubts.canvas, picture, store.has.reasons);
-    for (const [name, ignoring] of [["truth", true], ["against", false]]) {
+    for (const name of ["truth", "against"]) {
       if (!views[name]) continue;
       views[name].figure.hidden = views[`not-${name}`].figure.hidden = !picture[name];
-      if (picture[name]) maps.paintDifference(views[`not-${name}`].canvas, picture, picture[name], ignoring);
     }
+    if (picture.truth) maps.paintWrong(views["not-truth"].canvas, picture, picture.truth);
+    if (picture.against) maps.paintDifference(views["not-against"].canvas, picture, picture.against);
+    views.source.figure.hidden = words.byId("blink").disabled = !source;
     viewer.paintLabels();
     viewer.legend(row);
     const sentence = whyDoubtful(row, picture, store);
@@ -137,7 +139,7 @@ const viewer = {
   paintLabels() {
     const { views, picture, source, hidden } = viewer;
     maps.paintLabels(views.labels.canvas, picture, picture.label, hidden);
-    maps.paintLabels(views.source.canvas, source, source.label, hidden);
+    if (source) maps.paintLabels(views.source.canvas, source, source.label, hidden);
     for (const name of ["truth", "against"]) {
       if (views[name] && picture[name]) maps.paintLabels(views[name].canvas, picture, picture[name], hidden);
     }
@@ -150,7 +152,7 @@ const viewer = {
       labels: `${key} under its labels: ${classShares(viewer.picture.label)}`,
       confidence: `Confidence in the labels of ${key}; mean ${samples.score[row].toFixed(2)}`,
       doubts: sentence,
-      source: `${samples.sourceKey(row)}, the annotated frame, under its labels: ${classShares(viewer.source.label)}`,
+      source: viewer.source ? `${samples.sourceKey(row)}, the annotated frame, under its labels: ${classShares(viewer.source.label)}` : "",
       truth: `The true labels of ${key}`,
       "not-truth": `Wrong pixels of ${key}`,
       against: `The other store's labels of ${key}`,
@@ -197,7 +199,7 @@ const viewer = {
 
   /** Let target and annotated frame take turns; one turn at each call where motion is not wanted. */
   blink() {
-    if (viewer.row < 0 || !viewer.picture) return;
+    if (!viewer.picture || !viewer.source) return;
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) viewer.turn();
     else if (viewer.blinking) viewer.stopBlinking();
     else {

@@ -13,8 +13,8 @@ from torch import Tensor
 from jobs.timing import Stopwatch
 from jobs.training.transfers import Transfers
 from propagate.carry.opened import open_clip
-from propagate.carry.paths import CarryingPath, DevicePath, HostPath, path_of
-from propagate.carry.sample_settings import SampleSettings
+from propagate.carry.paths import PIXELS_AT_A_TIME, CarryingPath, DevicePath, HostPath, path_of
+from propagate.carry.sample_settings import RESAMPLINGS, SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
@@ -24,6 +24,7 @@ from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.shards.manifest import Failure
+from propagate.shards.schema import sample_digest
 from sdcnet.errors import MotionError
 from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import MotionEstimator, Observation, Step
@@ -114,15 +115,73 @@ def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_directio
 
 
 @pytest.mark.parametrize(("pairing", "maps"), [("label", 2), ("joint", 5)])
-def test_frames_go_up_to_a_device_once_and_what_is_made_of_them_comes_down_once(
-    clip: Clip, pairing: str, maps: int
+@pytest.mark.parametrize(("at_a_time", "copies"), [(1, 4), (2, 2), (9, 2)])
+def test_frames_go_up_to_a_device_once_and_what_is_made_of_them_comes_down_together(
+    clip: Clip, pairing: str, maps: int, at_a_time: int, copies: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfers = Transfers(torch.device("cpu"))
+    height, width = 128, 256
+    monkeypatch.setitem(PIXELS_AT_A_TIME, "cpu", at_a_time * height * width)
     samples, _ = carry(clip, SampleSettings(pairing=pairing), NoMotion(), DevicePath(transfers))
-    height, width = samples[0].size
-    assert (transfers.up, transfers.down) == (5 + 1, 4)  # frames and the label map; neighbours
+    assert samples[0].size == (height, width)
+    assert (transfers.up, transfers.down) == (5 + 1, copies)  # frames and the label map; neighbours, by direction
     assert transfers.bytes_up == (5 * 3 + 1) * height * width
     assert transfers.bytes_down == 4 * maps * height * width
+
+
+@pytest.mark.parametrize("resample", RESAMPLINGS)
+def test_how_many_are_carried_at_a_time_changes_nothing(
+    street: Path, resample: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = open_dataset("cityscapes", DatasetOptions(root=street)).clips(3)[0]
+    settings = SampleSettings(pairing="joint", resample=resample, min_confidence=0.5, images="raw")
+    found = []
+    for at_a_time in (1, 2):
+        monkeypatch.setitem(PIXELS_AT_A_TIME, "cpu", at_a_time * 128 * 256)
+        found.append(carry(clip, settings, Dis(), DevicePath(Transfers(torch.device("cpu"))))[0])
+    assert [sample.offset for sample in found[0]] == [0, 1, 2, 3, -1, -2, -3]
+    for one, other in zip(*found, strict=True):
+        assert sample_digest(one) == sample_digest(other)
+
+
+class ShortOfMemory(DevicePath):
+    """A device whose memory runs out at a stage, once that was called so often."""
+
+    def __init__(self, stage: str, calls: int) -> None:
+        super().__init__(Transfers(torch.device("cpu")))
+        whole = getattr(self, stage)
+
+        def attempted(*arguments: object) -> object:
+            nonlocal calls
+            if calls == 0:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            calls -= 1
+            return whole(*arguments)
+
+        setattr(self, stage, attempted)
+
+
+@pytest.mark.parametrize(
+    ("stage", "calls", "carried", "failed"),
+    [
+        ("to_device", 3, [], [0]),
+        ("choice", 1, [0, 1], [2, -1]),  # refinement, of the second displacement
+        ("grey", 2, [0, 1, 2], [-1]),  # confidence, of the second direction
+        ("to_host", 0, [0], [1, -1]),
+    ],
+)
+def test_a_memory_that_runs_out_ends_a_direction_with_a_sentence(
+    clip: Clip, stage: str, calls: int, carried: list[int], failed: list[int]
+) -> None:
+    samples, failures = carry(clip, SampleSettings(), Dis(), ShortOfMemory(stage, calls))
+    assert [sample.offset for sample in samples] == carried
+    text = (
+        "out of memory on cpu as labels are carried between frames of 128x256; choose fewer --workers, or a machine "
+        "with more memory"
+    )
+    assert failures == [
+        Failure(clip=clip.key, offset=offset, reason=f"{clip.frames[offset].where}: {text}") for offset in failed
+    ]
 
 
 def test_a_device_carries_what_the_host_does(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:

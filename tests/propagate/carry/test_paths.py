@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jobs.training.transfers import Transfers
 from propagate.carry.confidence import confidence
-from propagate.carry.paths import DevicePath, HostPath
+from propagate.carry.paths import CarryingPath, DevicePath, HostPath
 from propagate.carry.refinement import RefinedWay, refine, sharpen
 from propagate.data.sample import quantize_confidence
 from sdcnet.geometry import warp_labels
@@ -65,6 +65,15 @@ def test_confidence_is_the_same_within_a_level(device: DevicePath, reach: float)
     )
     assert (host - other).abs().max() <= 1
     assert (host != other).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["host", "device"])
+def test_confidence_of_several_frames_is_that_of_each(name: str, device: DevicePath) -> None:
+    path: CarryingPath = device if name == "device" else HOST
+    annotated, targets = texture(0, 2), [texture(seed, 2) for seed in range(3)]
+    flows = [flow(seed, 8.0) for seed in range(3)]
+    each = [confidence(one, target, annotated, path) for one, target in zip(flows, targets, strict=True)]
+    assert torch.equal(confidence(torch.cat(flows), torch.cat(targets), annotated, path), torch.cat(each))
 
 
 def test_labels_are_carried_alike_over_a_walk_between_large_frames(

@@ -29,9 +29,9 @@ def test_whole_pixels_are_carried_alike_by_both(scene: tuple[torch.Tensor, torch
     one = moved(1, shift(2, 0), None)
     two = moved(2, shift(1, 1), one)
     for resampler in (Composed(frame, label), Recursive(frame, label)):
-        resampler.label(one), resampler.frame(one)
-        assert (resampler.label(two)[..., :10, :12] == label[..., 1:11, 3:15]).all()
-        assert (resampler.frame(two)[..., :10, :12] == frame[..., 1:11, 3:15]).all()
+        resampler.labels([one]), resampler.frames([one])
+        assert (resampler.labels([two])[..., :10, :12] == label[..., 1:11, 3:15]).all()
+        assert (resampler.frames([two])[..., :10, :12] == frame[..., 1:11, 3:15]).all()
 
 
 def test_composed_resamples_once_and_recursive_at_every_step(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -40,9 +40,25 @@ def test_composed_resamples_once_and_recursive_at_every_step(scene: tuple[torch.
     halves.append(moved(2, shift(0.4, 0), halves[0]))
     composed, recursive = Composed(frame, label), Recursive(frame, label)
     for displacement in halves:
-        straight, stepped = composed.label(displacement), recursive.label(displacement)
+        straight, stepped = composed.labels([displacement]), recursive.labels([displacement])
     assert (straight[..., :15] == label[..., 1:]).all()  # 0.8 rounds to the next pixel
     assert (stepped == label).all()  # 0.4 rounds to none, twice
+
+
+@pytest.mark.parametrize("kind", [Composed, Recursive])
+def test_several_offsets_together_are_those_one_by_one(
+    kind: type[Composed | Recursive], scene: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    steps = torch.randn(3, 1, 2, 12, 16, generator=torch.Generator().manual_seed(0)) * 2
+    displacements: list[Displacement] = []
+    for offset, step in enumerate(steps, start=1):
+        displacements.append(moved(offset, step, displacements[-1] if displacements else None))
+    together, one_by_one = kind(*scene), kind(*scene)
+    for several in (displacements[:2], displacements[2:]):
+        labels = torch.cat([one_by_one.labels([displacement]) for displacement in several])
+        assert torch.equal(together.labels(several), labels)
+        frames = torch.cat([one_by_one.frames([displacement]) for displacement in several])
+        assert torch.equal(together.frames(several), frames)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -51,10 +67,10 @@ def test_recursive_truncates_its_first_frame_and_takes_later_ones_from_the_neare
     label = torch.zeros(1, 1, 1, 4, dtype=torch.uint8)
     step = torch.tensor([0.75, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
     first, second = (Displacement(direction * k, step, step) for k in (1, 2))
-    assert Composed(frame, label).frame(first)[0, 0, 0].tolist() == [1, 2, 3, 3]
+    assert Composed(frame, label).frames([first])[0, 0, 0].tolist() == [1, 2, 3, 3]
     recursive = Recursive(frame, label)
-    assert recursive.frame(first)[0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert recursive.frame(second)[0, 0, 0].tolist() == [1, 2, 3, 3]
+    assert recursive.frames([first])[0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert recursive.frames([second])[0, 0, 0].tolist() == [1, 2, 3, 3]
 
 
 def test_sample_settings_know_the_resamplers_and_refuse_others() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browsing import Tab
-from helpers.report_folders import CLASSES, write_report
+from helpers.report_folders import CLASSES, VOID, labelled, write_report
 
 pytestmark = pytest.mark.slow
 HOSTILE = """</script><img src=x onerror="document.title='broken'">'"&\u202eevil\u2028"""
@@ -218,7 +218,7 @@ def test_truth_and_another_store_have_their_views_and_orders(tab: Tab, tmp_path:
         2,
         has={"truth": True, "against": True, "reasons": False},
         against={"name": HOSTILE, "settings": {}},
-        truth_table={"columns": ["", "mean"], "rows": [["mIoU", "90.1"], [HOSTILE, None]]},
+        truth_table={"columns": ["offset", "samples", "mIoU", HOSTILE], "rows": [["±1", 1234, 0.9012, None]]},
     )
     tab.open(tmp_path)
     assert tab.page.input_value("#order") == "differs"
@@ -226,13 +226,10 @@ def test_truth_and_another_store_have_their_views_and_orders(tab: Tab, tmp_path:
     assert HOSTILE in tab.page.text_content(".view-against h3")  # type: ignore[operator]
     assert "% differ" in tab.texts(".row .about")[0]
     assert tab.text("#why").endswith("of its pixels are doubtful.")
-    assert tab.texts("#truth tbody td") == ["90.1", "–"]
+    assert tab.texts("#truth tbody td") == ["1,234", "90.1", "–"]
 
 
 def test_names_of_others_stay_text(tab: Tab, tmp_path: Path) -> None:
-    hostile = {"id": 0, "name": HOSTILE, "color": "#804080", "ignored": False}
-    others = [{"id": i, "name": n, "color": c, "ignored": False} for i, (n, c) in enumerate(CLASSES)][1:]
-    void = {"id": 255, "name": "void", "color": "#000000", "ignored": True}
     write_report(
         tmp_path,
         2,
@@ -240,7 +237,7 @@ def test_names_of_others_stay_text(tab: Tab, tmp_path: Path) -> None:
         groups=[HOSTILE],
         sources=[HOSTILE, HOSTILE + "2"],
         origins=["annotated", HOSTILE, "fused", "refined", "pseudo"],
-        classes=[hostile, *others, void],
+        classes=[labelled(i, *each) for i, each in enumerate([(HOSTILE, "#804080"), *CLASSES[1:]])] + [VOID],
         verdict=HOSTILE,
         dataset=HOSTILE,
         command=HOSTILE,
