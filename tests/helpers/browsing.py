@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # tests are skipped where Playwright is not installed
 DRAWN = ".view-labels canvas[aria-label], #undrawn:not([hidden])"
 _CONTRASTS = """() => {
   const luminance = (colour) => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    const parts = colour.match(/[\\d.]+/g).map(part => part / 255);
+    const [r, g, b] = parts.map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4);
     return .2126 * r + .7152 * g + .0722 * b;
   };
   const ground = (element) => {
@@ -25,8 +26,9 @@ _CONTRASTS = """() => {
   for (const element of document.querySelectorAll("body *")) {
     const hasText = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
     if (!hasText || !element.checkVisibility() || element.closest(":disabled, option")) continue;
-    const [one, other] = [getComputedStyle(element).color, ground(element)].map(luminance).sort((a, b) => a - b);
-    if ((other + .05) / (one + .05) < 4.5) found.add(`${element.tagName} ${element.className} "${element.textContent.trim().slice(0, 40)}"`);
+    const colours = [getComputedStyle(element).color, ground(element)];
+    const [one, other] = colours.map(luminance).sort((a, b) => a - b);
+    if ((other + .05) / (one + .05) < 4.5) found.add(`${element.outerHTML.slice(0, 120)}: ${colours}`);
   }
   return [...found];
 }"""
@@ -70,7 +72,7 @@ class Tab:
         return found
 
     def pixels(self, selector: str, *places: tuple[int, int]) -> list[str]:
-        """The pixels (x, y) of a canvas, as #rrggbbaa; from a copy of it, so that the browser does not advise on reading."""
+        """The pixels (x, y) of a canvas, as #rrggbbaa; of a copy, so that the browser does not advise on reading."""
         script = """([selector, places]) => {
           const canvas = document.querySelector(selector);
           const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {willReadFrequently: true});

@@ -1,4 +1,4 @@
-"""Folders as `propagate report` writes them, of samples that nobody propagated: as many as a test or a measurement needs."""
+"""Folders as `propagate report` writes them, of as many invented samples as a test or a measurement needs."""
 
 import json
 import zlib
@@ -13,14 +13,21 @@ import numpy as np
 from propagate.review.page import page_files
 
 LEVELS, CHUNK = 16, 10_000
-CLASSES = (("road", "#804080"), ("building", "#464646"), ("vegetation", "#6b8e23"), ("sky", "#4682b4"), ("car", "#00008e"))
+SIZE = 64, 128  # height and width of every picture
+CLASSES = (
+    ("road", "#804080"),
+    ("building", "#464646"),
+    ("vegetation", "#6b8e23"),
+    ("sky", "#4682b4"),
+    ("car", "#00008e"),
+)
 VOID = {"id": 255, "name": "void", "train_id": 255, "color": "#000000", "ignored": True}
 REASONS = ("matched", "mismatch", "covered", "entered")
 ORIGINS = ("annotated", "propagated", "fused", "refined", "pseudo")
 
 
-def write_report(out: Path, num_clips: int, *, neighbours: int = 5, drawn: int = 10, **changes: Any) -> Mapping[str, Any]:
-    """Write the page and data of clips of 2 * neighbours + 1 samples; changes: fields of the store. Returns the store.
+def write_report(out: Path, num_clips: int, *, neighbours: int = 5, drawn: int = 10, **changes: Any) -> None:
+    """Write the page and data of clips of 2 * neighbours + 1 samples; changes: fields of the store.
 
     Row 0 is the worst sample: scores rise with the row within an offset, and fall with the offset.
     """
@@ -74,7 +81,6 @@ def write_report(out: Path, num_clips: int, *, neighbours: int = 5, drawn: int =
     for path, content in files.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_bytes(content)
-    return store
 
 
 def labelled(index: int, name: str, color: str) -> dict[str, Any]:
@@ -91,9 +97,10 @@ def call(name: str, *values: Any) -> bytes:
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
-def picture(generator: np.random.Generator, store: Mapping[str, Any], height: int = 64, width: int = 128) -> dict[str, Any]:
+def picture(generator: np.random.Generator, store: Mapping[str, Any]) -> dict[str, Any]:
     """A sample's picture: bands of classes, doubtful along the left edge and where they meet."""
-    label = _bands(height, width)
+    height, width = SIZE
+    label = _bands()
     level = np.full((height, width), 15, np.uint8)
     level[:, :6], level[height // 2 - 2 : height // 2 + 2, 20:60] = 2, 5
     reason = np.zeros((height, width), np.uint8)
@@ -104,7 +111,7 @@ def picture(generator: np.random.Generator, store: Mapping[str, Any], height: in
         "height": height,
         "full_width": 2 * width,
         "full_height": 2 * height,
-        "frame": _frame(generator, height, width),
+        "frame": _frame(generator),
         "label": packed(label),
         "confidence": packed(level | reason << 4),
         "truth": other if store["has"]["truth"] else None,
@@ -112,22 +119,23 @@ def picture(generator: np.random.Generator, store: Mapping[str, Any], height: in
     }
 
 
-def source(generator: np.random.Generator, height: int = 64, width: int = 128) -> dict[str, Any]:
-    label = packed(_bands(height, width))
-    return {"width": width, "height": height, "frame": _frame(generator, height, width), "label": label}
+def source(generator: np.random.Generator) -> dict[str, Any]:
+    height, width = SIZE
+    return {"width": width, "height": height, "frame": _frame(generator), "label": packed(_bands())}
 
 
 def packed(values: np.ndarray) -> str:
     return b64encode(zlib.compress(values.astype(np.uint8).tobytes())).decode()
 
 
-def _bands(height: int, width: int) -> np.ndarray:
+def _bands() -> np.ndarray:
+    height, width = SIZE
     return np.repeat(np.arange(height) * len(CLASSES) // height, width).reshape(height, width).astype(np.uint8)
 
 
-def _frame(generator: np.random.Generator, height: int, width: int) -> str:
+def _frame(generator: np.random.Generator) -> str:
     coarse = generator.integers(40, 216, (4, 8, 3), np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
     return "data:image/jpeg;base64," + b64encode(cv2.imencode(".jpg", image)[1].tobytes()).decode()
 
 

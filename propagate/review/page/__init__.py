@@ -28,7 +28,7 @@ SCRIPTS = (
 
 
 def page_files(name: str) -> dict[str, bytes]:
-    """The files of the page of a store of that name, by their paths in its folder; the data lie in `data/` beside them."""
+    """The files of the page of a store of that name, by their paths in its folder, where `data/` lies beside them."""
     style = Markup(_text("report.css"))
     page = render("propagate.review.page", "report.html.j2", name=name, scripts=SCRIPTS, report_style=style)
     return {"index.html": page.encode(), **{f"page/{script}": _text(script).encode() for script in SCRIPTS}}

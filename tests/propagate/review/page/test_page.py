@@ -1,4 +1,4 @@
-"""The page of a report in a real Chromium, opened from the disk: it lists, shows, filters, sorts, takes decisions and keeps them."""
+"""The page of a report in a real Chromium, opened from the disk."""
 
 import json
 import re
@@ -32,7 +32,19 @@ def test_the_worst_sample_is_seen_first_and_nothing_is_complained_of(tab: Tab, f
     assert tab.attribute(".view-labels canvas", "aria-label").endswith(
         "under its labels: road 20 %, building 20 %, vegetation 20 %, sky 20 % and car 19 %"
     )
-    assert tab.texts(".columns .column > :last-child") == ["−5", "−4", "−3", "−2", "−1", "0", "+1", "+2", "+3", "+4", "+5"]
+    assert tab.texts(".columns .column > :last-child") == [
+        "−5",
+        "−4",
+        "−3",
+        "−2",
+        "−1",
+        "0",
+        "+1",
+        "+2",
+        "+3",
+        "+4",
+        "+5",
+    ]
     assert "Up to ±3" in tab.text("#verdict")
 
 
