@@ -46,6 +46,13 @@ class Progress:
             self._last_line = time.monotonic()
             click.echo(self._line(), err=True)
 
+    def say(self, line: str) -> None:
+        """Print a line beside the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            click.echo(line, err=True)
+
     def _line(self) -> str:
         rate = self._done / max(time.monotonic() - self._begin, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0

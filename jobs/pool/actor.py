@@ -37,3 +37,11 @@ class UnitActor:
     def progress(self) -> tuple[str, int]:
         """The attempt under way, and how much it has reported."""
         return self._progress
+
+
+def gpu_bytes() -> int:
+    """The memory of the GPU that this process was given, the smallest if of several; 0 where PyTorch finds none."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return min((torch.cuda.get_device_properties(index).total_memory for index in range(count)), default=0)

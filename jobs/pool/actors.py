@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +13,12 @@ from typing import Any
 
 from jobs.errors import JobError
 from jobs.pool.actor import UnitActor
+from jobs.pool.places import Room, Share, Staff, own_cores
 from jobs.pool.queue import Queue, Turn
+from jobs.pool.staffing import Staffing, only
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 from jobs.ray.cluster import connected
-from jobs.ray.nodes import Node, Pulse
+from jobs.ray.nodes import Pulse
 from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
@@ -28,52 +30,30 @@ logger = logging.getLogger(__name__)
 
 def run_on_ray(
     units: Sequence[Unit],
-    make_worker: Callable[[], Worker[Unit, Record]],
+    make_worker: Callable[[Share], Worker[Unit, Record]],
     *,
     num_workers: int | None,
     address: str | None,
-    cpus_per_worker: int,
-    gpus_per_worker: float,
+    room: Room,
+    gpus: bool,
     max_attempts: int,
     on_progress: Callable[[int], None],
-    on_started: Callable[[], None],
+    on_started: Callable[[Sequence[Staff]], None],
     on_barred: Callable[[str], None],
 ) -> Generator[Outcome[Record], None, None]:
     """See `jobs.pool.run.run_units`."""
     if not units:
-        on_started()
+        on_started(())
         return
-    num_cpus = None if num_workers is None else min(num_workers, len(units))
+    num_cpus = None if num_workers is None or num_workers <= own_cores() else num_workers
     with connected(address, num_cpus=num_cpus) as ray, interruptible() as check:
-        plan = partial(
-            plan_workers,
-            num_workers=num_workers,
-            cpus_per_worker=cpus_per_worker,
-            gpus_per_worker=gpus_per_worker,
-        )
-        crew = _Crew(ray, units, make_worker, plan, max_attempts, on_progress, on_barred)
+        pulse = Pulse(ray, GO_ON)
+        staffing = Staffing(ray, pulse, room=room, takes_gpus=gpus, num_workers=num_workers)
+        crew = _Crew(ray, pulse, staffing, units, make_worker, max_attempts, on_progress, on_barred)
         try:
             yield from crew.outcomes(on_started, check)
         finally:
             crew.dismiss()
-
-
-def plan_workers(
-    resources: Mapping[str, float],
-    num_units: int,
-    num_workers: int | None,
-    cpus_per_worker: int,
-    gpus_per_worker: float,
-) -> tuple[int, float]:
-    """How many workers, and how many GPUs each takes. Workers that outnumber the GPUs share them."""
-    gpus = min(gpus_per_worker, resources.get("GPU", 0.0))
-    if num_workers is None:
-        slots = resources["GPU"] / gpus if gpus else resources.get("CPU", 0.0) / cpus_per_worker
-        num_workers = max(1, int(slots))
-    num_workers = min(num_workers, num_units)
-    if gpus and num_workers > resources["GPU"]:
-        gpus = min(gpus, math.floor(resources["GPU"] / num_workers * 1e4) / 1e4)  # Ray counts in 1/10,000
-    return num_workers, gpus
 
 
 @dataclass
@@ -94,26 +74,24 @@ class _Crew:
     def __init__(
         self,
         ray: ModuleType,
+        pulse: Pulse,
+        staffing: Staffing,
         units: Sequence[Any],
-        make_worker: Callable[[], Worker[Any, Any]],
-        plan: Callable[[Mapping[str, float], int], tuple[int, float]],
+        make_worker: Callable[[Share], Worker[Any, Any]],
         max_attempts: int,
         on_progress: Callable[[int], None],
         on_barred: Callable[[str], None],
     ) -> None:
-        self._ray, self._units, self._make_worker, self._plan = ray, units, make_worker, plan
+        self._ray, self._pulse, self._staffing = ray, pulse, staffing
+        self._units, self._make_worker = units, make_worker
         self._max_attempts, self._on_progress, self._on_barred = max_attempts, on_progress, on_barred
         self._queue = Queue(len(units))
-        self._actors: set[Any] = set()
+        self._actors: dict[Any, str] = {}
         self._spare: list[Any] = []
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Attempt] = {}
         self._start_deaths = 0
         self._next_poll = 0.0
-        self._pulse = Pulse(ray, GO_ON)
-        self._barred: dict[str, str] = {}
-        self._nodes = self._pulse.wait()
-        self._gpus = self._gpus_per_worker()
         # progress has a thread of its own
         self._actor_class = ray.remote(max_restarts=0, concurrency_groups={"progress": 1})(UnitActor)
         self._deaths = (
@@ -121,22 +99,28 @@ class _Crew:
             ray.exceptions.OutOfMemoryError,
             ray.exceptions.ObjectLostError,
         )
+        staffing.survey(pulse.wait())
 
-    def outcomes(self, on_started: Callable[[], None], check: Callable[[], None]) -> Iterator[Outcome[Any]]:
+    def outcomes(
+        self, on_started: Callable[[Sequence[Staff]], None], check: Callable[[], None]
+    ) -> Iterator[Outcome[Any]]:
         impatient_at = time.monotonic() + PATIENCE_SECONDS
         started = False
         while self._queue or self._running:
             check()
             self._staff()
-            ready, _ = self._ray.wait([*self._running, *self._starting], num_returns=1, timeout=POLL_SECONDS)
+            awaited = [*self._running, *self._starting, *self._staffing.questions]
+            ready, _ = self._ray.wait(awaited, num_returns=1, timeout=POLL_SECONDS)
             self._poll()
             self._look_around()
             for reference in ready:
                 if reference in self._running:
                     yield from self._end(reference)
-                elif self._made(reference) and not started:
+                elif reference in self._staffing.questions:
+                    self._staffing.hear(reference)
+                elif reference in self._starting and self._made(reference) and not started:
                     started = True
-                    on_started()
+                    on_started(self._staffing.told(self._allotted()))
             if self._running:
                 impatient_at = time.monotonic() + PATIENCE_SECONDS
             elif time.monotonic() > impatient_at:
@@ -152,54 +136,44 @@ class _Crew:
             for actor in list(self._actors):
                 self._fire(actor)
 
-    def _gpus_per_worker(self) -> float:
-        """0 where no GPU is asked for, or there is none."""
-        return self._plan(self._resources(), len(self._units))[1]
-
-    def _resources(self) -> Counter[str]:
-        """What the nodes that may work have, together."""
-        total: Counter[str] = Counter()
-        for node in self._usable():
-            total.update(node.resources)
-        return total
-
-    def _usable(self) -> tuple[Node, ...]:
-        return tuple(node for node in self._nodes if node.identity not in self._barred)
-
     def _look_around(self) -> None:
         """Take notice of nodes that have come and gone. Raises: JobError where Ray has died."""
-        if (nodes := self._pulse.feel()) is not None:
-            self._nodes = nodes
-            self._gpus = self._gpus or self._gpus_per_worker()  # one may have come
-            self._queue.settle(self._places())
+        if (nodes := self._pulse.feel()) is None:
+            return
+        self._staffing.survey(nodes)
+        for reference, actor in list(self._starting.items()):
+            if not self._staffing.is_there(self._actors[actor]):  # it would wait for its node for ever
+                del self._starting[reference]
+                self._fire(actor)
+        self._queue.settle(self._staffing.places())
 
-    def _places(self) -> set[str]:
-        """The nodes where a worker has a place."""
-        needed = "GPU" if self._gpus else "CPU"
-        return {node.identity for node in self._usable() if node.resources.get(needed, 0)}
+    def _allotted(self) -> dict[str, int]:
+        return self._staffing.allotted(self._queue.useless())
 
     def _staff(self) -> None:
-        """Fire who is not needed, and hire while units wait for whom nodes have room, or may have in the end."""
+        """Fire who is not needed, and hire while units wait and nodes have room."""
         while self._spare:
             self._fire(self._spare.pop())
-        num_workers, _ = self._plan(self._resources(), len(self._queue) + len(self._running))
-        while len(self._actors) < num_workers:
-            self._hire()
+        allotted = self._allotted()
+        needed = min(sum(allotted.values()), len(self._queue) + len(self._running))
+        while len(self._actors) < needed:
+            vacancy = self._staffing.vacancy(allotted, Counter(self._actors.values()))
+            if vacancy is None:
+                return
+            self._hire(*vacancy)
 
-    def _hire(self) -> None:
-        unwanted = sorted(self._barred.keys() | self._queue.useless())
-        selector = {"ray.io/node-id": f"!in({','.join(unwanted)})"} if unwanted else None
-        # a core per worker, but where GPUs are what limits the others
+    def _hire(self, node: str, share: Share) -> None:
+        # a core, but where GPUs are what limits the others
         actor_class = self._actor_class.options(
-            num_cpus=0 if self._gpus else 1, num_gpus=self._gpus, label_selector=selector
+            num_cpus=0 if share.gpus else 1, num_gpus=share.gpus, label_selector=only(node)
         )
         actor = self._pulse.during(actor_class.remote)
-        self._actors.add(actor)
-        self._starting[actor.make.remote(self._make_worker)] = actor
+        self._actors[actor] = node
+        self._starting[actor.make.remote(partial(self._make_worker, share))] = actor
 
     def _fire(self, actor: Any) -> None:
         # explicitly: a handle that is merely forgotten may live on in a traceback, and its actor with it
-        self._actors.discard(actor)
+        self._actors.pop(actor, None)
         self._pulse.during(partial(self._ray.kill, actor))
 
     def _made(self, reference: Any) -> bool:
@@ -224,16 +198,15 @@ class _Crew:
         self._assign(actor, node)
         return True
 
-    def _bar(self, identity: str, lack: str) -> None:
+    def _bar(self, node: str, lack: str) -> None:
         """Give a node no more work. Raises: JobError where it was the last one that had a place for a worker."""
-        if identity in self._barred:
+        sentence = self._staffing.bar(node, lack)
+        if sentence is None:
             return
-        host = next((node.host for node in self._nodes if node.identity == identity), identity)
-        self._barred[identity] = f"{host}: {lack}"
-        self._on_barred(self._barred[identity])
-        if not self._places():
-            raise JobError(f"no node can do the work: {'; '.join(self._barred.values())}")
-        self._queue.settle(self._places())
+        self._on_barred(sentence)
+        if not self._staffing.places():
+            raise JobError(f"no node can do the work: {'; '.join(self._staffing.barred.values())}")
+        self._queue.settle(self._staffing.places())
 
     def _assign(self, actor: Any, node: str) -> None:
         """Give a free actor its next unit; without one for it, it is no longer needed."""
@@ -257,7 +230,7 @@ class _Crew:
             else:
                 yield Outcome(turn.index, None, self._gave_up(death), turn.number)
             return
-        if isinstance(record, Doubtful) and not turn.doubted and self._places() - {attempt.node}:
+        if isinstance(record, Doubtful) and not turn.doubted and self._staffing.places() - {attempt.node}:
             self._progressed(attempt, 0)
             self._queue.again(replace(turn, doubted=True, avoid=attempt.node))
             self._assign(attempt.actor, attempt.node)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 
+from jobs.pool.places import Room, Share, Staff, one_per_core, own_cores
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 from jobs.signals import checked
 
@@ -10,34 +11,37 @@ ENGINES = ("ray", "local")
 
 def run_units(
     units: Sequence[Unit],
-    make_worker: Callable[[], Worker[Unit, Record]],
+    make_worker: Callable[[Share], Worker[Unit, Record]],
     *,
     engine: str,
     num_workers: int | None = None,
     address: str | None = None,
-    cpus_per_worker: int = 1,
-    gpus_per_worker: float = 0,
+    room: Room = one_per_core,
+    gpus: bool = False,
     max_attempts: int = 3,
     on_progress: Callable[[int], None] = lambda _: None,
-    on_started: Callable[[], None] = lambda: None,
+    on_started: Callable[[Sequence[Staff]], None] = lambda _: None,
     on_barred: Callable[[str], None] = lambda _: None,
 ) -> Generator[Outcome[Record], None, None]:
     """An outcome per unit, in the order in which they end. Closing the generator early stops the workers.
 
-    Each worker calls `make_worker` once and then takes one unit at a time, the next only when it is free. A unit
-    whose worker process dies is tried again in a new one, `max_attempts` times in all; then its outcome carries an
-    error. What a worker raises is raised here, as the same type, after the others were stopped; so is what
-    `make_worker` raises, but for UnfitNodeError: it bars the worker's node, and the others go on. Nodes that join late
-    get workers while units wait.
+    Each worker calls `make_worker` once, with what it has of its node, and then takes one unit at a time, the next only
+    when it is free. A unit whose worker process dies is tried again in a new one, `max_attempts` times in all; then its
+    outcome carries an error. What a worker raises is raised here, as the same type, after the others were stopped; so
+    is what `make_worker` raises, but for UnfitNodeError: it bars the worker's node, and the others go on. Nodes that
+    join late get workers while units wait.
 
     engine: 'ray', or 'local': one worker, in this process, whatever `num_workers` says.
-    num_workers: None means one per GPU where there are GPUs and workers take them, else as many as the cores hold,
-        `cpus_per_worker` each, and at least one; there are never more workers than units.
+    num_workers: in all, in proportion to what nodes have room for; None: as many as that. There are never more than
+        units.
+    room: how many workers a node has room for.
+    gpus: whether workers take GPUs: then those of a node share its GPUs, and nodes without any get no work, unless
+        there is no GPU at all.
     address: HOST:PORT of a running Ray cluster; None starts Ray on this machine, listening on loopback alone.
-    gpus_per_worker: may be a fraction; it is no demand: where no GPU is, workers go without.
     on_progress: takes what workers report, within a second; what a dead worker had reported is taken back, as
         a negative number, so that the sum is right in the end.
-    on_started: called once, when the first worker is made.
+    on_started: called once, when the first worker is made, with who is at work on which node, or will be (nodes may
+        still come); with nobody where the work is done in this process, or there is none.
     on_barred: takes a sentence, which begins with the node's name, on each node that gets no work.
 
     Raises: JobError where the engine does not start, dies, or has no node that can do the work, and ValueError for
@@ -61,8 +65,8 @@ def run_units(
         make_worker,
         num_workers=num_workers,
         address=address,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
+        room=room,
+        gpus=gpus,
         max_attempts=max_attempts,
         on_progress=on_progress,
         on_started=on_started,
@@ -72,15 +76,16 @@ def run_units(
 
 def _run_here(
     units: Sequence[Unit],
-    make_worker: Callable[[], Worker[Unit, Record]],
+    make_worker: Callable[[Share], Worker[Unit, Record]],
     on_progress: Callable[[int], None],
-    on_started: Callable[[], None],
+    on_started: Callable[[Sequence[Staff]], None],
 ) -> Generator[Outcome[Record], None, None]:
     with checked(on_progress) as progressed:
-        worker = make_worker() if units else None
-        on_started()
-        if worker is None:
+        if not units:
+            on_started(())
             return
+        worker = make_worker(Share(own_cores()))
+        on_started(())
         for index, unit in enumerate(units):
             record = worker(unit, attempt_name(), progressed)
             yield Outcome(index, record.record if isinstance(record, Doubtful) else record, None, 1)

@@ -1,7 +1,9 @@
 """A clip that was read: its frames decoded as far as they can be used, its label map, and why the rest cannot."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +51,8 @@ class OpenClip:
     unreachable: bool
 
 
-def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
-    """Read a clip's frames and its label map.
+def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads: int = 1) -> OpenClip:
+    """Read a clip's frames and its label map; frames in so many threads.
 
     A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
     map that cannot be used ends it altogether. What this machine cannot reach is said with its name.
@@ -69,9 +71,9 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
     if 0 in clip.frames:
-        with watch("decode"):
+        with watch("decode"), _decoder(clip, num_threads) as decoded:
             try:
-                source = _decode(clip.frames[0])
+                source = decoded(0)
                 label = read_label(clip.label, classes)
                 if label.shape != source.size:
                     raise InputError(
@@ -80,10 +82,28 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch) -> OpenClip:
                     )
                 pictures[0] = source
                 for direction in (1, -1):
-                    pictures |= _decode_outwards(clip, direction, source.size, fail)
+                    pictures |= _decode_outwards(clip, direction, source.size, decoded, fail)
             except InputError as error:
                 fail(0, error)
     return OpenClip(clip, pictures, label, tuple(failures), unreachable)
+
+
+@contextmanager
+def _decoder(clip: Clip, num_threads: int) -> Iterator[Callable[[int], OpenFrame]]:
+    """What decodes the frame at an offset, or raises InputError: when it is asked to, or ahead of that, in threads.
+
+    Those that are not asked for in the end, as there is a bad one before them, are decoded in vain at most.
+    """
+    if num_threads == 1:
+        yield lambda offset: _decode(clip.frames[offset])
+        return
+    as_asked_for = sorted(clip.frames, key=lambda offset: (offset < 0, abs(offset)))
+    with ThreadPoolExecutor(num_threads) as threads:
+        coming = {offset: threads.submit(_decode, clip.frames[offset]) for offset in as_asked_for}
+        try:
+            yield lambda offset: coming[offset].result()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def _decode(frame: Frame) -> OpenFrame:
@@ -94,14 +114,18 @@ def _decode(frame: Frame) -> OpenFrame:
 
 
 def _decode_outwards(
-    clip: Clip, direction: int, size: tuple[int, int], fail: Callable[[int, InputError], None]
+    clip: Clip,
+    direction: int,
+    size: tuple[int, int],
+    decoded: Callable[[int], OpenFrame],
+    fail: Callable[[int, InputError], None],
 ) -> dict[int, OpenFrame]:
     """The neighbours on one side, up to the first that cannot be used."""
     pictures: dict[int, OpenFrame] = {}
     offset = direction
     while offset in clip.frames:
         try:
-            picture = _decode(clip.frames[offset])
+            picture = decoded(offset)
             if picture.size != size:
                 raise InputError(
                     clip.frames[offset].where,

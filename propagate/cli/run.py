@@ -13,6 +13,9 @@ from propagate.cli.places import failed_place
 from propagate.job.config import Continuation, RunConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.pool.places import Staff
     from propagate.job.run import RunSummary
 
 
@@ -28,7 +31,12 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
     \b
     propagate run --root cityscapes --out shards --frames 5 --split train
     """
+    from propagate.job.places import told
     from propagate.job.run import run
+
+    def tell(staff: "Sequence[Staff]") -> None:
+        for line in told(staff, is_network=config.motion.is_network):
+            progress.say(line)
 
     with Progress("frames") as progress:
         summary = run(
@@ -36,6 +44,7 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
             retry_failed=continuation.retry_failed,
             overwrite=continuation.overwrite,
             on_plan=progress.expect,
+            on_started=tell,
             on_progress=progress.advance,
         )
     if as_json:

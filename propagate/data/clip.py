@@ -108,7 +108,7 @@ class Label:
 
 class Frame(Protocol):
     """One frame of a recording, wherever its pixels come from. Small, and picklable across machines: it says how to get
-    at the pixels, and does not hold them.
+    at the pixels, and does not hold them. Frames may be asked for theirs in several threads.
 
     `key` is unique in the data set. `where` names the frame in messages, such as by its path. `identity` tells frames
     of different content apart without reading them, as plain JSON values that do not depend on the root.

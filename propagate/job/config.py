@@ -1,6 +1,5 @@
 """What a run is asked to do; no PyTorch is needed to know it."""
 
-import os
 from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets.registry import DatasetChoice
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
-
-NETWORK_THREADS = 8  # a worker's, on a CPU: more would not make it much faster, and a worker takes gigabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ class RunConfig(DatasetChoice):
     limit: int | None = setting(None, "Only the first N clips.", least=1, otherwise="all")
     engine: str = setting("ray", "ray: several workers at a time; local: in this process.", choices=ENGINES)
     num_workers: int | None = setting(
-        None, "Of Ray.", least=1, option="workers", otherwise="one per GPU, else one per core"
+        None, "Of Ray.", least=1, option="workers", otherwise="as the cores and GPUs of its nodes have room for"
     )
     address: str | None = setting(None, "A running Ray cluster, as host:port.", otherwise="one on this machine alone")
 
@@ -62,15 +59,6 @@ class RunConfig(DatasetChoice):
             "clips_per_shard": self.clips_per_shard,
             "limit": self.limit,
         }
-
-    def threads_per_worker(self) -> int:
-        """How many threads a worker computes on; only networks gain from more than one."""
-        cores = os.cpu_count() or 1
-        if not self.motion.is_network:
-            return 1
-        if self.engine == "local":
-            return cores
-        return max(1, cores // self.num_workers) if self.num_workers else min(cores, NETWORK_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +13,13 @@ import PIL
 import torch
 
 import propagate
+from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.samples import CARRYING
 from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
+from propagate.job.places import room_for
 from propagate.job.plan import make_plan
 from propagate.job.sight import shown_sight
 from propagate.job.worker import ShardTask, ShardWorker
@@ -63,9 +65,11 @@ def run(
     retry_failed: bool = False,
     overwrite: bool = False,
     on_plan: Callable[[int], None] = lambda _samples: None,
+    on_started: Callable[[Sequence[Staff]], None] = lambda _staff: None,
     on_progress: Callable[[int], None] = lambda _samples: None,
 ) -> RunSummary:
-    """Write the store, or what is missing of it. `on_plan` hears how many samples are to come.
+    """Write the store, or what is missing of it. `on_plan` hears how many samples are to come, `on_started` who is
+    at work.
 
     Raises: DatasetError, StoreError (also where the store was begun with other settings or inputs), JobError.
     """
@@ -95,6 +99,11 @@ def run(
         store = config.out.resolve()
         clock = _Clock()
         stages: Counter[str] = Counter()
+
+        def begin(staff: Sequence[Staff]) -> None:
+            clock.start()
+            on_started(staff)
+
         written = 0
         lost: list[str] = []
         barred: list[str] = []
@@ -111,15 +120,14 @@ def run(
                     motion=config.motion,
                     sample_settings=config.sample_settings,
                     sight=sight,
-                    num_threads=config.threads_per_worker(),
                 ),
                 engine=config.engine,
                 num_workers=config.num_workers,
                 address=config.address,
-                cpus_per_worker=config.threads_per_worker(),
-                gpus_per_worker=int(config.motion.is_network and config.motion.device != "cpu"),
+                room=room_for(is_network=config.motion.is_network),
+                gpus=config.motion.is_network and config.motion.device != "cpu",
                 on_progress=on_progress,
-                on_started=clock.start,
+                on_started=begin,
                 on_barred=barred.append,
             )
             cleanup.enter_context(closing(outcomes))

@@ -11,6 +11,7 @@ import torch
 
 from jobs.ahead import ahead
 from jobs.errors import CheckpointError, UnfitNodeError
+from jobs.pool.places import Share
 from jobs.pool.units import Doubtful
 from jobs.timing import Stopwatch
 from propagate.carry.opened import OpenClip, open_clip
@@ -20,6 +21,7 @@ from propagate.carry.samples import propagate_clip
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.data.sample import Sample
+from propagate.job.places import computing_threads, decoding_threads
 from propagate.job.sight import ADVICE, Sight
 from propagate.shards.manifest import Failure, ShardEntry, ShardPlan
 from propagate.shards.schema import ContentHash, ShardPlace
@@ -49,22 +51,23 @@ class ShardResult:
 class ShardWorker:
     """Owns the motion estimator, and makes one shard at a time.
 
-    Beside a network, the next clip is read, and the last sample written, in threads of their own; anything else works
-    on one thread, since a worker per core scales, and threads within one gain a sixth and lose far more where the cores
-    are busy. `num_threads` are the network's.
+    Beside a network, the next clip is read, and the last sample written, in threads of their own, and with a GPU frames
+    are decoded in several; anything else works on one thread, since a worker per core scales, and threads within one
+    gain a sixth and lose far more where the cores are busy.
 
+    share: what it has of its machine.
     sight: what the driver sees. Making a worker raises UnfitNodeError where this machine does not see the same.
     """
 
+    share: Share
     store: Path
     classes: ClassTable
     motion: MotionSettings
     sample_settings: SampleSettings
     sight: Sight
-    num_threads: int = 1
 
     def __post_init__(self) -> None:
-        torch.set_num_threads(self.num_threads)
+        torch.set_num_threads(computing_threads(self.share, is_network=self.motion.is_network))
         cv2.setNumThreads(1)
         self.sight.require_store_and_inputs()
         try:
@@ -72,6 +75,9 @@ class ShardWorker:
         except CheckpointError as error:  # the driver could open it
             raise UnfitNodeError(f"{error}; {ADVICE}") from None
         self.sight.require_weights(self._estimator.fingerprint)
+        device = self._estimator.device
+        has_gpu = device is not None and device.type != "cpu"
+        self._decoding_threads = decoding_threads(self.share) if has_gpu else 1
         self._path = path_of(self._estimator)
         self._unreachable = False
 
@@ -126,7 +132,7 @@ class ShardWorker:
         return chain.from_iterable(map(samples_of, clips))  # a loop's variable would keep a clip while the next is read
 
     def _open(self, clip: Clip, watch: Stopwatch) -> OpenClip:
-        opened = open_clip(clip, self.classes, watch)
+        opened = open_clip(clip, self.classes, watch, num_threads=self._decoding_threads)
         self._unreachable |= opened.unreachable
         return opened
 

@@ -32,6 +32,7 @@ class Node:
 
     number: int
     num_cpus: int
+    num_gpus: int
     hidden: tuple[Path, ...]
     words: str
     environment: dict[str, str]
@@ -73,13 +74,28 @@ class Loopback:
         for node in self.nodes:
             self.end(node)
 
-    def start(self, *, num_cpus: int = 1, hidden: Sequence[Path] = (), words: str = "", **environment: str) -> Node:
+    def start(
+        self,
+        *,
+        num_cpus: int = 1,
+        num_gpus: int = 0,
+        hidden: Sequence[Path] = (),
+        words: str = "",
+        **environment: str,
+    ) -> Node:
         """Start a node, the first of all as the head; returns at once.
 
-        hidden: folders that are empty for what runs on it. words: of `ray start`, in place of the usual ones.
+        num_gpus: that Ray is told of, whether there are any. hidden: folders that are empty for what runs on it.
+        words: of `ray start`, in place of the usual ones.
         """
         node = Node(
-            len(self.nodes), num_cpus, tuple(hidden), words, environment, self.folder / f"node-{len(self.nodes)}.txt"
+            len(self.nodes),
+            num_cpus,
+            num_gpus,
+            tuple(hidden),
+            words,
+            environment,
+            self.folder / f"node-{len(self.nodes)}.txt",
         )
         node.process = self._ray(node)
         self.nodes.append(node)
@@ -92,7 +108,7 @@ class Loopback:
         command = [
             *self._inside(node.number, node.hidden),
             *RAY,
-            *f"{node.words or usual} --num-cpus={node.num_cpus}".split(),
+            *f"{node.words or usual} --num-cpus={node.num_cpus} --num-gpus={node.num_gpus}".split(),
             *f"--object-store-memory={80 * 2**20} --disable-usage-stats --temp-dir={self.folder}/ray".split(),
         ]
         environment = self._environment() | {"RAY_prestart_worker_first_driver": "0"} | node.environment

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import UnfitNodeError
+from jobs.pool.places import Share
 from jobs.pool.units import Doubtful
 
 
@@ -38,24 +39,31 @@ class Locked(Exception):
         self.lock = threading.Lock()
 
 
+class Plain:
+    """Takes whatever share of its node there is."""
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+
+
 class CannotStart:
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:  # noqa: ARG002
         raise FullDisk("weights.pt", "cannot be read")
 
 
 class DiesAtStart:
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:  # noqa: ARG002
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Square:
+class Square(Plain):
     def __call__(self, unit: int, attempt: str, report: Callable[[int], None]) -> tuple[int, str, int]:
         report(1)
         report(1)
         return unit**2, attempt, os.getpid()
 
 
-class Traced:
+class Traced(Plain):
     """Leaves a file per unit under way, and returns how many there were at most while it ran."""
 
     def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> int:  # noqa: ARG002
@@ -69,7 +77,7 @@ class Traced:
         return most
 
 
-class DiesUntil:
+class DiesUntil(Plain):
     """Kills its own process in the middle of a unit until `lives` attempts were made at it."""
 
     def __call__(self, unit: tuple[Path, int], attempt: str, report: Callable[[int], None]) -> list[str]:
@@ -83,7 +91,7 @@ class DiesUntil:
         return attempts
 
 
-class Fails:
+class Fails(Plain):
     def __call__(self, unit: str, attempt: str, report: Callable[[int], None]) -> str:  # noqa: ARG002
         if unit == "full":
             raise FullDisk("shard-00000.h5", "no space left")
@@ -95,7 +103,7 @@ class Fails:
         return unit
 
 
-class Slow:
+class Slow(Plain):
     """Reports a frame every tenth of a second, for a minute; leaves a file in a folder, named by its process id."""
 
     def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:  # noqa: ARG002
@@ -144,7 +152,7 @@ class Seeing:
         return self._node
 
 
-class Meets:
+class Meets(Plain):
     """Ends a unit when as many units as it says are under way at one time."""
 
     def __call__(self, unit: tuple[Path, int], attempt: str, report: Callable[[int], None]) -> str:  # noqa: ARG002

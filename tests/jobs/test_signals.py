@@ -143,7 +143,7 @@ def test_a_signal_that_was_lost_stops_units_and_trainings_here_without_a_word(
         member.tell(2)
 
     with pytest.raises(KeyboardInterrupt), interruption(always_interrupt=True):
-        list(run_units([1], lambda: work, engine="local", on_progress=heard.append))
+        list(run_units([1], lambda _share: work, engine="local", on_progress=heard.append))
     with pytest.raises(KeyboardInterrupt), interruption(always_interrupt=True):
         launch(train, on_message=heard.append)
     assert heard == [1, 1]

@@ -17,20 +17,22 @@ pytestmark = pytest.mark.slow
 ON_CLUSTER = """
 from jobs.ray.cluster import connected
 
-def on_cluster(units, make_worker, gate=None):
-    barred, progress = [], []
+def on_cluster(units, make_worker, gate=None, **settings):
+    barred, progress, staff = [], [], []
+    settings |= dict(on_progress=progress.append, on_started=staff.extend)
     def bar(sentence):
         barred.append(sentence)
         gate.touch()
     try:
-        outcomes = list(run_units(units, make_worker, engine="ray", on_barred=bar, on_progress=progress.append))
+        outcomes = list(run_units(units, make_worker, engine="ray", on_barred=bar, **settings))
     except JobError as error:
         return dict(error=str(error), barred=barred)
-    return dict(records=sorted(o.record for o in outcomes), barred=barred, progress=progress)
+    staff = [(node.host.split()[-1], node.num_workers, node.share.cores, node.share.gpus) for node in staff]
+    return dict(records=sorted(o.record for o in outcomes), barred=barred, progress=progress, staff=staff)
 
 def seeing(name, **nodes):
     gate = folder / name
-    return on_cluster(range(6), lambda: workers.Seeing(gate, **nodes), gate)
+    return on_cluster(range(6), lambda share: workers.Seeing(gate, **nodes), gate)
 """
 
 
@@ -55,11 +57,13 @@ with connected({cluster.address!r}):
     both_blind = seeing("both_blind", blind="first second")
     dim = seeing("dim", dim="second")
     both_dim = seeing("both_dim", dim="first second")
-print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim)))
+    (folder / "gpus").mkdir()
+    gpus = on_cluster([(folder / "gpus", 2)] * 2, workers.Meets, gpus=True, room=lambda machine: 2 * machine.gpus)
+print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim, gpus=gpus)))
 """
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
             wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, 60, "the first worker")
-            cluster.wait(cluster.start(NODE="second"))
+            cluster.wait(cluster.start(NODE="second", num_cpus=1, num_gpus=1))
             cluster.wait(cluster.start(num_cpus=0))
             stdout, stderr = process.communicate(timeout=90)
     assert (process.returncode, stderr) == (0, "")
@@ -74,6 +78,9 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
     assert sum(said["dim"]["progress"]) == 6, "what counts for nothing is taken back"
     assert len(said["both_dim"]["records"]) == 6, "doubted twice, it counts"
     assert sum(said["both_dim"]["progress"]) == 6
+    assert said["late"]["staff"] == [["(127.0.0.2)", 1, 1, 0]]
+    assert said["gpus"]["staff"] == [["(127.0.0.3)", 2, 1, 0.5]]
+    assert said["gpus"]["records"] == ["second", "second"], "where GPUs are, those without have no place"
 
 
 def test_turns_go_where_they_are_wanted() -> None:

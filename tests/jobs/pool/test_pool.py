@@ -10,7 +10,6 @@ from helpers import job_workers as workers
 
 from jobs.errors import JobError
 from jobs.pool import actors
-from jobs.pool.actors import plan_workers
 from jobs.pool.run import ENGINES, run_units
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
@@ -26,21 +25,21 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_unit_has_one_outcome(engine: str) -> None:
     progress: list[int] = []
-    started: list[float] = []
+    started: list[int] = []
     outcomes = list(
         run_units(
             range(20),
             workers.Square,
             engine=engine,
             on_progress=progress.append,
-            on_started=lambda: started.append(time.monotonic()),
+            on_started=lambda staff: started.append(sum(node.num_workers for node in staff)),
         )
     )
     assert sorted(outcome.index for outcome in outcomes) == list(range(20))
     assert all(outcome.record is not None and outcome.error is None for outcome in outcomes)
     assert {o.index: o.record[0] for o in outcomes if o.record} == {n: n**2 for n in range(20)}
     assert len({o.record[1] for o in outcomes if o.record}) == 20, "attempt names are distinct"
-    assert (sum(progress), len(started)) == (40, 1)
+    assert (sum(progress), started) == (40, [0 if engine == "local" else 2])
 
 
 def test_local_works_in_this_process() -> None:
@@ -52,7 +51,9 @@ def test_local_works_in_this_process() -> None:
 def test_without_units_nothing_is_started(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actors, "connected", None)
     started: list[bool] = []
-    assert not list(run_units([], workers.CannotStart, engine=engine, on_started=lambda: started.append(True)))
+    assert not list(
+        run_units([], workers.CannotStart, engine=engine, on_started=lambda staff: started.append(not staff))
+    )
     assert started == [True]
 
 
@@ -141,32 +142,6 @@ def test_closing_early_stops_the_workers_and_leaves_the_callers_ray(tmp_path: Pa
     (pid,) = [int(path.stem) for path in tmp_path.iterdir()]
     assert gone(pid)
     assert len(list(run_units([1], workers.Square, engine="ray"))) == 1, "the caller's Ray is still up"
-
-
-@pytest.mark.parametrize(
-    ("resources", "num_units", "num_workers", "cpus_per_worker", "gpus_per_worker", "expected"),
-    [
-        ({"CPU": 8.0}, 100, None, 1, 0, (8, 0)),
-        ({"CPU": 8.0}, 3, None, 1, 0, (3, 0)),
-        ({"CPU": 8.0}, 100, 2, 1, 0, (2, 0)),
-        ({"CPU": 20.0}, 100, None, 8, 0, (2, 0)),
-        ({"CPU": 4.0}, 100, None, 8, 0, (1, 0)),
-        ({"CPU": 8.0}, 100, None, 1, 1, (8, 0)),  # no GPU to have: the cores work
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 0, (8, 0)),
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 1, (2, 1)),
-        ({"CPU": 8.0, "GPU": 2.0}, 100, None, 1, 0.5, (4, 0.5)),
-        ({"CPU": 8.0, "GPU": 1.0}, 100, 3, 1, 1, (3, 0.3333)),  # more workers than GPUs share them
-    ],
-)
-def test_how_many_workers(
-    resources: dict[str, float],
-    num_units: int,
-    num_workers: int | None,
-    cpus_per_worker: int,
-    gpus_per_worker: float,
-    expected: tuple[int, float],
-) -> None:
-    assert plan_workers(resources, num_units, num_workers, cpus_per_worker, gpus_per_worker) == expected
 
 
 @pytest.mark.parametrize(

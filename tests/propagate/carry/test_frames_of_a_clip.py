@@ -1,8 +1,13 @@
 """A clip's frames may come from anywhere: what is made of them depends on their pixels alone."""
 
+import random
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +28,7 @@ from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
+from propagate.errors import UnreachableError
 from propagate.shards.manifest import Failure
 from propagate.shards.schema import sample_digest
 from sdcnet.errors import MotionError
@@ -83,13 +89,52 @@ class ReadOnce(FileFrame):
         raise AssertionError("read a second time")
 
 
-def test_a_file_is_read_once_for_its_bytes_and_its_pixels(clip: Clip) -> None:
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_a_file_is_read_once_for_its_bytes_and_its_pixels(clip: Clip, num_threads: int) -> None:
     frames = {o: ReadOnce(frame.key, frame.image) for o, frame in clip.frames.items() if isinstance(frame, FileFrame)}
     assert len(frames) == 5
-    opened = open_clip(replace(clip, frames=frames), CLASSES, Stopwatch())
+    opened = open_clip(replace(clip, frames=frames), CLASSES, Stopwatch(), num_threads=num_threads)
     assert opened.failures == ()
+    assert list(opened.pictures) == [0, 1, 2, -1, -2]
     for offset, picture in opened.pictures.items():
         assert picture.stored("encoded") == clip.frames[offset].encoded()
+
+
+class CountedFrame(MemoryFrame):
+    """A frame that takes its time to decode, and counts how often that is done; it may be unreadable."""
+
+    decoded: ClassVar[Counter[str]] = Counter()
+    lock = Lock()
+    unreadable: ClassVar[set[str]] = set()
+
+    def pixels(self) -> np.ndarray:
+        with self.lock:
+            self.decoded[self.key] += 1
+        time.sleep(0.01 * random.random())
+        if self.key in self.unreadable:
+            raise UnreachableError(self.where, "cannot be read")
+        return super().pixels()
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (2, -2), (-1, 1), (2, 1, -1)])
+def test_threads_find_what_one_finds_and_decode_nothing_twice(
+    clip: Clip, bad: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_memory = in_memory(clip).frames
+    frames = {offset: CountedFrame(frame.key, frame.pixels()) for offset, frame in of_memory.items()}
+    monkeypatch.setattr(CountedFrame, "unreadable", {frames[offset].key for offset in bad})
+    found = []
+    for num_threads in (1, 2, 8):
+        monkeypatch.setattr(CountedFrame, "decoded", Counter())
+        found.append(open_clip(replace(clip, frames=frames), CLASSES, Stopwatch(), num_threads=num_threads))
+        assert set(CountedFrame.decoded.values()) == {1}
+    alone, *others = found
+    assert len(alone.failures) == len({offset > 0 for offset in bad})
+    for other in others:
+        assert (other.failures, other.unreachable) == (alone.failures, alone.unreachable)
+        assert list(other.pictures) == list(alone.pictures)
+        for offset, picture in other.pictures.items():
+            assert torch.equal(picture.pixels, alone.pictures[offset].pixels)
 
 
 def test_a_failure_names_the_frame_as_it_names_itself(clip: Clip) -> None:

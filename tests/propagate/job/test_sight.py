@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import UnfitNodeError
+from jobs.pool.places import Share
 from jobs.pool.units import Doubtful
 from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import load_classes
@@ -37,6 +38,7 @@ def clips(root: Path) -> list[Clip]:
 
 def worker(out: Path, sight: Sight) -> ShardWorker:
     return ShardWorker(
+        Share(cores=1),
         store=out,
         classes=load_classes("cityscapes"),
         motion=MotionSettings(name="none"),
