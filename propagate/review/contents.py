@@ -95,7 +95,8 @@ class Contents:
         """Of each source, whether its annotated frame is drawn: where one of its samples is."""
         rows = self.survey.rows
         of_drawn = {source for source, is_drawn in zip(rows.source, self.drawn, strict=True) if is_drawn}
-        return [source in of_drawn & self._annotated.keys() for source in range(len(rows.sources.texts))]
+        shown = of_drawn & self._annotated.keys()
+        return [source in shown for source in range(len(rows.sources.texts))]
 
     @property
     def _name(self) -> str:
