@@ -209,6 +209,10 @@ def test_views_zoom_together(tab: Tab, folder: Path) -> None:
     assert tab.page.evaluate("viewer.zoom.scale") > 2.25
     tab.keys("0")
     assert tab.page.evaluate("viewer.zoom.scale") == 1
+    tab.page.focus("#list")
+    tab.page.mouse.wheel(0, -100)  # the page's, since no picture has the focus
+    tab.page.wait_for_timeout(50)
+    assert tab.page.evaluate("viewer.zoom.scale") == 1
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
@@ -288,6 +292,9 @@ def test_twenty_thousand_samples_scroll_with_few_elements(tab: Tab, tmp_path: Pa
     assert tab.attribute("[aria-selected=true]", "aria-posinset") == "20009"
     assert tab.attribute("#list", "aria-activedescendant") == tab.attribute("[aria-selected=true]", "id")
     assert tab.page.locator(".row").count() < 60
+    before = tab.attribute("#list", "aria-activedescendant")
+    tab.keys("ArrowUp")
+    assert tab.attribute("#list", "aria-activedescendant") not in ("", before)
     tab.fill({"order": "time", "class": "4", "from": "1"})
     tab.keys("Home")
     assert tab.attribute("[aria-selected=true]", "aria-posinset") == "1"
