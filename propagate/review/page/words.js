@@ -3,7 +3,7 @@
 
 const words = {
   percent(share, decimals = 1) {
-    return `${(100 * share).toFixed(decimals)} %`;
+    return `${(100 * share).toFixed(decimals)}\u00a0%`;
   },
 
   number(value) {
@@ -37,6 +37,11 @@ const words = {
   /** A name that somebody else chose, which may run from right to left. */
   name(text, className = "") {
     return words.element("bdi", { className, textContent: text });
+  },
+
+  /** A word as a shell takes it. */
+  quoted(text) {
+    return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
   },
 
   swatch(colour) {
