@@ -147,7 +147,8 @@ class SegmentationTask:
             "steps": self.num_steps,
             "workers": self._member.num_members,
             "device": str(self._runtime.device),
-            "config": json.loads(json.dumps(asdict(self._config), default=str)),  # paths as they are here
+            "config": json.loads(json.dumps(asdict(self._config), default=str)),  # paths as they are here:
+            "folder": str(Path.cwd()),
         }
 
     def batches(self, steps: range) -> Iterator[Batch]:
