@@ -158,7 +158,10 @@ def _tables() -> Any:
 
 
 def load_classes(name_or_path: str | Path) -> ClassTable:
-    """A class table that comes with the package, by name, or one from a YAML file. Raises: DatasetError."""
+    """A class table that comes with the package, by name, or one from a YAML file, which may be a layout file.
+
+    Raises: DatasetError.
+    """
     name = str(name_or_path)
     builtin = name in builtin_tables()
     try:
@@ -171,4 +174,15 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
         data = parse_yaml(text)
     except ValueError as error:
         raise DatasetError(f"{name}: {error}") from None
+    if not builtin and isinstance(data, dict) and isinstance(data.get("classes"), str | Mapping):
+        return classes_of_layout(data["classes"], Path(name))
     return ClassTable.from_json(data, where=name)
+
+
+def classes_of_layout(value: object, layout: Path) -> ClassTable:
+    """The class table that a layout file names, or holds, under `classes`. Raises: DatasetError."""
+    if isinstance(value, Mapping):
+        return ClassTable.from_json(value, where=f"{layout}: classes")
+    if not isinstance(value, str):
+        raise DatasetError(f"{layout}: classes is {value!r}, expected a table's name, a YAML file, or a table itself")
+    return load_classes(value if value in builtin_tables() else layout.parent / value)

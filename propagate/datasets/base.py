@@ -1,7 +1,7 @@
 """What every data set layout shares: its options and its protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,12 @@ from propagate.errors import DatasetError
 class DatasetOptions:
     """Where a data set lies and how to read it; each layout takes what it needs and refuses what it does not."""
 
-    root: Path = setting(MISSING, "Where the data set lies, extracted or as zip files.")
+    root: Path = setting(
+        Path(),
+        "Where the data set lies, extracted or as zip files.",
+        otherwise="PROPAGATE_ROOT, or where you stand",
+        variable="PROPAGATE_ROOT",
+    )
     split: str = setting("train", "The split of the data set.")
     layout: Path | None = setting(
         None,

@@ -6,6 +6,7 @@ Reference: Cordts et al., CVPR 2016; names and snippets as the data set's own do
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from propagate.data.classes import load_classes
 from propagate.data.clip import LABEL_IDS, TRAIN_IDS
@@ -52,6 +53,7 @@ class Cityscapes(FileDataset):
     """
 
     name = "cityscapes"
+    marks: tuple[str, ...] = ("gtFine", "gtFine_trainvaltest/gtFine", "gtFine*.zip")
     _annotations = "gtFine"
     _label_folders: tuple[str, ...] = ("gtFine", "gtFine_trainvaltest/gtFine")
     _label_zip = "gtFine_trainvaltest.zip"
@@ -140,9 +142,15 @@ class CityscapesCoarse(Cityscapes):
     """
 
     name = "cityscapes-coarse"
+    marks = ("gtCoarse", "gtCoarse*.zip")
     _annotations = "gtCoarse"
     _label_folders = ("gtCoarse",)
     _label_zip = "gtCoarse.zip"
+
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        """Whether there are coarse annotations, and no fine ones, which count more."""
+        return super().fits(root) and not Cityscapes.fits(root)
 
 
 def _folds(places: Sequence[Place]) -> dict[str, list[Place]]:

@@ -5,10 +5,11 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
 from propagate.datasets.files import FileDataset
-from propagate.datasets.layout import PLACEHOLDERS, TOKEN, layout_file, load_layout
+from propagate.datasets.layout import PLACEHOLDERS, TOKEN, has_layout, layout_file, load_layout
 from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
@@ -21,6 +22,10 @@ class Folder(FileDataset):
 
     Raises: DatasetError: no usable layout file, no such root, an unknown split.
     """
+
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        return has_layout(root, with_patterns=True)
 
     def __init__(self, options: DatasetOptions) -> None:
         layout = layout_file(options, "folder", "frames, labels and classes")

@@ -1,13 +1,12 @@
 """Layout files: YAML that says what a data set's label maps mean, and by which patterns its files are named."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from jobs.yaml_files import parse_yaml
-from propagate.data.classes import ClassTable, builtin_tables, load_classes
+from propagate.data.classes import ClassTable, classes_of_layout
 from propagate.data.clip import HOLDS, LABEL_IDS
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import DatasetError
@@ -69,6 +68,15 @@ def layout_file(options: DatasetOptions, dataset: str, needed: str) -> Path:
     return options.layout or own
 
 
+def has_layout(root: Path, *, with_patterns: bool) -> bool:
+    """Whether a folder has a layout file of its own, and that has patterns, or none."""
+    try:
+        data = parse_yaml((root / LAYOUT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and ("frames" in data) == with_patterns
+
+
 def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
     """The fields of a layout file, which has these patterns. Raises: DatasetError."""
     try:
@@ -90,15 +98,7 @@ def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
         raise DatasetError(
             f"{path}: labels_hold is '{data['labels_hold']}', expected {', '.join(HOLDS[:-1])} or {HOLDS[-1]}"
         )
-    return data | {"classes": _classes(data["classes"], path)}
-
-
-def _classes(value: object, layout: Path) -> ClassTable:
-    if isinstance(value, Mapping):
-        return ClassTable.from_json(value, where=f"{layout}: classes")
-    if not isinstance(value, str):
-        raise DatasetError(f"{layout}: classes is {value!r}, expected a table's name, a YAML file, or a table itself")
-    return load_classes(value if value in builtin_tables() else layout.parent / value)
+    return data | {"classes": classes_of_layout(data["classes"], path)}
 
 
 def placeholders(pattern: str) -> list[str]:

@@ -10,13 +10,14 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
 from propagate.data.clip import Clip, Label
 from propagate.data.video_frame import VideoFile, VideoFrame
 from propagate.datasets.base import DatasetOptions, refuse_max_gap
 from propagate.datasets.folder import safe_name
-from propagate.datasets.layout import layout_file, load_label_form
+from propagate.datasets.layout import has_layout, layout_file, load_label_form
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 from sdcnet.errors import FrameError
@@ -29,6 +30,11 @@ _TIME = re.compile(r"t(\d{1,9}(\.\d{1,9})?)\.png", re.ASCII)
 
 class Video:
     """Offsets count the frames of a video. Raises: DatasetError: no videos, labels of a video that is not there, …"""
+
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        """Whether a folder looks like a root of this layout."""
+        return has_layout(root, with_patterns=False)
 
     def __init__(self, options: DatasetOptions) -> None:
         refuse_max_gap(options, "video", "since a video's frames follow one another")

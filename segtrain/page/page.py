@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from jobs.console.tables import Table
-from jobs.console.values import percent
+from jobs.console.values import counted, percent
 from jobs.pages.chart import MOST_POINTS, Chart
 from jobs.pages.templates import render
 from jobs.training.run_folder import replace
@@ -129,9 +129,13 @@ def _commands(record: RunRecord, name: str) -> Iterator[str]:
     if network is None:
         return
     weights, settings = f"{name}/{network}", record.settings
+    places = record.beginnings[-1].places if record.beginnings else {}
+    data = ["--dataset", settings["dataset"], "--root", str(places.get("root", "DATA"))]
+    if "layout" in places:
+        data += ["--layout", str(places["layout"])]
     is_usual = not settings["validation"] or settings["val_split"] == "val"
     split = [] if is_usual else ["--split", settings["val_split"]]
-    yield shlex.join(["segtrain", "evaluate", weights, "--dataset", settings["dataset"], "--root", "DATA", *split])
+    yield shlex.join(["segtrain", "evaluate", weights, *data, *split])
     yield shlex.join(["segtrain", "predict", weights, "drive.mp4", "--out", "drive"])
 
 
@@ -150,7 +154,7 @@ def _changed(record: RunRecord) -> Table:
 def _about(record: RunRecord) -> Table:
     """Data, machines and versions."""
     data = [
-        (name, f"{each['samples']} samples, classes of {each['classes']}, SHA-256 {each['sha256']}")
+        (name, f"{counted(each['samples'], 'sample')}, classes of {each['classes']}, SHA-256 {each['sha256']}")
         for name in ("training", "validation")
         if (each := record.settings[name])
     ]

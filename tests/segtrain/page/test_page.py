@@ -33,8 +33,8 @@ SAMPLES = {"samples": 33, "classes": "cityscapes", "sha256": "ab" * 32}
 VOID = {"meta", "link", "img", "br", "!doctype"}
 
 
-def begun(step: int = 0) -> dict[str, Any]:
-    return {"step": step, "steps": 40, "workers": 1, "device": "cpu"}
+def begun(step: int = 0, **more: Any) -> dict[str, Any]:
+    return {"step": step, "steps": 40, "workers": 1, "device": "cpu", **more}
 
 
 def trained(step: int, loss: float = 0.5) -> dict[str, Any]:
@@ -135,6 +135,14 @@ def test_the_page_stands_alone_and_is_accessible(run: Path) -> None:
     ]
 
 
+def test_commands_name_the_data_set_that_was_used(tmp_path: Path) -> None:
+    config = {"root": "my data", "layout": "/l/layout.yaml", "shards": ["s"]}
+    run = written(tmp_path / "run", [begun(config=config, folder="/home/me"), trained(10)])
+    (run / "last.safetensors").touch()
+    command = "segtrain evaluate run/last.safetensors --dataset cityscapes --root '/home/me/my data'"
+    assert f"{command} --layout /l/layout.yaml" in text_of(run)
+
+
 def test_what_a_page_says(run: Path) -> None:
     words = text_of(run)
     for said in (
@@ -154,6 +162,12 @@ def test_what_a_page_says(run: Path) -> None:
     assert "give the command again" not in words
     table = words[words.index("Class last, step 40 best, step 10") :]
     assert table.startswith("Class last, step 40 best, step 10 road 60.00 90.00 car – 30.00")
+
+
+def test_one_image_is_no_images(tmp_path: Path) -> None:
+    words = text_of(written(tmp_path / "run", [begun()], validation={**SAMPLES, "samples": 1}))
+    assert "33 samples to train on, 1 image to validate on." in words
+    assert "1 sample, classes of cityscapes" in words
 
 
 def test_a_run_in_progress_has_a_page(tmp_path: Path) -> None:
