@@ -66,12 +66,19 @@ const page = {
   },
 
   tellStore(store) {
-    const of = [store.dataset, store.split].filter(Boolean).join(", ");
-    words.byId("about").textContent = `${of ? ` of ${of}` : ""}${store.against ? `, against ${store.against.name}` : ""}`;
+    const parts = [store.dataset, store.split].filter(Boolean);
+    const about = parts.flatMap((each, i) => [i ? ", " : " of ", words.name(each)]);
+    if (store.against) about.push(", against ", words.name(store.against.name));
+    words.byId("about").append(...about);
     words.byId("verdict").textContent = store.verdict;
-    const decisions = store.decisions_file ?? `${store.name}.decisions.json`;
-    words.byId("commands").textContent =
-      `segtrain fit … --decisions ${decisions}\npropagate export ${store.command ?? store.name} … --decisions ${decisions}`;
+    const decisions = words.quoted(store.decisions_file ?? `${store.name}.decisions.json`);
+    const told = (command) => [`${command} … --decisions `, words.name(decisions)];
+    words.byId("commands").append(
+      ...told("segtrain fit"),
+      "\npropagate export ",
+      words.name(words.quoted(store.command)),
+      ...told(""),
+    );
   },
 
   /** List what the form asks for. */

@@ -9,7 +9,7 @@ from helpers.browsing import Tab
 from helpers.report_folders import CLASSES, VOID, labelled, write_report
 
 pytestmark = pytest.mark.slow
-HOSTILE = """</script><img src=x onerror="document.title='broken'">'"&\u202eevil\u2028"""
+HOSTILE = "long_" * 40 + """</script><img src=x onerror="document.title='broken'">'"&\u202eevil\u2028"""
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +267,8 @@ def test_names_of_others_stay_text(tab: Tab, tmp_path: Path) -> None:
     assert HOSTILE in tab.page.text_content("#sample-facts")  # type: ignore[operator]
     tab.fill({"group": HOSTILE})
     assert len(tab.rows()) == 22
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_what_is_missing_beside_the_page_is_said(tab: Tab, tmp_path: Path) -> None:
