@@ -261,6 +261,7 @@ def write_full_store(path: str, num_snippets: str) -> None:
                         image=image,
                         label=np.roll(street, 37 * number, axis=1),
                         confidence=confidence,
+                        reason=np.zeros(FULL, np.uint8),
                     )
                 )
             entry = ShardEntry(name=each.name, **asdict(writer.finish()), failures=())
