@@ -14,6 +14,8 @@ demo: .venv/ready
 	$(BIN)/propagate evaluate demo/shards --root demo/street --truth demo/street/truth
 	@echo
 	@echo "The data set is in demo/street, the propagated labels are in demo/shards (propagate info demo/shards)."
+	@echo "Open this page in a browser to see them:"
+	@$(BIN)/propagate report demo/shards --truth demo/street/truth
 
 # three processes for two cores, since Ray's tests mostly wait, but one thread each: more take half as much time again
 test: .venv/developer

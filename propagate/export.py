@@ -13,6 +13,8 @@ from propagate.data.colours import colours_of_label_ids
 from propagate.data.images import decode_frame, encode_png
 from propagate.data.sample import ANNOTATED, Sample
 from propagate.errors import StoreError
+from propagate.review.decisions import Decisions
+from propagate.shards.random_access import Identity, identity_of
 from propagate.shards.reader import SampleRecord, Store
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,23 +25,32 @@ File = tuple[str, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSummary:
-    """What was written: one frame per key. `superseded` samples gave way to a better one of their key."""
+    """What was written: one frame per key. `superseded` samples gave way to a better one of their key; `rejected` ones
+    were left out before.
+    """
 
     format: str
     frames: int
     superseded: int
+    rejected: int
     files: int
 
 
 def export_store(
-    store: Store, dest: Path, format: str | None = None, *, on_progress: Callable[[int], object] | None = None
+    store: Store,
+    dest: Path,
+    format: str | None = None,
+    *,
+    decisions: Decisions | None = None,
+    on_progress: Callable[[int], object] | None = None,
 ) -> ExportSummary:
     """Write every frame of a store with its label map below `dest`, one sample in memory at a time.
 
     format: a name in FORMATS; None takes that of the store's data set, and Cityscapes for any other. A
     frame that several samples show is written once: from the annotated one, else that of smallest |offset|, then of
-    highest mean confidence, then of the first source key. PNG frames are written byte for byte. `on_progress` is called
-    with the number of samples dealt with since its last call.
+    highest mean confidence, then of the first source key. PNG frames are written byte for byte. decisions: those on the
+    store, whose rejected samples are left out. `on_progress` is called with the number of samples dealt with since its
+    last call.
 
     Raises: UnknownNameError, where no format has that name. StoreError, where the store cannot be read or is empty,
     `dest` cannot be written or already holds such a tree.
@@ -49,15 +60,24 @@ def export_store(
     records = list(store.records())
     if not records:
         raise StoreError(f"{store.path}: holds no samples to export; `propagate info` tells why")
-    chosen = choose_samples(records)
+    rejected = frozenset[Identity]() if decisions is None else decisions.rejected
+    kept = [record for record in records if identity_of(record) not in rejected]
+    if not kept:
+        raise StoreError(f"{store.path}: all its {len(records)} samples are rejected, so there is nothing to export")
+    chosen = choose_samples(kept)
     _prepare(dest, [_below(dest, root.format(split=store.manifest.split)) for root in tree.roots])
     num_files = 0
     for sample in _chosen_samples(store, chosen, on_progress):
         for path, data in tree.files(sample, store.manifest.split, store.manifest.classes):
             _write(_below(dest, path), data)
             num_files += 1
-    num_superseded = len(records) - len(chosen)
-    return ExportSummary(format=name, frames=len(chosen), superseded=num_superseded, files=num_files)
+    return ExportSummary(
+        format=name,
+        frames=len(chosen),
+        superseded=len(kept) - len(chosen),
+        rejected=len(records) - len(kept),
+        files=num_files,
+    )
 
 
 def choose_samples(records: Iterable[SampleRecord]) -> dict[str, SampleRecord]:
@@ -80,7 +100,7 @@ def _chosen_samples(
     """The chosen samples, in the order of the store; of the others no pixel is read."""
     for shard in store.shards():
         for index, record in enumerate(shard.records):
-            if chosen[record.key] == record:
+            if chosen.get(record.key) == record:
                 yield shard.sample(index)
             if on_progress is not None:
                 on_progress(1)

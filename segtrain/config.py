@@ -31,6 +31,11 @@ class FitConfig:
 
     # what is trained on
     shards: tuple[Path, ...] = setting((), "A store of `propagate run` to train on; repeatable.", repeatable=True)
+    decisions: tuple[Path, ...] = setting(
+        (),
+        "A file of decisions on a store of --shards, whose rejected samples are left out; repeatable.",
+        repeatable=True,
+    )
     dataset: str = setting_of(DatasetChoice, "dataset")
     root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
     layout: Path | None = setting_of(DatasetOptions, "layout")
@@ -138,6 +143,8 @@ class FitConfig:
             raise ValueError(f"crop and val_window are in pixels, 1 or more, found {self.crop}, {self.val_window}")
         if not self.shards and self.root is None:
             raise ValueError("nothing to train on; give --shards, or --root with --dataset")
+        if self.decisions and not self.shards:
+            raise ValueError("--decisions on which store? Give its --shards")
         if self.root is None and self.train_split is not None:
             raise ValueError(f"the split '{self.train_split}' of which data set? Give --root with --dataset")
         if self.new_head and self.weights is None:

@@ -56,7 +56,7 @@ class Progress:
     def _line(self) -> str:
         rate = self._done / max(time.monotonic() - self._begin, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0
-        return f"{self._done}/{self._total} {self._unit}, {rate:.2f} {self._unit}/s, {_clock(left)} left"
+        return f"{self._done}/{self._total} {self._unit}, {rate:.2f} {self._unit}/s, {clock(left)} left"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class ShownAdvance:
                 click.echo(advance.line, err=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as H:MM:SS."""
     minutes, seconds = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -10,6 +10,7 @@ from jobs.console.progress import Progress
 from jobs.console.settings import setting
 from jobs.console.values import print_json
 from propagate.export import FORMATS, export_store
+from propagate.review.decisions import open_decisions
 from propagate.shards.reader import open_store
 
 
@@ -22,6 +23,7 @@ class ExportConfig:
     format: str | None = setting(
         None, "The layout of the tree.", choices=FORMATS, otherwise="that of the store's data set"
     )
+    decisions: Path | None = setting(None, "A file of decisions: samples that it rejects are left out.")
 
 
 @command()
@@ -32,11 +34,16 @@ def export(config: ExportConfig, as_json: bool) -> None:
 
     \b
     propagate export shards tree --format cityscapes
+    propagate export shards tree --decisions shards.decisions.json
     """
     store = open_store(config.out)
+    decisions = None if config.decisions is None else open_decisions(config.decisions, store)
     with Progress("samples", store.manifest.num_samples) as progress:
-        summary = export_store(store, config.dest, config.format, on_progress=progress.advance)
+        summary = export_store(store, config.dest, config.format, decisions=decisions, on_progress=progress.advance)
     if as_json:
         print_json(asdict(summary))
     else:
-        click.echo(f"{config.dest}: {summary.frames} frames, {summary.superseded} samples gave way to a nearer one")
+        rejected = f", {summary.rejected} were rejected" if config.decisions else ""
+        click.echo(
+            f"{config.dest}: {summary.frames} frames, {summary.superseded} samples gave way to a nearer one{rejected}"
+        )

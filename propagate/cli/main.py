@@ -17,6 +17,8 @@ from propagate.cli.info import info
 from propagate.cli.report import report
 from propagate.cli.review import review
 from propagate.cli.run import run_command
+from propagate.cli.show import show
+from propagate.cli.status import status
 from propagate.cli.synth import synth
 from propagate.cli.verify import verify
 from propagate.errors import PropagateError
@@ -40,5 +42,5 @@ def main() -> None:
     """
 
 
-for command in (synth, run_command, info, verify, evaluate, report, review, export):
+for command in (synth, run_command, status, info, verify, evaluate, report, review, show, export):
     main.add_command(command)

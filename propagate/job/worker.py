@@ -68,7 +68,6 @@ class ShardWorker:
 
     def __post_init__(self) -> None:
         torch.set_num_threads(computing_threads(self.share, is_network=self.motion.is_network))
-        self._decoding_threads = decoding_threads(self.share) if self.share.gpus else 1
         cv2.setNumThreads(1)
         self.sight.require_store_and_inputs()
         try:
@@ -76,6 +75,9 @@ class ShardWorker:
         except CheckpointError as error:  # the driver could open it
             raise UnfitNodeError(f"{error}; {ADVICE}") from None
         self.sight.require_weights(self._estimator.fingerprint)
+        device = self._estimator.device
+        has_gpu = device is not None and device.type != "cpu"
+        self._decoding_threads = decoding_threads(self.share) if has_gpu else 1
         self._path = path_of(self._estimator)
         self._unreachable = False
 

@@ -14,6 +14,5 @@ decisions.py   which samples people have accepted and rejected
 desk.py        a store, its page, and the decisions that are saved
 server.py      a desk, for a browser on this machine alone
 show.py        one clip as a video or a strip
-status.py      how far a run has come
 page/          the page's template, script and style
 """

@@ -6,6 +6,7 @@ browsers send with all that may change something, must be its own page.
 """
 
 import hmac
+import os
 import secrets
 import socket
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ def require_flask() -> None:
 def make_app(desk: Desk, token: str, port: int) -> "Flask":
     """The application that answers at /TOKEN/, for a server at that port."""
     from flask import Flask, Response, abort, request
+    from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
@@ -53,15 +55,19 @@ def make_app(desk: Desk, token: str, port: int) -> "Flask":
 
     @app.before_request
     def refuse_strangers() -> "Response | None":
-        origin = request.headers.get("Origin")
-        if request.host not in hosts:
+        host, origin = request.headers.get("Host"), request.headers.get("Origin")
+        if host not in hosts:
             return _told("asked for by another name than this server's", 403)
-        if origin != f"http://{request.host}" and (origin is not None or request.method not in ("GET", "HEAD")):
+        if origin != f"http://{host}" and (origin is not None or request.method not in ("GET", "HEAD")):
             return _told("asked for by another page than this server's", 403)
         given = request.path.removeprefix("/").partition("/")[0]
         if not hmac.compare_digest(given.encode(), token.encode()):
             return _told("nothing here; the address that `propagate review` has printed has a token in it", 404)
         return None
+
+    @app.errorhandler(HTTPException)
+    def tell(error: HTTPException) -> "Response":
+        return _told(str(error.description), error.code or 500)
 
     @app.after_request
     def guard(response: Response) -> Response:
@@ -119,7 +125,9 @@ class ReviewServer:
         try:
             listening = socket.create_server((HOST, port or 0))
         except OSError as error:
-            raise ReviewError(f"port {port}: cannot be listened on ({error.strerror}); give another --port") from None
+            raise ReviewError(
+                f"port {port}: cannot be listened on ({os.strerror(error.errno or 0)}); give another --port"
+            ) from None
         with listening:
             at, token = listening.getsockname()[1], secrets.token_urlsafe(24)
             app = make_app(desk, token, at)

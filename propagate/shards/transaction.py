@@ -26,8 +26,9 @@ from propagate.shards.reader import Store
 from propagate.shards.schema import SCHEMA_VERSION
 
 LOCK = ".lock"
+ATTEMPTS = ".shard-*.h5.*.part"  # the names that `attempt_name` gives
 _LEFTOVERS = (
-    ".shard-*.h5.*.part",
+    ATTEMPTS,
     ".sign-*",
     "..sign-*.partial",
     partial_names(MANIFEST),

@@ -53,7 +53,8 @@ class SegmentationDataset(Protocol):
     """Samples by their number, 0…len(records)-1. Can be pickled; files are opened by the process that reads them.
 
     classes: its train names are what train ids mean. offsets: of the neighbours that each sample comes with, as signed
-    differences from its own frame. left_out: how many samples are no part of `records`, since they lack a neighbour.
+    differences from its own frame. left_out: how many samples are no part of `records`, since they lack a neighbour, or
+    were rejected.
     """
 
     @property

@@ -1,5 +1,6 @@
 """The samples of a shard store, for training: of a raw shard, no more is read than the chunks of the window."""
 
+import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -11,13 +12,16 @@ from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.errors import InputError, StoreError
+from propagate.review.decisions import read_decisions, require_of
 from propagate.shards.opening import ADVICE, UNREADABLE
-from propagate.shards.random_access import OpenShards
+from propagate.shards.random_access import OpenShards, identity_of
 from propagate.shards.reader import SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex, index_store, select_samples
 from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 
 def open_store_samples(
@@ -27,6 +31,7 @@ def open_store_samples(
     min_confidence: float = 0.0,
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
+    decisions: Path | None = None,
 ) -> SegmentationDataset:
     """The samples of a shard store, in the order of the plan.
 
@@ -34,11 +39,14 @@ def open_store_samples(
     them nevertheless, since the statistics in a store count every pixel. classes: another table than the store's own,
     for another choice of trained classes. offsets: of the neighbours that each sample comes with, from its own frame;
     samples that lack one are left out. A neighbour is the frame of another sample, of the same source and pairing: with
-    pairing "joint", frames beside the annotated one are predicted.
+    pairing "joint", frames beside the annotated one are predicted. decisions: a file of those on this store, whose
+    rejected samples are left out too; as neighbours of others, their frames are as good as any. How many are left out
+    is logged.
 
-    Raises: StoreError where the store or a shard is missing or damaged; DataError for another split, a store without
-    samples, or without any that has all its neighbours, and label ids that the class table doesn't have; ValueError for
-    a confidence outside [0,1], an offset of 0, or one that is repeated.
+    Raises: StoreError where the store or a shard is missing or damaged; ReviewError for decisions that are not of its
+    samples; DataError for another split, a store without samples, without any that has all its neighbours, or any that
+    is not rejected, and label ids that the class table doesn't have; ValueError for a confidence outside [0,1], an
+    offset of 0, or one that is repeated.
     """
     require_offsets(offsets)
     if not 0 <= min_confidence <= 1:
@@ -49,13 +57,20 @@ def open_store_samples(
             f"{path}: a store of split '{store.manifest.split}', expected '{split}'; name the store of that split, or "
             f"make it with `propagate run --split {split}`"
         )
-    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets)
+    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets, decisions)
 
 
 class _StoreSamples:
     """Some or all of what is stored: a sample has its number here, and its place among all that is stored."""
 
-    def __init__(self, store: Store, min_confidence: float, classes: ClassTable, offsets: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        min_confidence: float,
+        classes: ClassTable,
+        offsets: tuple[int, ...],
+        decisions: Path | None,
+    ) -> None:
         self.classes = classes
         self.offsets = offsets
         self._store = store
@@ -73,6 +88,8 @@ class _StoreSamples:
         self._stored = tuple(stored)
         self._neighbours = _neighbours(self._stored, offsets, str(store.path)) if offsets else {}
         self._places: Sequence[int] = tuple(self._neighbours) if offsets else range(len(stored))
+        if decisions is not None:
+            self._places = _without_rejected(self._places, self._stored, store, decisions)
         self.records = tuple(stored[place] for place in self._places)
         self.left_out = len(stored) - len(self.records)
         self._starts = list(accumulate((entry.samples for entry in self._entries[:-1]), initial=0))
@@ -161,6 +178,22 @@ class _StoreSamples:
                 f"{size[0]}x{size[1]} as its shard; {ADVICE}"
             )
         return image
+
+
+def _without_rejected(places: Sequence[int], stored: Sequence[SampleRecord], store: Store, path: Path) -> Sequence[int]:
+    """The places of samples that the decisions of a file do not reject. Raises: DataError where none is left."""
+    decisions = read_decisions(path)
+    require_of(decisions, store, {identity_of(record): record.digest for record in stored}, str(path))
+    kept = tuple(place for place in places if identity_of(stored[place]) not in decisions.rejected)
+    num_rejected = len(places) - len(kept)
+    if not kept:
+        raise DataError(
+            f"{path}: rejects all {num_rejected} samples of {store.path}; accept some, or use another store"
+        )
+    _log.warning(
+        "%s: %d of %d samples are left out, since %s rejects them", store.path, num_rejected, len(places), path
+    )
+    return kept
 
 
 def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import StoreError
+from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
 from propagate.shards.verify import verify_store
 from segtrain.config import FitConfig
@@ -42,13 +43,16 @@ def open_sources(
 ) -> tuple[SegmentationDataset, SegmentationDataset | None]:
     """The samples to train on, and those to validate on, if any. offsets: of the neighbours that the former come with.
 
-    Raises: DatasetError, StoreError, where they cannot be opened; DataError, where their classes differ, or a frame to
-    validate on is, or was propagated from, one that is trained on.
+    Raises: DatasetError, StoreError, where they cannot be opened; ReviewError, FitError for decisions that are not of
+    the stores' samples; DataError, where their classes differ, or a frame to validate on is, or was propagated from,
+    one that is trained on.
     """
     classes = load_classes(config.classes) if config.classes else None
     parts = [
-        open_store_samples(path, min_confidence=config.min_confidence, classes=classes, offsets=offsets)
-        for path in config.shards
+        open_store_samples(
+            path, min_confidence=config.min_confidence, classes=classes, offsets=offsets, decisions=decisions
+        )
+        for path, decisions in zip(config.shards, _decisions_of_stores(config), strict=True)
     ]
     if config.trains_on_split is not None:
         parts.append(_frames(config, config.trains_on_split, classes, offsets))
@@ -64,6 +68,24 @@ def open_sources(
             f"{config.root}: has classes {found}, trained on are {', '.join(names)}; give --classes for both"
         )
     return training, held_out
+
+
+def _decisions_of_stores(config: FitConfig) -> list[Path | None]:
+    """The file of decisions on each of the stores to train on, if there is one. Raises: FitError, ReviewError."""
+    by_store: dict[str, Path] = {}
+    for path in config.decisions:
+        store = read_decisions(path).store
+        if store in by_store:
+            raise FitError(f"{path}: decisions on the same store as {by_store[store]}; give one file for each store")
+        by_store[store] = path
+    stores = [load_manifest(path).store_id for path in config.shards]
+    strangers = [path for store, path in by_store.items() if store not in stores]
+    if strangers:
+        raise FitError(
+            f"{strangers[0]}: decisions on another store than {', '.join(map(str, config.shards))}; give those that "
+            "were taken on what is trained on"
+        )
+    return [by_store.get(store) for store in stores]
 
 
 def _frames(
@@ -91,10 +113,10 @@ def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
 def described(config: FitConfig, training: SegmentationDataset, held_out: SegmentationDataset | None) -> dict[str, Any]:
     """What decides the weights and what is measured on the way, as JSON values.
 
-    Weights count by their file's content, samples by their digests, or where they have none by their keys. Raises
-    CheckpointError for weights that can't be read.
+    Weights count by their file's content, samples by their digests, or where they have none by their keys, decisions by
+    which samples they reject. Raises: CheckpointError for weights that can't be read.
     """
-    elsewhere = {"out", "shards", "root", "layout", "classes", "weights", "trunk_weights"}
+    elsewhere = {"out", "shards", "decisions", "root", "layout", "classes", "weights", "trunk_weights"}
     settings = {
         each.name: getattr(config, each.name)
         for each in fields(config)
@@ -103,6 +125,8 @@ def described(config: FitConfig, training: SegmentationDataset, held_out: Segmen
     for name in ("weights", "trunk_weights"):
         path: Path | None = getattr(config, name)
         settings[name] = None if path is None else digest(path)
+    digests = (read_decisions(path).digest for path in config.decisions)
+    settings["decisions"] = sorted(each for each in digests if each is not None)
     settings["training"] = identity(training)
     settings["validation"] = None if held_out is None else identity(held_out)
     settings["validation_groups"] = None if held_out is None else groups(held_out)

@@ -1,0 +1,134 @@
+"""One clip as people show it to others: a video of its labels over its frames, or a strip of pictures."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import cv2
+import numpy as np
+
+from jobs.files import whole_file
+from jobs.registry import meant
+from propagate.data.classes import ClassTable
+from propagate.data.colours import colours_of_label_ids, overlay
+from propagate.data.images import decode_frame, encode_png
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
+from propagate.errors import InputError, ReviewError
+from propagate.shards.opening import ADVICE
+from propagate.shards.reader import Store
+
+VIDEO, STRIP = ".mp4", ".png"
+FRAMES_PER_SECOND = 5
+SHARE = 0.6  # of the labels' colours over a frame
+LONGEST = 1280  # pixels of the longer side of a video's frame
+COLUMN = 240  # pixels, the width of a picture of a strip
+MARK = (255, 255, 255)  # around what a person annotated, inside a black line
+
+
+def show_clip(store: Store, out: Path, key: str | None = None) -> int:
+    """Write the samples of one clip in order of time -> how many they are.
+
+    out: what ends in .mp4 becomes a video of the labels over the frames, what ends in .png a strip: frames, labels over
+    them, and confidence (white: sure), a column each. The annotated frame has a white border. key: the clip's, which is
+    its annotated frame's; None takes the first of the store.
+
+    Raises: ReviewError where there is no such clip, `out` is there already, has another ending, or cannot be written;
+    StoreError.
+    """
+    if out.suffix not in (VIDEO, STRIP):
+        raise ReviewError(f"{out}: ends in '{out.suffix}', expected {VIDEO} for a video or {STRIP} for a strip")
+    if out.exists():
+        raise ReviewError(f"{out}: is there already; remove it, or give --out another name")
+    samples = _clip(store, key)
+    classes = store.manifest.classes
+    try:
+        with whole_file(out) as file:
+            if out.suffix == VIDEO:
+                _write_video(file, samples, classes)
+            else:
+                file.write(encode_png(_strip(samples, classes), level=6))
+    except InputError as error:
+        raise ReviewError(f"{store.path}: {error}; {ADVICE}") from None
+    except OSError as error:
+        raise ReviewError(f"{out}: cannot be written ({error.strerror or error}); give another --out") from None
+    return len(samples)
+
+
+def _clip(store: Store, key: str | None) -> list[Sample]:
+    """The samples of a clip by offset. Raises: ReviewError, StoreError."""
+    keys = {clip.key: index for index in store.indices for clip in store.manifest.plan[index].clips}
+    for index in store.indices if key is None else [keys[key]] if key in keys else []:
+        with store.open(index) as shard:
+            wanted = key or shard.records[0].source_key
+            numbers = [number for number, record in enumerate(shard.records) if record.source_key == wanted]
+            if numbers:
+                return sorted((shard.sample(number) for number in numbers), key=lambda sample: sample.offset)
+    if key is None:
+        raise ReviewError(f"{store.path}: holds no samples to show; `propagate info` tells why")
+    advice = meant(key, keys) or "; `propagate info --samples` lists the clips that there are"
+    raise ReviewError(f"{store.path}: has no samples of a clip '{key}'{advice}")
+
+
+def _write_video(file: BinaryIO, samples: list[Sample], classes: ClassTable) -> None:
+    """A frame for each sample, as H.264 or, where PyAV comes without that, MPEG-4."""
+    codec = next(name for name in ("libx264", "mpeg4") if name in av.codecs_available)
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream(codec, rate=FRAMES_PER_SECOND, options={"crf": "18"})
+        height, width = samples[0].size
+        scale = min(1.0, LONGEST / max(height, width))
+        stream.width, stream.height = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
+        stream.pix_fmt = "yuv420p"  # which everything plays; its colours have half the size
+        for sample in samples:
+            picture = _shrunk(_labelled(sample, classes), stream.width, stream.height)
+            if sample.origin == ANNOTATED:
+                _mark(picture)
+            _write_text(picture, _caption(sample))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _strip(samples: list[Sample], classes: ClassTable) -> np.ndarray:
+    """[H,W,3] uint8 RGB: of each sample a column of its frame, its labels and its confidence."""
+    columns = []
+    for sample in samples:
+        height = max(1, round(sample.size[0] * COLUMN / sample.size[1]))
+        confidence = np.repeat((sample.confidence * (255 // (CONFIDENCE_LEVELS - 1)))[..., None], 3, axis=2)
+        column = [_shrunk(each, COLUMN, height) for each in (_frame(sample), _labelled(sample, classes), confidence)]
+        if sample.origin == ANNOTATED:
+            for picture in column:
+                _mark(picture)
+        _write_text(column[0], _caption(sample))
+        columns.append(np.concatenate(column))
+    return np.concatenate(columns, axis=1)
+
+
+def _frame(sample: Sample) -> np.ndarray:
+    return decode_frame(sample.image, sample.key) if isinstance(sample.image, bytes) else sample.image
+
+
+def _labelled(sample: Sample, classes: ClassTable) -> np.ndarray:
+    return overlay(_frame(sample), colours_of_label_ids(sample.label, classes), SHARE)
+
+
+def _shrunk(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _caption(sample: Sample) -> str:
+    return "annotated" if sample.origin == ANNOTATED else f"{sample.offset:+d}"
+
+
+def _mark(picture: np.ndarray) -> None:
+    """Draw a border into a picture, which can be seen on any ground."""
+    last = (picture.shape[1] - 1, picture.shape[0] - 1)
+    cv2.rectangle(picture, (0, 0), last, (0, 0, 0), 10)
+    cv2.rectangle(picture, (0, 0), last, MARK, 6)
+
+
+def _write_text(picture: np.ndarray, text: str) -> None:
+    scale = max(0.45, picture.shape[1] / 1000)
+    place = (round(25 * scale), round(45 * scale))
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, round(thickness * max(1, scale)), cv2.LINE_AA
+        )
