@@ -25,7 +25,7 @@ def expected_calibration_error(reliability: np.ndarray) -> float:
 def risk_coverage_area(reliability: np.ndarray) -> float:
     """The share of wrong pixels among the surest, in the mean over how many of them are taken; NaN without pixels.
 
-    0 where nothing is wrong; the share of wrong pixels where confidence says nothing. Pixels of one level have no order.
+    0 where nothing is wrong; the share of wrong pixels where confidence says nothing. Within a level there is no order.
 
     Reference: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
     """

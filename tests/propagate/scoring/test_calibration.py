@@ -9,9 +9,7 @@ from propagate.scoring.calibration import LEVELS, expected_calibration_error, ri
 
 
 def counts(**levels: tuple[int, int]) -> np.ndarray:
-    """Of `l3=(wrong, right)` ….
-
-    """
+    """Of `l3=(wrong, right)` …."""
     found = np.zeros((16, 2), np.int64)
     for name, pair in levels.items():
         found[int(name[1:])] = pair
