@@ -36,7 +36,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 summary = write_report(Path(sys.argv[1]), max_samples=int(sys.argv[2]))
 seconds, processor = time.perf_counter() - start, time.process_time()
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({**asdict(summary), "seconds": seconds, "processor": processor, "before": before / 1024, "most": most / 1024}))
+found = {"seconds": seconds, "processor": processor, "before": before / 1024, "most": most / 1024}
+print(json.dumps({**asdict(summary), **found}))
 """
 
 

@@ -42,6 +42,7 @@ class Contents:
     """What the files hold. drawn: of each row, whether there is a picture. decisions: those taken before.
 
     truths: true label maps by key. saved_at: where whoever serves the page saves decisions; None where nobody does.
+    version: of the file there.
     """
 
     store: Store
@@ -51,6 +52,7 @@ class Contents:
     against: Counterparts | None = None
     decisions: Decisions | None = None
     saved_at: Path | None = None
+    version: str = ""
 
     def __post_init__(self) -> None:
         rows = self.survey.rows
@@ -94,7 +96,8 @@ class Contents:
         """Of each source, whether its annotated frame is drawn: where one of its samples is."""
         rows = self.survey.rows
         of_drawn = {source for source, is_drawn in zip(rows.source, self.drawn, strict=True) if is_drawn}
-        return [source in of_drawn & self._annotated.keys() for source in range(len(rows.sources.texts))]
+        shown = of_drawn & self._annotated.keys()
+        return [source in shown for source in range(len(rows.sources.texts))]
 
     @property
     def _name(self) -> str:
@@ -128,7 +131,7 @@ class Contents:
             "histograms": found.pixels.to_json(),
             "truth_table": None if found.scores is None else truth_table(found.scores),
             "verdict": found.verdict,
-            "server": None if self.saved_at is None else {"save": SAVE},
+            "server": None if self.saved_at is None else {"save": SAVE, "version": self.version},
             "decisions": None if self.decisions is None else self.decisions.to_json(),
             "command": str(self.store.path),
             "decisions_file": None if self.saved_at is None else str(self.saved_at),

@@ -151,6 +151,14 @@ def open_decisions(path: Path, store: Store) -> Decisions:
     return decisions
 
 
+def version_of(path: Path) -> str:
+    """What tells the file as it lies there now from what others may write in its place; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 def save_decisions(path: Path, decisions: Decisions) -> None:
     """Write the file whole or not at all. Raises: ReviewError, the former file untouched."""
     text = json.dumps(decisions.to_json(), indent=1, ensure_ascii=False) + "\n"

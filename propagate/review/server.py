@@ -11,7 +11,7 @@ import secrets
 import socket
 from typing import TYPE_CHECKING
 
-from propagate.errors import ReviewError, StoreError
+from propagate.errors import PropagateError, ReviewError
 from propagate.review.contents import PAGE, SAVE
 from propagate.review.decisions import MOST_BYTES
 from propagate.review.desk import Desk
@@ -46,7 +46,7 @@ def require_flask() -> None:
 
 def make_app(desk: Desk, token: str, port: int) -> "Flask":
     """The application that answers at /TOKEN/, for a server at that port."""
-    from flask import Flask, Response, abort, request
+    from flask import Flask, Response, abort, jsonify, request
     from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder=None)
@@ -79,7 +79,7 @@ def make_app(desk: Desk, token: str, port: int) -> "Flask":
     def file(name: str = PAGE) -> "Response":
         try:
             data = desk.file(name)
-        except StoreError as error:
+        except PropagateError as error:
             return _told(str(error), 500)
         if data is None:
             abort(404)
@@ -94,10 +94,12 @@ def make_app(desk: Desk, token: str, port: int) -> "Flask":
         except ReviewError as error:
             return _told(str(error), 400)
         try:
-            desk.save(decisions)
+            version = desk.save(decisions, request.headers.get("If-Match"))
         except ReviewError as error:
             return _told(str(error), 500)
-        return Response(f'{{"saved":{len(decisions.samples)}}}\n', content_type="application/json")
+        if version is None:
+            return _told("not saved: others were saved since, from another window or program; reload the page", 409)
+        return jsonify(saved=len(decisions.samples), version=version)
 
     return app
 

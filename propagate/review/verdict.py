@@ -26,18 +26,21 @@ def verdict(levels_by_offset: Mapping[int, np.ndarray], scores: Report | None = 
             break
         safe = distance
     judged = safe or min(confidence)
-    reach = f"Up to ±{safe} labels are safe" if safe else "No offset is safe"
+    right = f"{_percent(confidence[judged])} of their pixels are probably right"
     beyond = next((distance for distance in confidence if distance > safe), None)
-    told = [f"{_percent(confidence[each])} at ±{each}" for each in (safe, beyond) if each]
-    sentence = (
-        f"{reach}: {' and '.join(told)} of the pixels are probably right, by their mean confidence; "
-        f"{_percent(SAFE)} are asked for"
-    )
+    if not safe:
+        sentence = f"Labels are not safe at any offset: {right} at ±{judged}"
+    elif beyond is None:
+        sentence = f"Labels are safe up to ±{safe}, the farthest there are: {right} there"
+    else:
+        sentence = f"Labels are safe up to ±{safe}: {right} there, and {_percent(confidence[beyond])} at ±{beyond}"
+    sentence += f", by their mean confidence ({percent(SAFE, 0)} % or more is safe)"
     counts = None if scores is None else scores.per_abs_offset.get(judged)
     if counts is not None:
         found = counts.scores()
         sentence += (
-            f"; by the truth {_percent(found['accuracy'])} are right at ±{judged}, a mIoU of {_percent(found['miou'])}"
+            f"; by the truth {_percent(found['accuracy'])} are right at ±{judged}, with a mIoU of "
+            f"{_percent(found['miou'])}"
         )
     return f"{sentence}."
 

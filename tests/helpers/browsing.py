@@ -53,6 +53,9 @@ class Tab:
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector).strip()
 
+    def wait_for_text(self, selector: str, text: str) -> None:
+        self.page.locator(selector).filter(has_text=text).wait_for()
+
     def texts(self, selector: str) -> list[str]:
         return [text.replace("\n", "").strip() for text in self.page.locator(selector).all_inner_texts()]
 

@@ -110,7 +110,7 @@ class Decisions {
         offset: samples.offset[row],
         pairing: PAIRINGS[samples.pairing[row]],
         digest: samples.digest[row],
-        decision: this.of(row) || null,
+        decision: this.of(row) || null, // what was taken back
         at: this.at.get(row),
       }));
   }
@@ -131,6 +131,7 @@ class Decisions {
   /** Send everything to the server; what changes meanwhile is sent afterwards. */
   async save() {
     this.unsaved = true;
+    this.onSaved("Saving …", false);
     if (this.saving) return;
     while (this.unsaved) {
       this.unsaved = false;

@@ -123,7 +123,7 @@ def test_the_command_prints_the_address_last(clip: Store, cli: Cli, tmp_path: Pa
     done = cli("report", clip.path, "--out", tmp_path / "a page #1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{tmp_path.as_uri()}/a%20page%20%231/index.html"
-    assert done.stdout.startswith("No offset is safe: 83.3 % at ±1 of")
+    assert done.stdout.startswith("Labels are not safe at any offset: 83.3 % of")
 
 
 def test_a_truth_that_cannot_be_used_is_told_and_the_rest_goes_on(clip: Store, cli: Cli, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def page(clip: Store) -> Iterator[Page]:
 def test_the_page_and_every_sample_are_to_be_had(page: Page, clip: Store) -> None:
     assert page.get().headers["Content-Type"] == "text/html; charset=utf-8"
     about = data_of(page.get("data/store.js").content)
-    assert about["server"] == {"save": "decisions"}
+    assert about["server"] == {"save": "decisions", "version": ""}
     assert about["decisions_file"] == str(default_decisions(clip.path))
     assert about["sources_drawn"] == [1, 1]
     rows = data_of(page.get("data/rows-000.js").content)
@@ -153,12 +153,34 @@ def test_answers_are_for_the_page_alone(page: Page) -> None:
 
 def test_decisions_are_saved_and_shown_again(page: Page, clip: Store, decided: Callable[..., Path]) -> None:
     answer = page.post(decided(1, 7).read_bytes())
-    assert (answer.status, json.loads(answer.content)) == (200, {"saved": 2})
+    assert (answer.status, json.loads(answer.content)["saved"]) == (200, 2)
     saved = open_decisions(default_decisions(clip.path), clip)
     assert len(saved.rejected) == 2
     assert data_of(page.get("data/store.js").content)["decisions"] == json.loads(json.dumps(saved.to_json()))
     assert page.post(decided(1).read_bytes()).status == 200
     assert len(open_decisions(default_decisions(clip.path), clip).rejected) == 1
+
+
+def test_another_window_does_not_lose_what_this_one_saved(
+    page: Page, clip: Store, decided: Callable[..., Path]
+) -> None:
+    first = json.loads(page.post(decided(1, 7).read_bytes(), If_Match="").content)["version"]
+    path = default_decisions(clip.path)
+    before = path.read_bytes()
+    answer = page.post(decided(2).read_bytes(), If_Match="")
+    assert (answer.status, answer.content.decode()) == (
+        409,
+        "not saved: others were saved since, from another window or program; reload the page\n",
+    )
+    assert path.read_bytes() == before
+    assert data_of(page.get("data/store.js").content)["server"]["version"] == first
+    assert page.post(decided(2).read_bytes(), If_Match=first).status == 200
+    path.write_bytes(decided(1, 2, 3).read_bytes())  # as another program does
+    assert len(data_of(page.get("data/store.js").content)["decisions"]["samples"]) == 3
+    path.write_text("{}")
+    assert page.get("data/store.js").status == 500
+    path.unlink()
+    assert data_of(page.get("data/store.js").content)["decisions"] is None
 
 
 def test_what_is_no_decision_is_refused_and_the_file_stays(

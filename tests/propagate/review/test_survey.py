@@ -147,9 +147,12 @@ def test_a_confidence_that_cannot_be_is_an_error(make_store: MakeStore, make_sam
 @pytest.mark.parametrize(
     ("levels", "said"),
     [
-        ({0: 15, 1: 15, -1: 15, 2: 14}, "Up to ±2 labels are safe: 93.3 % at ±2 of"),
-        ({1: 15, -1: 14, 2: 13, 3: 15}, "Up to ±1 labels are safe: 96.7 % at ±1 and 86.7 % at ±2 of"),
-        ({1: 3}, "No offset is safe: 20.0 % at ±1 of"),
+        ({0: 15, 1: 15, -1: 15, 2: 14}, "Labels are safe up to ±2, the farthest there are: 93.3 % of their pixels"),
+        (
+            {1: 15, -1: 14, 2: 13, 3: 15},
+            "Labels are safe up to ±1: 96.7 % of their pixels are probably right there, and 86.7 % at ±2, by",
+        ),
+        ({1: 3}, "Labels are not safe at any offset: 20.0 % of their pixels are probably right at ±1, by their mean"),
         ({0: 15}, "There are annotated frames alone"),
     ],
 )
