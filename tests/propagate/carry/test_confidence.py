@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from propagate.carry.confidence import (
+    BOUNDARY_PARTS,
     BOUNDARY_REACH,
     ODDS,
     OUTSIDE_FACTOR,
@@ -24,7 +25,7 @@ from propagate.data.sample import COVERED, ENTERED, MATCHED, MISMATCH
 from sdcnet.geometry import inside, warp_labels
 
 SIZE = (40, 56)
-FAR_FROM_OUTLINES = ODDS / (1 + BOUNDARY_REACH) ** 1.5
+FAR_FROM_OUTLINES = ODDS / (1 + BOUNDARY_REACH) ** 1.25
 BEST = 1 / (1 + FAR_FROM_OUTLINES)
 HOST = HostPath()
 ONE_LABEL = torch.zeros(1, 1, *SIZE, dtype=torch.uint8)
@@ -67,12 +68,16 @@ def test_what_comes_from_outside_the_frame_has_six_times_the_odds_of_what_matche
 
 
 def test_towards_an_outline_of_the_labels_doubt_grows() -> None:
-    label = ONE_LABEL.clone()
+    """Within a thirty-second of the frame's height."""
+    height, width = 320, 56
+    label = torch.zeros(1, 1, height, width, dtype=torch.uint8)
     label[..., 28:] = 7
-    found = sure(constant_flow(0, 0), flat_frame(), flat_frame(), label)
-    distance = (torch.arange(SIZE[1]) - 27.5).abs() - 0.5
-    expected = 1 / (1 + ODDS / (1 + distance.clamp(max=BOUNDARY_REACH)) ** 1.5)
+    flat, still = torch.full((1, 3, height, width), 128, dtype=torch.uint8), torch.zeros(1, 2, height, width)
+    found = sure(still, flat, flat, label)
+    distance = ((torch.arange(width) - 27.5).abs() - 0.5) * BOUNDARY_PARTS / height
+    expected = 1 / (1 + ODDS / (1 + distance.clamp(max=BOUNDARY_REACH)) ** 1.25)
     torch.testing.assert_close(found, expected.expand_as(found))
+    assert found[..., 10, 28 + 9] < found[..., 10, 28 + 10] == found[..., 10, 28 + 11]
 
 
 def test_an_outline_has_a_pixel_on_either_side_and_none_at_the_border() -> None:
