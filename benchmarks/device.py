@@ -45,8 +45,8 @@ class Stub:
     full_size = True
     fingerprint: Mapping[str, object] = {}
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, transfers: Transfers) -> None:
+        self.transfers = transfers
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
         for step in steps:
@@ -89,7 +89,7 @@ def carry(root: Path, out: Path, device: torch.device) -> tuple[ProcessorTime, T
     samples = propagate_clip(
         opened,
         classes=dataset.classes,
-        estimator=Stub(device),
+        estimator=Stub(transfers),
         path=DevicePath(transfers),
         sample_settings=SampleSettings(),
         watch=watch,

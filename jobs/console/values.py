@@ -12,6 +12,11 @@ def percent(fraction: float, decimals: int, none: str = "-") -> str:
     return none if math.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
 
 
+def counted(number: int, one: str) -> str:
+    """A number of things, which are called by their name for one with an s: "1 image", "2 images"."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 def finite(value: Any) -> Any:
     """The same for `json.dumps`, which has neither NaN nor infinity: None stands for them, in dicts and lists too."""
     if isinstance(value, dict):

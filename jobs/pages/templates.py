@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jobs.console.values import percent
+from jobs.console.values import counted, percent
 from jobs.pages.style import style_sheet
 
 _PARTS = "jobs.pages"
@@ -31,5 +31,6 @@ def _templates(package: str) -> Environment:
         keep_trailing_newline=True,
     )
     templates.filters["percent"] = partial(percent, decimals=2, none="–")
+    templates.filters["counted"] = counted
     templates.globals["style"] = Markup(style_sheet())
     return templates

@@ -1,7 +1,7 @@
 """Where and how networks compute: device, precision, compilation, and as much at a time as the memory holds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from jobs.errors import ComputeError, NotFiniteError, TooLargeError
 from jobs.training.devices import DEVICES, DTYPES
 from jobs.training.memory import is_out_of_memory, out_of_memory
+from jobs.training.transfers import Transfers
 
 # How many pixels go through a network at a time. A CPU gains nothing from more than its caches hold.
 PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**22}
@@ -24,6 +25,10 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype = torch.float32
     compile: bool = False
+    transfers: Transfers = field(init=False, repr=False, compare=False)  # to the device, for who carries data there
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transfers", Transfers(self.device))
 
     def prepare(self, network: _Network) -> _Network:
         """The network itself, on the device, its channels last, for inference."""

@@ -136,7 +136,7 @@ class DevicePath:
 
 def path_of(estimator: MotionEstimator) -> CarryingPath:
     """Where labels are carried by an estimator's motion: on its device if it is a network, else on the host."""
-    return HostPath() if estimator.device is None else DevicePath(Transfers(estimator.device))
+    return HostPath() if estimator.transfers is None else DevicePath(estimator.transfers)
 
 
 def together(images: Sequence[Tensor]) -> Tensor:

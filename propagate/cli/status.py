@@ -45,7 +45,7 @@ def _told(found: "RunStatus") -> str:
         return "finished" if found.shards == found.planned_shards else "no run is at work; `propagate run` goes on"
     last = "nothing written yet" if found.last_written is None else f"last written {clock(found.last_written)} ago"
     if found.samples_per_second is None or found.seconds_left is None:
-        rate = "the rate is known once each worker has finished a shard, and one of them another"
+        rate = "no rate yet, which takes a shard of each worker and one more"
     else:
         rate = f"{found.samples_per_second:.2f} samples/s, {clock(found.seconds_left)} left"
     return f"a run is at work, shards begun: {found.begun}, {last}; {rate}"

@@ -75,8 +75,8 @@ class ShardWorker:
         except CheckpointError as error:  # the driver could open it
             raise UnfitNodeError(f"{error}; {ADVICE}") from None
         self.sight.require_weights(self._estimator.fingerprint)
-        device = self._estimator.device
-        has_gpu = device is not None and device.type != "cpu"
+        transfers = self._estimator.transfers
+        has_gpu = transfers is not None and transfers.device.type != "cpu"
         self._decoding_threads = decoding_threads(self.share) if has_gpu else 1
         self._path = path_of(self._estimator)
         self._unreachable = False
@@ -96,7 +96,7 @@ class ShardWorker:
         watch = Stopwatch()
         failures: list[Failure] = []
         samples = self._samples(unit, watch, failures)
-        if self._estimator.device is not None:
+        if self._estimator.transfers is not None:
             samples = ahead(samples, depth=2)
         first = next(samples, None)
         if first is None:
@@ -117,7 +117,7 @@ class ShardWorker:
 
     def _samples(self, task: ShardTask, watch: Stopwatch, failures: list[Failure]) -> Iterator[Sample]:
         clips: Iterator[OpenClip] = (self._open(clip, watch) for clip in task.clips)
-        if self._estimator.device is not None:
+        if self._estimator.transfers is not None:
             clips = ahead(clips, depth=1)
         clips = _of_one_size(clips, task.plan.size)
         samples_of = partial(

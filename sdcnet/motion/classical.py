@@ -82,7 +82,7 @@ class Dis:
     refinable = True
     full_size = False
     is_network = False
-    device = None
+    transfers = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "dis", "opencv": cv2.__version__}
 
@@ -103,7 +103,7 @@ class TvL1:
     refinable = True
     full_size = False
     is_network = False
-    device = None
+    transfers = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "tvl1", "scikit-image": version("scikit-image")}
 
@@ -127,7 +127,7 @@ class NoMotion:
     refinable = False
     full_size = True
     is_network = False
-    device = None
+    transfers = None
     takes: tuple[str, ...] = ()
     fingerprint: Mapping[str, object] = {"motion": "none"}
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # who only says what is to be estimated needs no torch
-    import torch
     from torch import Tensor
+
+    from jobs.training.transfers import Transfers
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class MotionEstimator(Protocol):
 
     `num_history` is how many frames before the target one step reads; `refinable` tells whether composed flows may
     be corrected on the images, which would undo an estimator that leaves motion out on purpose; `full_size`, whether
-    it wants observations as they are, where others can do with halves of large frames; `device`, where it computes if
-    it is a network, beside which other work should go on: flows are there, and so should observations be;
+    it wants observations as they are, where others can do with halves of large frames; `transfers`, what leads to the
+    device where it computes if it is a network, beside which other work should go on: flows are there, and so should
+    observations be;
     `fingerprint` holds whatever decides the numbers that come out (settings, digests of weights, versions), as plain
     JSON values.
     """
@@ -59,7 +61,7 @@ class MotionEstimator(Protocol):
     num_history: int
     refinable: bool
     full_size: bool
-    device: "torch.device | None"
+    transfers: "Transfers | None"
 
     @property
     def fingerprint(self) -> Mapping[str, object]: ...

@@ -29,7 +29,7 @@ class FlowNet2Motion:
     takes = _OF_NETWORKS
 
     def __init__(self, flows: PairFlow, runtime: Runtime, fingerprint: Mapping[str, object]) -> None:
-        self._flows, self._runtime, self.device = flows, runtime, runtime.device
+        self._flows, self._runtime, self.transfers = flows, runtime, runtime.transfers
         self.fingerprint = {**fingerprint, **flows.fingerprint}
 
     @classmethod
@@ -60,7 +60,7 @@ class PredictedMotion:
     ) -> None:
         self.num_history, self._sees_target = network.num_history, network.sees_target
         self._displacement = runtime.compiled(runtime.prepare(network).displacement)
-        self._flows, self._runtime, self.device = flows, runtime, runtime.device
+        self._flows, self._runtime, self.transfers = flows, runtime, runtime.transfers
         self.fingerprint = {**fingerprint, **flows.fingerprint}
 
     @classmethod
@@ -84,7 +84,7 @@ class PredictedMotion:
         input_flow = settings.input_flow or checkpoint.input_flow or "flownet2"
         if input_flow not in INPUT_FLOWS:
             raise MotionError(f"{weights}: says that it refines {input_flow!r}; say by --input-flow what it does")
-        flows = open_pair_flow(input_flow, flownet2_weights, runtime)
+        flows = open_pair_flow(input_flow, flownet2_weights, runtime, runtime.transfers)
         return cls(network, flows, runtime, {**motion_and_dtype(settings), "sdcnet_weights": checkpoint.digest})
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:

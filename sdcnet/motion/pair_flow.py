@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from jobs.training.runtime import Runtime
+from jobs.training.transfers import Transfers
 from sdcnet.errors import MotionError
 from sdcnet.motion.classical import dis_flow, to_flow, to_grey
 from sdcnet.motion.registry import INPUT_FLOWS
@@ -26,12 +27,23 @@ class PairFlow(Protocol):
 
 
 class DisPairs:
-    """Dense inverse search, on the CPU, on one thread: see `sdcnet.motion.classical.dis_flow`."""
+    """Dense inverse search, on the CPU, on one thread: see `sdcnet.motion.classical.dis_flow`.
+
+    transfers: to the device where frames are and flows should be; None, where that is the host.
+    """
 
     fingerprint: Mapping[str, object] = {"input_flow": "dis", "opencv": cv2.__version__}
 
+    def __init__(self, transfers: Transfers | None = None) -> None:
+        self._transfers = transfers
+
     def __call__(self, targets: Tensor, sources: Tensor) -> Tensor:
-        pairs = zip(targets.cpu().split(1), sources.cpu().split(1), strict=True)
+        if self._transfers is None:
+            return self._on_host(targets, sources)
+        return self._transfers.to_device(self._on_host(*map(self._transfers.to_host, (targets, sources))))
+
+    def _on_host(self, targets: Tensor, sources: Tensor) -> Tensor:
+        pairs = zip(targets.split(1), sources.split(1), strict=True)
         return torch.cat([to_flow(dis_flow(to_grey(target), to_grey(source))) for target, source in pairs])
 
 
@@ -47,13 +59,17 @@ class FlowNet2Pairs:
         return self._runtime.run(self._network, targets.flip(1), sources.flip(1), gives="flow")
 
 
-def open_pair_flow(name: str, flownet2_weights: Path | Checkpoint | None, runtime: Runtime) -> PairFlow:
-    """The flow of that name, one of INPUT_FLOWS. flownet2_weights: a file, or what was read of one.
+def open_pair_flow(
+    name: str, flownet2_weights: Path | Checkpoint | None, runtime: Runtime, transfers: Transfers | None = None
+) -> PairFlow:
+    """The flow of that name, one of INPUT_FLOWS.
+
+    flownet2_weights: a file, or what was read of one. transfers: see `DisPairs`.
 
     Raises: MotionError, CheckpointError, where its weights are not given or cannot be used.
     """
     if name == "dis":
-        return DisPairs()
+        return DisPairs(transfers)
     if name != "flownet2":
         raise ValueError(f"a flow between two frames is one of {', '.join(INPUT_FLOWS)}, found '{name}'")
     if flownet2_weights is None:

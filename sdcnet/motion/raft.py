@@ -31,7 +31,7 @@ class RaftMotion:
         self._features = runtime.compiled(network.features)
         self._flow = runtime.compiled(network.flow_from_features)
         self._runtime = runtime
-        self.device = runtime.device
+        self.transfers = runtime.transfers
         self._start: tuple[ref[Tensor], Tensor] | None = None  # of the last walk: its first frame, and the features
         self.fingerprint = {**fingerprint, "num_updates": NUM_UPDATES}
 

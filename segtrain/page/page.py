@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from jobs.console.tables import Table
-from jobs.console.values import percent
+from jobs.console.values import counted, percent
 from jobs.pages.chart import MOST_POINTS, Chart
 from jobs.pages.templates import render
 from jobs.training.run_folder import replace
@@ -150,7 +150,7 @@ def _changed(record: RunRecord) -> Table:
 def _about(record: RunRecord) -> Table:
     """Data, machines and versions."""
     data = [
-        (name, f"{each['samples']} samples, classes of {each['classes']}, SHA-256 {each['sha256']}")
+        (name, f"{counted(each['samples'], 'sample')}, classes of {each['classes']}, SHA-256 {each['sha256']}")
         for name in ("training", "validation")
         if (each := record.settings[name])
     ]

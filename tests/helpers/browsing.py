@@ -34,6 +34,11 @@ _CONTRASTS = """() => {
 }"""
 
 
+def _plain(text: str) -> str:
+    """Spaces where lines may not break are spaces."""
+    return text.replace("\u00a0", " ").strip()
+
+
 class Tab:
     """A tab that keeps what its page complains of, and whatever it asks for elsewhere."""
 
@@ -51,16 +56,16 @@ class Tab:
         self.page.wait_for_selector(ready)
 
     def text(self, selector: str) -> str:
-        return self.page.inner_text(selector).strip()
+        return _plain(self.page.inner_text(selector))
 
     def wait_for_text(self, selector: str, text: str) -> None:
         self.page.locator(selector).filter(has_text=text).wait_for()
 
     def texts(self, selector: str) -> list[str]:
-        return [text.replace("\n", "").strip() for text in self.page.locator(selector).all_inner_texts()]
+        return [_plain(text.replace("\n", "")) for text in self.page.locator(selector).all_inner_texts()]
 
     def attribute(self, selector: str, name: str) -> str:
-        return self.page.get_attribute(selector, name) or ""
+        return _plain(self.page.get_attribute(selector, name) or "")
 
     def keys(self, *keys: str) -> None:
         for key in keys:

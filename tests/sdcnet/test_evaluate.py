@@ -26,7 +26,7 @@ class ConstantMotion:
 
     refinable = False
     is_network = False
-    device = None
+    transfers = None
     fingerprint: Mapping[str, object] = {"motion": "constant"}
 
     def __init__(self, motion: tuple[float, float], num_history: int = 1) -> None:

@@ -46,7 +46,7 @@ const controls = {
     words.byId("level-told").textContent = (level / SURE).toFixed(2);
     const [first, other] = ORDERS[elements.order.value].ways ?? ["worst first", "best first"];
     const button = words.byId("direction");
-    button.textContent = controls.reversed ? other : first;
+    button.textContent = `${controls.reversed ? other : first} ⇅`;
     button.title = `Turn the order round: ${controls.reversed ? first : other}`;
     const more = MORE.filter((name) => elements[name].value);
     words.byId("clear").hidden = !more.length && !elements.text.value && !elements.class.value;

@@ -2,10 +2,11 @@
 /* What was decided of which sample: taken back, kept by the browser or the server, and given as a file. */
 
 const UNDECIDED = 0;
+const CHANGED_MEANWHILE = 409; // as the server answers
 const DECISIONS = ["", "accept", "reject"];
 
 class Decisions {
-  /** onChange: called with the rows that changed; onSaved: with a sentence, and whether it tells of a failure. */
+  /** onChange: called when some have changed; onSaved: with a sentence, and whether it tells of a failure. */
   constructor(store, onChange, onSaved) {
     Object.assign(this, { store, onChange, onSaved });
     this.value = new Uint8Array(samples.count);
@@ -17,11 +18,20 @@ class Decisions {
 
   /** What the report came with, and, where no server keeps them, what this browser kept; the later counts. */
   begin() {
-    const rows = samples.byIdentity();
+    this.rows = samples.byIdentity();
+    this.version = this.store.server?.version;
     const kept = this.store.server ? [] : this.kept();
+    const strangers = this.take([...(this.store.decisions?.samples ?? []), ...kept]);
+    if (strangers) {
+      this.onSaved(`${words.count(strangers, "decision")} left out: made of samples as they are no longer.`, true);
+    }
+  }
+
+  /** Let decisions count that are later than those here; the number of those about samples that are not here. */
+  take(decisions) {
     let strangers = 0;
-    for (const each of [...(this.store.decisions?.samples ?? []), ...kept]) {
-      const row = rows.get(samples.identity(each.source_key, each.offset, each.pairing));
+    for (const each of decisions) {
+      const row = this.rows.get(samples.identity(each.source_key, each.offset, each.pairing));
       const digest = row === undefined ? "" : samples.digest[row];
       if (row === undefined || (digest && each.digest && digest !== each.digest)) strangers++;
       else if (!(this.at.get(row) > each.at)) {
@@ -29,7 +39,7 @@ class Decisions {
         this.at.set(row, each.at);
       }
     }
-    if (strangers) this.onSaved(`${words.count(strangers, "decision")} left out: made of samples as they are no longer.`, true);
+    return strangers;
   }
 
   get name() {
@@ -64,7 +74,7 @@ class Decisions {
       this.value[row] = value;
       this.at.set(row, at);
     }
-    this.changed(rows);
+    this.changed();
   }
 
   /** Take the last step back; the row it was made at, or -1 where there is none. */
@@ -76,7 +86,7 @@ class Decisions {
       this.value[row] = value;
       this.at.set(row, at);
     }
-    this.changed(step.map(([row]) => row));
+    this.changed();
     return step[0][0];
   }
 
@@ -94,8 +104,8 @@ class Decisions {
     return rows;
   }
 
-  changed(rows) {
-    this.onChange(rows);
+  changed() {
+    this.onChange();
     if (this.store.server) this.save();
     else this.keep();
   }
@@ -140,20 +150,31 @@ class Decisions {
       this.saving = null;
       if (problem) {
         this.unsaved = true;
-        this.onSaved(`Not saved: ${problem}. Your decisions are in this page alone, until they are.`, true);
+        this.onSaved(`Not saved: ${problem.replace(/\.$/, "")}. Your decisions are in this page alone, until they are.`, true);
         return;
       }
     }
     this.onSaved("Saved.", false);
   }
 
-  /** Why it went wrong, or "". */
-  async post() {
-    const headers = { "Content-Type": "application/json" };
+  /** Why it went wrong, or "". What another window has saved meanwhile is taken over first. */
+  async post(isSecond = false) {
+    const headers = { "Content-Type": "application/json", "If-Match": this.version };
     try {
       const body = JSON.stringify(this.file());
       const answer = await fetch(this.store.server.save, { method: "POST", headers, body });
-      return answer.ok ? "" : (await answer.text()).slice(0, 300) || `the server answers ${answer.status}`;
+      if (answer.ok) {
+        this.version = (await answer.json()).version;
+        return "";
+      }
+      if (answer.status === CHANGED_MEANWHILE && !isSecond) {
+        const now = await files.load("store.js", "store");
+        this.take(now.decisions?.samples ?? []);
+        this.version = now.server.version;
+        this.onChange();
+        return this.post(true);
+      }
+      return (await answer.text()).slice(0, 300).trim() || `the server answers ${answer.status}`;
     } catch {
       return "the server does not answer";
     }

@@ -11,6 +11,7 @@ const REASONS = {
   covered: { colour: "#d55ea8", name: "was hidden" },
   entered: { colour: "#56b4e9", name: "came in" },
 };
+const SMALL_OPACITY = 0.5;
 const UNEXPLAINED = "#e69f00";
 
 const maps = {
@@ -32,6 +33,19 @@ const maps = {
   /** Labels in their colours; hidden: Set of class indices. */
   paintLabels(canvas, picture, label, hidden) {
     paint(canvas, picture, (i) => (hidden.has(label[i]) ? 0 : maps.colours[label[i]]));
+  },
+
+  /** A picture under its labels, as large as a canvas is shown. */
+  drawSmall(canvas, picture) {
+    const scale = (canvas.clientWidth * devicePixelRatio) / picture.width;
+    canvas.width = Math.round(picture.width * scale);
+    canvas.height = Math.round(picture.height * scale);
+    const labels = document.createElement("canvas");
+    maps.paintLabels(labels, picture, picture.label, new Set());
+    const context = canvas.getContext("2d");
+    context.drawImage(picture.image, 0, 0, canvas.width, canvas.height);
+    context.globalAlpha = SMALL_OPACITY;
+    context.drawImage(labels, 0, 0, canvas.width, canvas.height);
   },
 
   paintConfidence(canvas, picture) {

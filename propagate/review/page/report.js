@@ -46,9 +46,15 @@ const page = {
       return;
     }
     page.decisions = new Decisions(store, page.changed, page.saved);
-    page.list = new List(words.byId("list"), page.line, page.look, page.bringToSight);
+    page.list = new List(words.byId("list"), {
+      told: page.line,
+      drawSmall: page.drawSmall,
+      onPick: page.look,
+      onClick: page.bringToSight,
+    });
     controls.begin(store, () => page.refresh());
     page.listen();
+    if (store.drawn || store.server) page.pictures();
     page.refresh();
     page.tellDecisions();
   },
@@ -101,6 +107,23 @@ const page = {
       decision,
       label: `${samples.key[row]}, score ${score.toFixed(3)}, offset ${about.join(", ")}${said}`,
     };
+  },
+
+  async drawSmall(canvas, row, isWanted) {
+    if (!samples.drawn[row] && !samples.store.server) return;
+    try {
+      const picture = await files.picture(row);
+      if (isWanted()) maps.drawSmall(canvas, picture);
+    } catch {
+      // is told where it is looked at
+    }
+  },
+
+  /** Small pictures in the list, or none. */
+  pictures() {
+    const isPictured = !page.list.isPictured;
+    page.list.picture(isPictured);
+    words.byId("pictured").setAttribute("aria-pressed", String(isPictured));
   },
 
   look(row) {
@@ -209,6 +232,7 @@ const page = {
       previous: () => page.list.step(-1),
       download: () => page.decisions.download(),
       save: () => page.decisions.save(),
+      pictured: page.pictures,
       help: () => words.byId("keys").showModal(),
     };
     for (const [id, act] of Object.entries(clicks)) words.byId(id).addEventListener("click", act);

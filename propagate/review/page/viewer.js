@@ -227,10 +227,10 @@ const viewer = {
 };
 
 /** Names and titles of the views that a store has. */
-function viewsOf({ has, against, reasons }) {
+function viewsOf({ has, against }) {
   const views = [
     ["labels", "Labels"],
-    ["doubts", "Why doubtful"],
+    ["doubts", has.reasons ? "Why doubtful" : "Doubtful"],
     ["confidence", "Confidence"],
     ["source", "Annotated frame"],
   ];

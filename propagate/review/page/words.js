@@ -3,7 +3,7 @@
 
 const words = {
   percent(share, decimals = 1) {
-    return `${(100 * share).toFixed(decimals)} %`;
+    return `${(100 * share).toFixed(decimals)}\u00a0%`;
   },
 
   number(value) {

@@ -26,7 +26,7 @@ class Scripted:
 
     num_history = 1
     full_size = True
-    device = None
+    transfers = None
     fingerprint: Mapping[str, object] = {}
 
     def __init__(self, flows: Sequence[Tensor], *, refinable: bool = False) -> None:

@@ -141,3 +141,23 @@ def test_a_store_beside_which_nothing_has_a_name(clip: Store, monkeypatch: pytes
     assert beside(Path(), "-report") == clip.path.with_name("store-report")
     with pytest.raises(StoreError, match="no shard store here"):
         write_report(Path(".."))
+
+
+def test_where_the_new_report_cannot_take_its_place_the_earlier_one_returns(
+    clip: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "page"
+    write_report(clip.path, out, max_samples=1)
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target == out and (path / "index.html").read_bytes() == b"new":
+            raise PermissionError(13, "Permission denied", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr("propagate.review.contents.page_files", lambda _: {"index.html": b"new"})
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ReviewError, match="cannot be written"):
+        write_report(clip.path, out)
+    assert {name: (out / name).read_bytes() for name in names(out)} == before

@@ -16,7 +16,7 @@ from sdcnet.errors import MotionError
 from sdcnet.motion import pair_flow
 from sdcnet.motion.estimator import Observation, ObservedPixels, Step
 from sdcnet.motion.learned import FlowNet2Motion, PredictedMotion
-from sdcnet.motion.pair_flow import DisPairs, FlowNet2Pairs
+from sdcnet.motion.pair_flow import DisPairs, FlowNet2Pairs, open_pair_flow
 from sdcnet.motion.registry import MotionSettings, open_estimator
 from sdcnet.networks.checkpoints import Checkpoint, save_network
 from sdcnet.networks.flownet2 import FlowNet2
@@ -71,6 +71,16 @@ def by_hand(network: VideoPredictor, frames: Mapping[int, Tensor], step: Step) -
     seen = [frames[offset] for offset in offsets]
     flows = [DisPairs()(later, earlier) for earlier, later in pairwise(seen)]
     return network.displacement(torch.stack(seen, dim=1).flip(2), torch.stack(flows, dim=1))
+
+
+def test_copies_for_a_flow_of_the_host_are_counted() -> None:
+    runtime, frames = Runtime(device=torch.device("cpu")), make_frames(range(3))
+    targets, sources = torch.cat((frames[1], frames[2])), torch.cat((frames[0], frames[1]))
+    found = open_pair_flow("dis", None, runtime, runtime.transfers)(targets, sources)
+    assert torch.equal(found, DisPairs()(targets, sources))
+    transfers = runtime.transfers
+    assert (transfers.down, transfers.bytes_down) == (2, targets.nbytes + sources.nbytes)
+    assert (transfers.up, transfers.bytes_up) == (1, found.nbytes)
 
 
 @pytest.mark.parametrize("kind", [SDCNet2D, SDCNet2DRecon])

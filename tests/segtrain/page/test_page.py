@@ -156,6 +156,12 @@ def test_what_a_page_says(run: Path) -> None:
     assert table.startswith("Class last, step 40 best, step 10 road 60.00 90.00 car – 30.00")
 
 
+def test_one_image_is_no_images(tmp_path: Path) -> None:
+    words = text_of(written(tmp_path / "run", [begun()], validation={**SAMPLES, "samples": 1}))
+    assert "33 samples to train on, 1 image to validate on." in words
+    assert "1 sample, classes of cityscapes" in words
+
+
 def test_a_run_in_progress_has_a_page(tmp_path: Path) -> None:
     run = written(tmp_path / "run", [begun(), trained(10)])
     with (run / "log.jsonl").open("a") as log:

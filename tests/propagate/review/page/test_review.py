@@ -63,6 +63,19 @@ def test_every_sample_has_pictures(tab: Tab, server: ReviewServer) -> None:
     assert tab.attribute("[aria-selected=true]", "aria-posinset") == "10"
 
 
+def test_two_windows_keep_the_decisions_of_both(tab: Tab, clip: Store, server: ReviewServer) -> None:
+    tab.open(server.address)
+    other = Tab(tab.page.context.new_page())
+    other.open(server.address)
+    first, second, *_ = tab.rows()
+    tab.keys("r")
+    tab.wait_for_text("#saved", "Saved.")
+    other.keys("j", "a")
+    other.wait_for_text("#saved", "Saved.")
+    assert other.decisions() == {first: "reject", second: "accept"}
+    assert len(json.loads(default_decisions(clip.path).read_text())["samples"]) == 2
+
+
 def test_a_failure_to_save_is_said_and_mended(tab: Tab, clip: Store, server: ReviewServer) -> None:
     tab.open(server.address)
     path = default_decisions(clip.path)
