@@ -1,4 +1,4 @@
-"""A row per sample, in columns of some 300 bytes a row."""
+"""A row per sample, in columns of some 400 bytes a row."""
 
 import math
 from array import array

@@ -4,14 +4,44 @@
 const ROWS = 2 ** 21; // a key and a row fit into one number, which sorts fast
 const LAST = 2 ** 31 - 1;
 
-/* Whole numbers from 0 to LAST, or NaN for what is not known and comes last; `down`: the greatest are the worst. */
+/*
+ * key: whole numbers from 0 to LAST, or NaN for what is not known and comes last; `down`: the greatest are the worst.
+ * bad: how bad a row is, as the length of its bar; where it is not given, as by the score.
+ */
 const ORDERS = {
   score: { name: "score", key: (row, filter) => Math.round(1e4 * samples.shownScore(row, filter.class)) },
-  share: { name: "doubtful pixels", down: true, key: (row, filter) => samples.below(row, filter.level) },
-  miou: { name: "mIoU", has: "truth", key: (row) => Math.round(1e4 * samples.miou[row]) },
-  wrong: { name: "wrong pixels", has: "truth", down: true, key: (row) => Math.round(1e4 * samples.wrong[row]) },
-  differs: { name: "disagreement", has: "against", down: true, key: (row) => Math.round(1e4 * samples.differs[row]) },
-  offset: { name: "offset", down: true, ways: ["farthest first", "nearest first"], key: (row) => Math.abs(samples.offset[row]) },
+  share: {
+    name: "doubtful pixels",
+    down: true,
+    key: (row, filter) => samples.below(row, filter.level),
+    bad: (row, filter) => samples.below(row, filter.level),
+  },
+  miou: {
+    name: "mIoU",
+    has: "truth",
+    key: (row) => Math.round(1e4 * samples.miou[row]),
+    bad: (row) => 1 - samples.miou[row],
+  },
+  wrong: {
+    name: "wrong pixels",
+    has: "truth",
+    down: true,
+    key: (row) => Math.round(1e4 * samples.wrong[row]),
+    bad: (row) => samples.wrong[row],
+  },
+  differs: {
+    name: "disagreement",
+    has: "against",
+    down: true,
+    key: (row) => Math.round(1e4 * samples.differs[row]),
+    bad: (row) => samples.differs[row],
+  },
+  offset: {
+    name: "offset",
+    down: true,
+    ways: ["farthest first", "nearest first"],
+    key: (row) => Math.abs(samples.offset[row]),
+  },
   time: { name: "sequence", ways: ["earliest first", "latest first"], key: (row) => samples.places[row] },
 };
 
@@ -27,6 +57,12 @@ const NO_FILTER = {
   share: 0,
   level: DOUBTFUL_BELOW,
 };
+
+/** How bad a row is in an order, from 0 upwards; 0 where that is not known. */
+function badness(row, filter, order) {
+  const { bad } = ORDERS[order.by];
+  return (bad ? bad(row, filter) : 1 - samples.shownScore(row, filter.class)) || 0;
+}
 
 /** Row numbers, Uint32Array; order: {by: a name in ORDERS, reversed}; decided: row -> "", "accept" or "reject". */
 function chooseRows(filter, order, decided) {

@@ -115,6 +115,7 @@ class List {
       line.small.width = 0; // empties it
     }
     line.position = position;
+    element.id = `row-${position}`; // another for each sample, so that screen readers tell of a change
     element.dataset.position = position;
     element.style.transform = `translateY(${position * this.height}px)`;
     element.setAttribute("aria-posinset", position + 1);
@@ -125,7 +126,7 @@ class List {
     line.name.textContent = told.name;
     line.mark.textContent = MARKS[told.decision];
     line.score.textContent = told.score;
-    line.bar.style.width = `${100 * told.doubt}%`;
+    line.bar.style.width = `${100 * told.bad}%`;
     line.about.textContent = told.about;
   }
 
@@ -147,7 +148,7 @@ function newLine(room) {
   const bar = words.element("span", { className: "bar" }, line.bar);
   line.element = words.element(
     "div",
-    { className: "row", id: `row-${room.childElementCount}`, role: "option" },
+    { className: "row", role: "option" },
     ...[line.mark, small, line.name, line.score, bar, line.about],
   );
   room.append(line.element);

@@ -9,7 +9,7 @@ const KEYS = [
   ["j", "Next sample (also ↓ in the list)", () => page.list.step(1)],
   ["k", "Previous sample (also ↑ in the list)", () => page.list.step(-1)],
   ["b", "Blink: annotated frame and this one in turn", () => viewer.blink()],
-  ["+", "Zoom in (also wheel, two fingers, double click; drag or arrows move)", () => viewer.zoom.by(1.5)],
+  ["+", "Zoom in (also the wheel, once a picture was clicked, two fingers, double click); drag or arrows move", () => viewer.zoom.by(1.5)],
   ["-", "Zoom out", () => viewer.zoom.by(1 / 1.5)],
   ["0", "The whole picture", () => viewer.zoom.reset()],
   ["/", "Search a name", () => words.byId("search").focus()],
@@ -66,20 +66,28 @@ const page = {
   },
 
   tellStore(store) {
-    const of = [store.dataset, store.split].filter(Boolean).join(", ");
-    words.byId("about").textContent = `${of ? ` of ${of}` : ""}${store.against ? `, against ${store.against.name}` : ""}`;
+    const parts = [store.dataset, store.split].filter(Boolean);
+    const about = parts.flatMap((each, i) => [i ? ", " : " of ", words.name(each)]);
+    if (store.against) about.push(", against ", words.name(store.against.name));
+    words.byId("about").append(...about);
     words.byId("verdict").textContent = store.verdict;
-    const decisions = store.decisions_file ?? `${store.name}.decisions.json`;
-    words.byId("commands").textContent =
-      `segtrain fit … --decisions ${decisions}\npropagate export ${store.command ?? store.name} … --decisions ${decisions}`;
+    const decisions = words.quoted(store.decisions_file ?? `${store.name}.decisions.json`);
+    const told = (command) => [`${command} … --decisions `, words.name(decisions)];
+    words.byId("commands").append(
+      ...told("segtrain fit"),
+      "\npropagate export ",
+      words.name(words.quoted(store.command)),
+      ...told(""),
+    );
   },
 
   /** List what the form asks for. */
   refresh(stays = false) {
     const filter = controls.filter();
-    const rows = chooseRows(filter, controls.order(), (row) => page.decisions.of(row));
-    page.filter = filter;
-    page.worst = Math.max(1e-4, rows.reduce((worst, row) => Math.max(worst, 1 - samples.shownScore(row, filter.class)), 0));
+    const order = controls.order();
+    const rows = chooseRows(filter, order, (row) => page.decisions.of(row));
+    Object.assign(page, { filter, order });
+    page.worst = rows.reduce((worst, row) => Math.max(worst, badness(row, filter, order)), 1e-4);
     page.list.show(rows, stays);
     const all = words.count(samples.count, "sample");
     words.byId("count").textContent = rows.length === samples.count ? all : `${words.number(rows.length)} of ${all}`;
@@ -95,14 +103,13 @@ const page = {
         ? `${words.percent(samples.doubtful[row])} doubtful`
         : `${words.percent(samples.below(row, page.filter.level) / 1000)} below ${(page.filter.level / SURE).toFixed(2)}`,
     ];
-    for (const [name, told] of [["differs", "differ"], ["wrong", "wrong"]]) {
-      if (!Number.isNaN(samples[name][row])) about.push(`${words.percent(samples[name][row])} ${told}`);
-    }
+    const [name, told] = page.order.by === "differs" ? ["differs", "differ"] : ["wrong", "wrong"];
+    if (!Number.isNaN(samples[name][row])) about.push(`${words.percent(samples[name][row])} ${told}`);
     const said = { accept: ", accepted", reject: ", rejected" }[decision] ?? "";
     return {
       name: samples.key[row],
       score: score.toFixed(3),
-      doubt: (1 - score) / page.worst,
+      bad: badness(row, page.filter, page.order) / page.worst,
       about: about.join(" · "),
       decision,
       label: `${samples.key[row]}, score ${score.toFixed(3)}, offset ${about.join(", ")}${said}`,

@@ -239,9 +239,9 @@ function viewsOf({ has, against }) {
   return views;
 }
 
-function undrawn({ drawn, rows, command, name }) {
+function undrawn({ drawn, rows, command }) {
   const worst = drawn ? `The ${words.count(drawn, "worst sample")} of ${words.number(rows)} are drawn` : "None is drawn";
-  return `No pictures of this sample in this report. ${worst}; any sample is drawn by: propagate review ${command ?? name}`;
+  return `No pictures of this sample in this report. ${worst}; any sample is drawn by: propagate review ${words.quoted(command)}`;
 }
 
 function classShares(label) {

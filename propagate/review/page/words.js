@@ -39,6 +39,11 @@ const words = {
     return words.element("bdi", { className, textContent: text });
   },
 
+  /** A word as a shell takes it. */
+  quoted(text) {
+    return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
+  },
+
   swatch(colour) {
     const made = words.element("span", { className: "swatch", "aria-hidden": "true" });
     made.style.background = colour;

@@ -61,7 +61,8 @@ class Zoom {
   }
 
   wheel(event) {
-    if (event.deltaY > 0 && this.scale === 1) return; // the page scrolls on
+    const isMeant = event.ctrlKey || this.scale > 1 || event.currentTarget === document.activeElement;
+    if (!isMeant || (event.deltaY > 0 && this.scale === 1)) return; // the page scrolls on
     event.preventDefault();
     this.by(Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100) / 300), this.place(event));
   }

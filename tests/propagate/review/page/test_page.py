@@ -9,7 +9,7 @@ from helpers.browsing import Tab
 from helpers.report_folders import CLASSES, VOID, labelled, write_report
 
 pytestmark = pytest.mark.slow
-HOSTILE = """</script><img src=x onerror="document.title='broken'">'"&\u202eevil\u2028"""
+HOSTILE = "long_" * 40 + """</script><img src=x onerror="document.title='broken'">'"&\u202eevil\u2028"""
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,10 @@ def test_views_zoom_together(tab: Tab, folder: Path) -> None:
     assert tab.page.evaluate("viewer.zoom.scale") > 2.25
     tab.keys("0")
     assert tab.page.evaluate("viewer.zoom.scale") == 1
+    tab.page.focus("#list")
+    tab.page.mouse.wheel(0, -100)  # the page's, since no picture has the focus
+    tab.page.wait_for_timeout(50)
+    assert tab.page.evaluate("viewer.zoom.scale") == 1
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
@@ -263,6 +267,8 @@ def test_names_of_others_stay_text(tab: Tab, tmp_path: Path) -> None:
     assert HOSTILE in tab.page.text_content("#sample-facts")  # type: ignore[operator]
     tab.fill({"group": HOSTILE})
     assert len(tab.rows()) == 22
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_what_is_missing_beside_the_page_is_said(tab: Tab, tmp_path: Path) -> None:
@@ -288,6 +294,9 @@ def test_twenty_thousand_samples_scroll_with_few_elements(tab: Tab, tmp_path: Pa
     assert tab.attribute("[aria-selected=true]", "aria-posinset") == "20009"
     assert tab.attribute("#list", "aria-activedescendant") == tab.attribute("[aria-selected=true]", "id")
     assert tab.page.locator(".row").count() < 60
+    before = tab.attribute("#list", "aria-activedescendant")
+    tab.keys("ArrowUp")
+    assert tab.attribute("#list", "aria-activedescendant") not in ("", before)
     tab.fill({"order": "time", "class": "4", "from": "1"})
     tab.keys("Home")
     assert tab.attribute("[aria-selected=true]", "aria-posinset") == "1"
