@@ -88,7 +88,7 @@ def carry(root: Path, out: Path, device: torch.device) -> tuple[ProcessorTime, T
     opened = open_clip(clip, dataset.classes, watch)
     samples = propagate_clip(
         opened,
-        classes=dataset.classes,
+        ignore_id=dataset.classes.ignore_id,
         estimator=Stub(transfers),
         path=DevicePath(transfers),
         sample_settings=SampleSettings(),

@@ -85,7 +85,7 @@ def whole_job(clip: Clip, networks: Networks) -> None:
     classes = load_classes("cityscapes")
     for _ in propagate_clip(
         open_clip(clip, classes, Stopwatch()),
-        classes=classes,
+        ignore_id=classes.ignore_id,
         estimator=networks.estimator,
         path=path_of(networks.estimator),
         sample_settings=SampleSettings(),

@@ -39,7 +39,7 @@ def main() -> None:
     estimator = open_estimator(MotionSettings(name="dis"))
     samples = propagate_clip(
         open_clip(clip, dataset.classes, watch),
-        classes=dataset.classes,
+        ignore_id=dataset.classes.ignore_id,
         estimator=estimator,
         path=path_of(estimator),
         sample_settings=SampleSettings(),

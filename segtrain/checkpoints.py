@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from jobs.errors import CheckpointError
+from jobs.training.checksums import AGAIN
 from jobs.training.descriptions import build_without_values, network_of_another, parse_description
 from jobs.training.weights import (
     fill_network,
@@ -29,6 +30,8 @@ from jobs.training.weights import (
     require_parameters,
     write_weights,
 )
+from propagate.data.classes import ClassTable
+from propagate.errors import DatasetError
 from segtrain.models.network import SegmentationNetwork
 from segtrain.models.preprocessing import PREPROCESSING
 from segtrain.models.registry import NETWORKS, build_network
@@ -49,7 +52,8 @@ class Description:
     """What one of our files says of its network.
 
     settings: `build_network` makes the network from them. class_names: in the order of train ids, one a score.
-    about: JSON values for people: data, recipe, scores.
+    about: JSON values for people: data, recipe, scores. classes: the class table, as `ClassTable.to_json` gives it;
+    empty in files from before they held it.
     """
 
     architecture: str
@@ -57,6 +61,11 @@ class Description:
     class_names: Sequence[str]
     preprocessing: Mapping[str, Any]
     about: Mapping[str, Any]
+    classes: Mapping[str, Any] = field(default_factory=dict)
+
+    def class_table(self) -> ClassTable | None:
+        """The class table, where the file holds one. Raises: DatasetError for one that is none."""
+        return ClassTable.from_json(self.classes) if self.classes else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,23 +186,26 @@ def save_network(
     path: Path,
     network: SegmentationNetwork,
     *,
-    class_names: Sequence[str],
+    classes: ClassTable,
     about: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a network as a file of ours, whole or not at all; the same network gives the same bytes.
 
-    class_names: in the order of train ids. about: JSON values for people who inspect the file. dtype: of the
+    classes: what the scores mean, by train ids. about: JSON values for people who inspect the file. dtype: of the
     parameters; buffers keep theirs.
-    Raises: ValueError, where there are not as many names as classes; CheckpointError, where the file cannot be written.
+    Raises: ValueError for a table of another number of trained classes; CheckpointError, where the file cannot be
+    written.
     """
-    if len(class_names) != network.num_classes:
-        raise ValueError(f"class_names must be {network.num_classes}, one for each class, found {len(class_names)}")
+    names = classes.train_names
+    if len(names) != network.num_classes:
+        raise ValueError(f"classes must have {network.num_classes} that are trained, found {len(names)}")
     description = {
         "version": VERSION,
         "architecture": network.architecture,
         "settings": network.settings,
-        "class_names": list(class_names),
+        "class_names": list(names),
+        "classes": classes.to_json(),
         "preprocessing": PREPROCESSING,
         "about": about,
     }
@@ -205,6 +217,12 @@ def _description(path: Path, text: str) -> Description:
     if description.architecture not in NETWORKS or description.preprocessing != PREPROCESSING:
         reason = f"{description.architecture} with {description.preprocessing}"
         raise CheckpointError(str(path), f"{reason}, which this program does not know how to do. Update the program")
+    try:
+        table = description.class_table()
+    except DatasetError as error:
+        raise CheckpointError(str(path), f"its class table cannot be used: {error}. {AGAIN}") from None
+    if table is not None and table.train_names != tuple(description.class_names):
+        raise CheckpointError(str(path), f"names other classes than its class table has. {AGAIN}")
     return description
 
 

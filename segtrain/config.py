@@ -36,7 +36,7 @@ class FitConfig:
         "A file of decisions on a store of --shards, whose rejected samples are left out; repeatable.",
         repeatable=True,
     )
-    dataset: str = setting_of(DatasetChoice, "dataset")
+    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
     root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     train_split: str | None = setting(

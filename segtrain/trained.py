@@ -27,8 +27,8 @@ def open_trained(
 ) -> TrainedNetwork:
     """Load a network from a file of weights, published or ours, for inference.
 
-    architecture: which one a published file holds. classes: what its scores mean; without it, the built-in table whose
-    trained classes are those that our file names.
+    architecture: which one a published file holds. classes: what its scores mean; without it, the table in our file, or
+    the built-in one whose trained classes are those that an older file names.
 
     Raises: CheckpointError, ParameterError, where the file cannot be used, or its classes are others or unknown.
     """
@@ -36,7 +36,7 @@ def open_trained(
     network = load_network(checkpoint, architecture)
     description = checkpoint.description
     names = description.class_names if description else None
-    table = classes if classes is not None else _builtin_table(weights, names)
+    table = classes or (description.class_table() if description else None) or _builtin_table(weights, names)
     _require_classes(weights, table, network.num_classes, names)
     return TrainedNetwork(
         network=runtime.prepare(network), classes=table, about=description.about if description else {}

@@ -33,7 +33,7 @@ def example(tmp_path: Path) -> Example:
 
 
 def test_no_example_is_without_a_test() -> None:
-    assert EXAMPLES == ["compare_motions.py", "one_clip.py", "train_on_shards.py"]
+    assert EXAMPLES == ["compare_motions.py", "one_clip.py", "three_lines.py", "train_on_shards.py"]
 
 
 def test_one_clip_is_drawn_with_all_its_neighbours(example: Example, tmp_path: Path) -> None:
@@ -48,6 +48,13 @@ def test_one_clip_is_drawn_with_all_its_neighbours(example: Example, tmp_path: P
     annotated = picture[2 * 96 :, 5 * 192 : 6 * 192]
     assert (annotated == 255).all()  # full confidence
     assert (picture[2 * 96 :] < 255).any()
+
+
+def test_most_labels_are_right_between_arrays_too(example: Example) -> None:
+    shares = [float(share) for share in re.findall(r"([\d.]+)% of the labels", example("three_lines.py"))]
+    assert len(shares) == 11
+    assert shares[5] == 100
+    assert min(shares) > 80
 
 
 def test_a_few_steps_in_plain_torch_lower_the_loss(example: Example) -> None:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
 ROOMS = {
     "jobs": "errors registry files image_limit yaml_files timing ahead signals console pages ray pool crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
-    "propagate": "errors data datasets synth shards carry job scoring review export cli __main__",
+    "propagate": "errors data datasets synth shards carry memory job scoring review export cli __main__",
     "segtrain": "errors models checkpoints data losses inference_settings inference trained evaluation prediction "
     "config page fit cli __main__",
 }

@@ -34,6 +34,9 @@ class SettingOption(click.Option):
         super().__init__(*args, **settings)
         self.setting = setting
 
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return os.environ.get(_own_variable(ctx, self)) or super().resolve_envvar_value(ctx)
+
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         value = super().process_value(ctx, value)
         if ctx.get_parameter_source(self.setting.name) is ParameterSource.DEFAULT:
@@ -129,6 +132,7 @@ def parameter(setting: Setting, **changed: Any) -> Callable[[Function], Function
         "required": setting.required,
         "multiple": many and metadata["repeatable"],
         "help": metadata["help"] + (f"  [{'; '.join(shown)}]" if shown else ""),
+        "envvar": metadata["variable"] or None,
     }
     flag = f"--{name}/--no-{name}" if setting.kind is bool else f"--{name}"
     return click.option(flag, setting.name, **{**settings, **changed})
@@ -194,10 +198,16 @@ def _built(ctx: click.Context, config: type, given: Mapping[str, Any]) -> Any:
         raise click.UsageError(str(error) + (f" (with {elsewhere})" if elsewhere else ""), ctx) from None
 
 
+def _own_variable(ctx: click.Context, option: click.Option) -> str:
+    """The environment variable that stands for an option of this command alone."""
+    return f"{ctx.auto_envvar_prefix}_{(option.name or '').upper()}"
+
+
 def _origin(ctx: click.Context, option: click.Option) -> str:
     """The variable, or the file, that an option's value comes from; empty where it is typed, or the default."""
     name = option.name or ""
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.ENVIRONMENT:
-        return f"environment variable {ctx.auto_envvar_prefix}_{name.upper()}"
+        own = _own_variable(ctx, option)
+        return f"environment variable {own if os.environ.get(own) else option.envvar}"
     return str(ctx.meta[_FILE]) if source is ParameterSource.DEFAULT_MAP else ""

@@ -23,13 +23,15 @@ def setting(
     argument: str = "",
     repeatable: bool = False,
     passing: bool = False,
+    variable: str = "",
 ) -> Any:
     """A field that a user can set; MISSING as its default makes it required.
 
     help: a sentence. least, most: of a number. choices: the values that there are. otherwise: what its default stands
     for, in words, where it is None or empty. option: its long name without the dashes, where that is not the field's;
     argument: how it is shown, where it is no option but an argument. repeatable: an option for each item of a tuple.
-    passing: it may change between a training and its resumption.
+    passing: it may change between a training and its resumption. variable: of the environment, for all commands that
+    have the setting; a command's own counts before it.
     """
     metadata = {
         "help": help,
@@ -41,6 +43,7 @@ def setting(
         "argument": argument,
         "repeatable": repeatable,
         "passing": passing,
+        "variable": variable,
     }
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)

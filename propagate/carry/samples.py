@@ -19,7 +19,6 @@ from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.walk import Displacement, walk
-from propagate.data.classes import ClassTable
 from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, MATCHED, PROPAGATED, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
@@ -32,7 +31,7 @@ _Failing = Callable[[int], AbstractContextManager[None]]
 def propagate_clip(
     opened: OpenClip,
     *,
-    classes: ClassTable,
+    ignore_id: int,
     estimator: MotionEstimator,
     path: CarryingPath,
     sample_settings: SampleSettings,
@@ -41,6 +40,7 @@ def propagate_clip(
 ) -> Iterator[Sample]:
     """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
 
+    ignore_id: for pixels that are less sure than is asked for.
     `on_failure` hears of what the clip lacks before the first sample, and of frames whose motion cannot be estimated,
     or whose labels the memory is too small to carry, which end the clip in their direction.
     """
@@ -95,7 +95,7 @@ def propagate_clip(
             offsets = [displacement.offset for displacement in batch]
             carried: Sequence[Tensor] = ()
             with failing(offsets[0]):
-                carried = _carry(batch, resampler, observations, path, sample_settings, classes.ignore_id, watch)
+                carried = _carry(batch, resampler, observations, path, sample_settings, ignore_id, watch)
             if not carried:
                 break
             del batch  # before the next is estimated: each displacement holds two flows

@@ -73,6 +73,28 @@ class ClassTable:
         return table
 
     @cached_property
+    def colors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The colours of label maps that hold colours, as red·2¹⁶ + green·2⁸ + blue, ascending, and their label ids.
+
+        Of several classes with one colour it is the trained one's, or, where none is, the ignored id's.
+        Raises: DatasetError where several trained classes have it.
+        """
+        of_color: dict[int, list[LabelClass]] = {}
+        for c in self.classes:
+            of_color.setdefault(int.from_bytes(bytes(c.color)), []).append(c)
+        ids = []
+        for code in sorted(of_color):
+            trained = [c for c in of_color[code] if c.train_id != IGNORE_TRAIN_ID]
+            if len(trained) > 1:
+                raise DatasetError(
+                    f"class table '{self.name}': {' and '.join(c.name for c in trained)} have the color "
+                    f"{list(trained[0].color)}, so that label maps of colors cannot tell them apart; change one"
+                )
+            others = sorted(of_color[code], key=lambda c: c.id != self.ignore_id)
+            ids.append((trained or others)[0].id)
+        return np.array(sorted(of_color), np.uint32), np.array(ids, np.uint8)
+
+    @cached_property
     def palette(self) -> np.ndarray:
         """[256,3] uint8: label id -> RGB; black where an id is unknown."""
         table = np.zeros((256, 3), np.uint8)
@@ -136,7 +158,10 @@ def _tables() -> Any:
 
 
 def load_classes(name_or_path: str | Path) -> ClassTable:
-    """A class table that comes with the package, by name, or one from a YAML file. Raises: DatasetError."""
+    """A class table that comes with the package, by name, or one from a YAML file, which may be a layout file.
+
+    Raises: DatasetError.
+    """
     name = str(name_or_path)
     builtin = name in builtin_tables()
     try:
@@ -149,4 +174,15 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
         data = parse_yaml(text)
     except ValueError as error:
         raise DatasetError(f"{name}: {error}") from None
+    if not builtin and isinstance(data, dict) and isinstance(data.get("classes"), str | Mapping):
+        return classes_of_layout(data["classes"], Path(name))
     return ClassTable.from_json(data, where=name)
+
+
+def classes_of_layout(value: object, layout: Path) -> ClassTable:
+    """The class table that a layout file names, or holds, under `classes`. Raises: DatasetError."""
+    if isinstance(value, Mapping):
+        return ClassTable.from_json(value, where=f"{layout}: classes")
+    if not isinstance(value, str):
+        raise DatasetError(f"{layout}: classes is {value!r}, expected a table's name, a YAML file, or a table itself")
+    return load_classes(value if value in builtin_tables() else layout.parent / value)

@@ -14,6 +14,8 @@ import numpy as np
 from jobs.files import open_regular
 from propagate.errors import InputError, UnreachableError
 
+HOLDS = ("label_ids", "train_ids", "colors")
+LABEL_IDS, TRAIN_IDS, COLORS = HOLDS
 _ELSEWHERE = (errno.ENOENT, errno.ESTALE, errno.EIO, errno.EACCES)  # what another machine may do without
 _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # signature, flags, the lengths of the name and of the extra field
 _UTF8 = 0x800  # a flag: else names are in code page 437
@@ -85,9 +87,7 @@ class Resource:
             with open_regular(Path(self.root) / self.name) as file:
                 return file.read(-1 if limit is None else limit)
         except (OSError, ValueError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            kind = UnreachableError if getattr(error, "errno", None) in _ELSEWHERE else InputError
-            raise kind(str(self), f"cannot be read ({reason})") from None
+            raise unreadable(str(self), error) from None
 
     @property
     def identity(self) -> tuple[str, int, int | None]:
@@ -100,10 +100,17 @@ class Resource:
 
 @dataclass(frozen=True)
 class Label:
-    """A label map's file, and whether it holds train ids (which are mapped back on reading)."""
+    """A label map's file, and which of HOLDS it holds; reading it gives label ids, whichever."""
 
     resource: Resource
-    holds_train_ids: bool = False
+    holds: str = LABEL_IDS
+
+
+def unreadable(where: str, error: Exception) -> InputError:
+    """What to raise where a file cannot be read: an UnreachableError where another machine may be able to."""
+    reason = getattr(error, "strerror", None) or str(error)
+    kind = UnreachableError if getattr(error, "errno", None) in _ELSEWHERE else InputError
+    return kind(where, f"cannot be read ({reason})")
 
 
 class Frame(Protocol):

@@ -8,12 +8,13 @@ from PIL import Image
 
 from jobs.image_limit import open_image
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Label, Resource
+from propagate.data.clip import COLORS, TRAIN_IDS, Label, Resource
 from propagate.data.encoded import AGAIN, Header, checked_header, png_chunks, png_row_bytes, read_header
 from propagate.errors import InputError
 
 _HEAD_BYTES = 4096
 _LONGEST_HEAD_BYTES = 1 << 20  # a JPEG may carry a thumbnail before its frame header
+_TOLD = 3  # unknown colours, in a message
 _PIXEL_BYTES, _OTHER_BYTES = 9, 1 << 26  # the most that a file holds for each pixel, and beside them
 _FRAME_ADVICE = {
     "grey": "a frame needs its colours: give the RGB image, or repeat the grey channel three times",
@@ -79,19 +80,24 @@ def _header_of(resource: Resource) -> Header:
 
 
 def read_label(label: Label, classes: ClassTable) -> np.ndarray:
-    """A label map's file to [H,W] uint8 label ids of its class table; train ids are mapped back.
+    """A label map's file to [H,W] uint8 label ids of its class table; train ids and colours are mapped back.
 
-    Raises: InputError: a file that cannot be read, anything but one channel of 8 bits (or palette indices,
-    then they are the ids), and ids that the table does not have.
+    Ids are one channel of 8 bits, or palette indices. Colours are RGB, RGBA (what is transparent, nobody labelled) or
+    those of a palette. Raises: InputError: a file that cannot be read or holds anything else, and ids or colours that
+    the table does not have.
     """
     where = str(label.resource)
     data = read_image(label.resource)
     header = checked_header(data, where)
     if header.format == "JPEG":
         raise InputError(where, "label map as JPEG, whose compression alters ids; expected an 8-bit PNG")
+    if label.holds == COLORS:
+        return _ids_of_colors(_decode_colors(data, header, where), classes, where)
     if header.kind not in ("grey", "palette"):
         raise InputError(
-            where, f"{header} label map, expected one 8-bit channel of label ids; turn colours into ids first"
+            where,
+            f"{header} label map, expected one 8-bit channel of label ids; where they are colours, write into the "
+            "layout file: labels_hold: colors",
         )
     if header.kind == "grey" and header.bits != 8:
         raise InputError(
@@ -101,7 +107,7 @@ def read_label(label: Label, classes: ClassTable) -> np.ndarray:
         )
     values = _decode(data, header, where)
     _refuse_unknown(values, label, classes)
-    return classes.id_of_train_id.astype(np.uint8)[values] if label.holds_train_ids else values
+    return classes.id_of_train_id.astype(np.uint8)[values] if label.holds == TRAIN_IDS else values
 
 
 def read_instance_ids(resource: Resource) -> np.ndarray:
@@ -128,7 +134,7 @@ def encode_png(array: np.ndarray, level: int = 1) -> bytes:
 
 def _refuse_unknown(values: np.ndarray, label: Label, classes: ClassTable) -> None:
     """Raise InputError where [H,W] uint8 values are no (train) ids of the table."""
-    if label.holds_train_ids:
+    if label.holds == TRAIN_IDS:
         what, known = "train ids", np.flatnonzero(classes.id_of_train_id >= 0).tolist()
     else:
         what, known = "label ids", sorted(c.id for c in classes.classes)
@@ -148,6 +154,48 @@ def _ranges(ids: list[int]) -> str:
     starts = [i for i in ids if i - 1 not in ids]
     ends = [i for i in ids if i + 1 not in ids]
     return ", ".join(str(a) if a == b else f"{a}…{b}" for a, b in zip(starts, ends, strict=True))
+
+
+def _decode_colors(data: bytes, header: Header, where: str) -> np.ndarray:
+    """[H,W,4] uint8 RGBA of a PNG. Raises: InputError."""
+    if header.kind not in ("RGB", "RGBA", "palette") or (header.kind != "palette" and header.bits != 8):
+        raise InputError(where, f"{header} label map, expected 8-bit RGB, RGBA or a palette: its layout says colours")
+    _decode(data, header, where)
+    with open_image(BytesIO(data), where, InputError, formats=[header.format]) as image:
+        return np.array(image.convert("RGBA"))
+
+
+def _ids_of_colors(colors: np.ndarray, classes: ClassTable, where: str) -> np.ndarray:
+    """[H,W,4] uint8 RGBA -> [H,W] uint8 label ids. Raises: InputError."""
+    codes = colors[..., :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    known, ids = classes.colors
+    place = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    opaque = colors[..., 3]
+    is_blended = (opaque != 0) & (opaque != 255)
+    is_unknown = (known[place] != codes) & (opaque == 255)
+    if is_blended.any():
+        raise InputError(
+            where, f"half transparent at {_first(is_blended)}, {is_blended.sum()} pixels; save colours without blending"
+        )
+    if is_unknown.any():
+        strangers, counts = np.unique(codes[is_unknown], return_counts=True)
+        order = np.argsort(-counts)
+        told = [
+            f"{tuple(int(code).to_bytes(3))} ({count} pixels, first at {_first(is_unknown & (codes == code))})"
+            for code, count in zip(strangers[order[:_TOLD]], counts[order[:_TOLD]], strict=True)
+        ]
+        more = f", and {len(strangers) - _TOLD} more" if len(strangers) > _TOLD else ""
+        raise InputError(
+            where,
+            f"holds colours that class table '{classes.name}' does not have: {', '.join(told)}{more}; correct the "
+            "label map, or the table",
+        )
+    return np.where(opaque, ids[place], np.uint8(classes.ignore_id))
+
+
+def _first(mask: np.ndarray) -> str:
+    y, x = np.unravel_index(int(mask.argmax()), mask.shape)
+    return f"row {y}, column {x}"
 
 
 def _decode(data: bytes, header: Header, where: str) -> np.ndarray:

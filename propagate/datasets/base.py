@@ -1,7 +1,7 @@
 """What every data set layout shares: its options and its protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +15,17 @@ from propagate.errors import DatasetError
 class DatasetOptions:
     """Where a data set lies and how to read it; each layout takes what it needs and refuses what it does not."""
 
-    root: Path = setting(MISSING, "Where the data set lies, extracted or as zip files.")
+    root: Path = setting(
+        Path(),
+        "Where the data set lies, extracted or as zip files.",
+        otherwise="PROPAGATE_ROOT, or where you stand",
+        variable="PROPAGATE_ROOT",
+    )
     split: str = setting("train", "The split of the data set.")
     layout: Path | None = setting(
-        None, "The YAML file that describes a `folder` data set, from where you stand; only that layout takes one."
+        None,
+        "folder, video: the YAML file that describes the data set, from where you stand.",
+        otherwise="layout.yaml in the root",
     )
     max_gap: int | None = setting(
         None, "camvid, folder: a larger jump in frame numbers ends a clip.", least=1, otherwise="the smallest one"
@@ -33,7 +40,7 @@ class Dataset(Protocol):
     classes: ClassTable
 
     def clips(self, num_neighbours: int) -> list[Clip]:
-        """A clip per annotated frame of the split, sorted by key. Raises: DatasetError where there is none."""
+        """A clip per annotated frame of the split, always in one order. Raises: DatasetError where there is none."""
         ...
 
     def labels(self, keys: Iterable[str]) -> Mapping[str, Label]:
@@ -46,7 +53,7 @@ def refuse_layout_file(options: DatasetOptions, dataset: str) -> None:
     if options.layout is not None:
         raise DatasetError(
             f"{options.layout}: the {dataset} layout takes no layout file; leave out --layout, or use it with "
-            "--dataset folder"
+            "--dataset folder or video"
         )
 
 

@@ -26,6 +26,8 @@ class CamVid(FileDataset):
     option that the layout does not take.
     """
 
+    marks = (f"?*{_LABELS}",)
+
     def __init__(self, options: DatasetOptions) -> None:
         refuse_layout_file(options, "camvid")
         self.classes = load_classes("camvid")

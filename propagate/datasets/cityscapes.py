@@ -6,8 +6,10 @@ Reference: Cordts et al., CVPR 2016; names and snippets as the data set's own do
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from propagate.data.classes import load_classes
+from propagate.data.clip import LABEL_IDS, TRAIN_IDS
 from propagate.datasets.base import DatasetOptions, refuse_layout_file, refuse_max_gap, refuse_unknown_split
 from propagate.datasets.files import FileDataset
 from propagate.datasets.sequence import Entry, Recording
@@ -51,6 +53,7 @@ class Cityscapes(FileDataset):
     """
 
     name = "cityscapes"
+    marks: tuple[str, ...] = ("gtFine", "gtFine_trainvaltest/gtFine", "gtFine*.zip")
     _annotations = "gtFine"
     _label_folders: tuple[str, ...] = ("gtFine", "gtFine_trainvaltest/gtFine")
     _label_zip = "gtFine_trainvaltest.zip"
@@ -74,18 +77,18 @@ class Cityscapes(FileDataset):
     @cached_property
     def _labels(self) -> list[Entry]:
         endings = {
-            f"_{self._annotations}_labelIds.png": False,
-            f"_{self._annotations}_labelTrainIds.png": True,
+            f"_{self._annotations}_labelIds.png": LABEL_IDS,
+            f"_{self._annotations}_labelTrainIds.png": TRAIN_IDS,
         }
         found: dict[tuple[str, str], Entry] = {}
-        for ending, holds_train_ids in endings.items():
+        for ending, holds in endings.items():
             for city, path, key in self._files(self._label_folders, ending):
                 if _KEY.fullmatch(key) is None:
                     raise DatasetError(
                         f"{self._tree.locate(path)}: expected a name like aachen_000000_000019{ending}; rename or "
                         "remove it"
                     )
-                found.setdefault((city, key), _entry(city, path, key, holds_train_ids=holds_train_ids))
+                found.setdefault((city, key), _entry(city, path, key, holds=holds))
         if not found:
             raise DatasetError(
                 f"{self._tree.root}: frames without labels: split '{self._split}' holds no "
@@ -139,9 +142,15 @@ class CityscapesCoarse(Cityscapes):
     """
 
     name = "cityscapes-coarse"
+    marks = ("gtCoarse", "gtCoarse*.zip")
     _annotations = "gtCoarse"
     _label_folders = ("gtCoarse",)
     _label_zip = "gtCoarse.zip"
+
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        """Whether there are coarse annotations, and no fine ones, which count more."""
+        return super().fits(root) and not Cityscapes.fits(root)
 
 
 def _folds(places: Sequence[Place]) -> dict[str, list[Place]]:
@@ -155,7 +164,7 @@ def _folds(places: Sequence[Place]) -> dict[str, list[Place]]:
     return splits
 
 
-def _entry(city: str, path: str, key: str, *, holds_train_ids: bool = False) -> Entry:
+def _entry(city: str, path: str, key: str, *, holds: str = LABEL_IDS) -> Entry:
     sequence, _, number = key.rpartition("_")
     return Entry(
         key=key,
@@ -163,5 +172,5 @@ def _entry(city: str, path: str, key: str, *, holds_train_ids: bool = False) -> 
         sequence=sequence,
         number=int(number),
         path=path,
-        holds_train_ids=holds_train_ids,
+        holds=holds,
     )

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
@@ -17,6 +18,12 @@ class FileDataset(ABC):
     """
 
     classes: ClassTable
+    marks: tuple[str, ...] = ()  # paths below a root, with wildcards, of which one is there where it is of this layout
+
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        """Whether a folder looks like a root of this layout."""
+        return any(True for mark in cls.marks for _ in root.glob(mark))
 
     def __init__(self, tree: Tree, split: str, *, max_gap: int | None = None) -> None:
         self._tree, self._split, self._max_gap = tree, split, max_gap

@@ -3,65 +3,18 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from jobs.yaml_files import parse_yaml
-from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split
 from propagate.datasets.files import FileDataset
+from propagate.datasets.layout import PLACEHOLDERS, TOKEN, has_layout, layout_file, load_layout
 from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
-_TOKEN = re.compile(r"(\{[^{}]*\}|\*)")
-_PLACEHOLDERS = {"split": "[^/]+", "sequence": "[^/]+", "frame": "(?<![0-9])[0-9]+(?![0-9])"}
-_HOLDS = ("label_ids", "train_ids")
 _SAFE = frozenset("._-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What a layout file says.
-
-    `frames` and `labels` are patterns of paths below the root. ``{split}``, ``{sequence}``, ``{frame}`` (a whole
-    run of digits) and ``*`` (anything) each stand for a part of one folder's or file's name, the longest that fits.
-    """
-
-    frames: str
-    labels: str
-    classes: ClassTable
-    labels_hold: str = "label_ids"
-
-
-def load_layout(path: Path) -> Layout:
-    """A layout from its YAML file. Raises: DatasetError: not readable, a field missing, unknown or of no use."""
-    try:
-        data = parse_yaml(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"{path}: the layout file cannot be read ({error.strerror}); check --layout") from None
-    except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from None
-    known = [f.name for f in fields(Layout)]
-    if not isinstance(data, dict):
-        raise DatasetError(f"{path}: expected fields, one a line: {', '.join(known)}")
-    unknown = [str(name) for name in data if name not in known]
-    if unknown:
-        raise DatasetError(f"{path}: unknown field {', '.join(unknown)}; a layout has {', '.join(known)}")
-    lacking = [name for name in ("frames", "labels", "classes") if name not in data]
-    if lacking:
-        raise DatasetError(f"{path}: lacks {', '.join(lacking)}; a layout has {', '.join(known)}")
-    for name in ("frames", "labels"):
-        _check_pattern(data[name], f"{path}: {name}")
-    if set(_placeholders(data["frames"])) != set(_placeholders(data["labels"])):
-        raise DatasetError(
-            f"{path}: frames and labels must have the same placeholders, so that a label finds its frame: "
-            f"'{data['frames']}' and '{data['labels']}'"
-        )
-    if data.get("labels_hold", _HOLDS[0]) not in _HOLDS:
-        raise DatasetError(f"{path}: labels_hold is '{data['labels_hold']}', expected {' or '.join(_HOLDS)}")
-    return Layout(**data | {"classes": _classes(data["classes"], path)})
 
 
 class Folder(FileDataset):
@@ -70,12 +23,13 @@ class Folder(FileDataset):
     Raises: DatasetError: no usable layout file, no such root, an unknown split.
     """
 
+    @classmethod
+    def fits(cls, root: Path) -> bool:
+        return has_layout(root, with_patterns=True)
+
     def __init__(self, options: DatasetOptions) -> None:
-        if options.layout is None:
-            raise DatasetError(
-                f"{options.root}: --dataset folder needs --layout FILE, a YAML file with frames, labels and classes"
-            )
-        self._layout = load_layout(options.layout)
+        layout = layout_file(options, "folder", "frames, labels and classes")
+        self._layout = load_layout(layout)
         self.classes = self._layout.classes
         super().__init__(Tree(options.root), options.split, max_gap=options.max_gap)
         if not self._label_paths:
@@ -84,7 +38,7 @@ class Folder(FileDataset):
                 refuse_unknown_split(options, sorted(splits))
             raise DatasetError(
                 f"{options.root}: frames without labels: no file fits '{self._layout.labels}'; correct labels in "
-                f"{options.layout}"
+                f"{layout}"
             )
 
     @cached_property
@@ -106,47 +60,22 @@ class Folder(FileDataset):
     def _entry(self, path: str, names: Mapping[str, str]) -> Entry:
         sequence, frame = names.get("sequence"), names["frame"]
         return Entry(
-            key=_safe(frame if sequence is None else f"{sequence}_{frame}"),
-            group=_safe(sequence or self._split),
+            key=safe_name(frame if sequence is None else f"{sequence}_{frame}"),
+            group=safe_name(sequence or self._split),
             sequence=sequence or self._split,
             number=int(frame),
             path=path,
-            holds_train_ids=self._layout.labels_hold == "train_ids",
+            holds=self._layout.labels_hold,
         )
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that can be a file's on any system: other characters than '.', '_', '-' and the letters, marks and digits
     of any script become '-', and so does a first '.'. However its accents are written, they come out composed.
     """
     composed = unicodedata.normalize("NFC", name)
     safe = "".join(c if c in _SAFE or unicodedata.category(c)[0] in "LMN" else "-" for c in composed)
     return re.sub(r"^\.", "-", safe)
-
-
-def _classes(value: object, layout: Path) -> ClassTable:
-    if isinstance(value, Mapping):
-        return ClassTable.from_json(value, where=f"{layout}: classes")
-    if not isinstance(value, str):
-        raise DatasetError(f"{layout}: classes is {value!r}, expected a table's name, a YAML file, or a table itself")
-    return load_classes(value if value in builtin_tables() else layout.parent / value)
-
-
-def _placeholders(pattern: str) -> list[str]:
-    return [token[1:-1] for token in _TOKEN.findall(pattern) if token != "*"]
-
-
-def _check_pattern(pattern: object, where: str) -> None:
-    """Raise DatasetError unless it is a pattern of paths below the root, with a frame number in it."""
-    if not isinstance(pattern, str) or {"", ".", ".."} & set(pattern.split("/")):
-        raise DatasetError(f"{where} is {pattern!r}, expected a path below the root such as images/{{frame}}.png")
-    unknown = [name for name in _placeholders(pattern) if name not in _PLACEHOLDERS]
-    if unknown or re.search("[{}]", _TOKEN.sub("", pattern)):
-        raise DatasetError(
-            f"{where}: unknown placeholder in '{pattern}'; there are {{split}}, {{sequence}}, {{frame}} and *"
-        )
-    if "frame" not in _placeholders(pattern):
-        raise DatasetError(f"{where}: '{pattern}' needs {{frame}}, the frame's number")
 
 
 def _find(tree: Tree, pattern: str, names: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -174,7 +103,7 @@ def _descend(
 def _segment_regex(segment: str, names: Mapping[str, str]) -> re.Pattern[str]:
     """What fits one folder's or file's name; a placeholder that is known, or repeated, must be the same again."""
     parts: list[str] = []
-    for token in _TOKEN.split(segment):
+    for token in TOKEN.split(segment):
         name = token[1:-1]
         if token == "*":
             parts.append("[^/]*")
@@ -182,8 +111,8 @@ def _segment_regex(segment: str, names: Mapping[str, str]) -> re.Pattern[str]:
             parts.append(re.escape(token))
         elif name in names:
             parts.append(re.escape(names[name]))
-        elif f"(?P<{name}>{_PLACEHOLDERS[name]})" in parts:
+        elif f"(?P<{name}>{PLACEHOLDERS[name]})" in parts:
             parts.append(f"(?P={name})")
         else:
-            parts.append(f"(?P<{name}>{_PLACEHOLDERS[name]})")
+            parts.append(f"(?P<{name}>{PLACEHOLDERS[name]})")
     return re.compile("".join(parts))

@@ -32,6 +32,8 @@ class Kitti(FileDataset):
     Raises: DatasetError: a root without labels, an unknown split, an option that the layout does not take.
     """
 
+    marks = (_LABELS, "data_semantics.zip")
+
     def __init__(self, options: DatasetOptions) -> None:
         refuse_layout_file(options, "kitti")
         refuse_max_gap(options, "kitti", "its frame numbers count every frame")

@@ -31,6 +31,8 @@ class Mapillary(FileDataset):
     take.
     """
 
+    marks = tuple(f"{folder}/{labels}" for folder in _FOLDERS.values() for labels in _LABEL_FOLDERS)
+
     def __init__(self, options: DatasetOptions) -> None:
         refuse_layout_file(options, "mapillary")
         refuse_max_gap(options, "mapillary", "its pictures have no neighbours")

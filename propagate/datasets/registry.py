@@ -18,8 +18,12 @@ DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
         "kitti": "propagate.datasets.kitti:Kitti",
         "mapillary": "propagate.datasets.mapillary:Mapillary",
         "folder": "propagate.datasets.folder:Folder",
+        "video": "propagate.datasets.video:Video",
     },
 )
+
+
+_OURS = tuple(DATASETS)  # others are named, since making them may take more than a look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,24 @@ class DatasetChoice:
     """Which layout of DATASETS, and the data set that is of it."""
 
     options: DatasetOptions
-    dataset: str = setting("cityscapes", "The layout of the data set.", choices=DATASETS)
+    dataset: str | None = setting(
+        None, "The layout of the data set.", choices=DATASETS, otherwise="what the root holds"
+    )
+
+
+def found_dataset(options: DatasetOptions) -> str:
+    """The name of the layout that the root has, of ours. Raises: DatasetError where none fits, or two do."""
+    root = options.root
+    names = ", ".join(DATASETS)
+    fitting = [name for name in _OURS if DATASETS[name].fits(root)]  # type: ignore[attr-defined]
+    if not fitting:
+        raise DatasetError(
+            f"{root.absolute()}: no data set of a known layout; name its root with --root or PROPAGATE_ROOT, and its "
+            f"layout with --dataset: {names}"
+        )
+    if len(fitting) > 1:
+        raise DatasetError(f"{root.absolute()}: looks like {' and like '.join(fitting)}; say which with --dataset")
+    return fitting[0]
 
 
 def open_dataset(name: str, options: DatasetOptions) -> Dataset:

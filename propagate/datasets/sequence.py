@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from propagate.data.clip import Clip, Label
+from propagate.data.clip import LABEL_IDS, Clip, Label
 from propagate.data.file_frame import FileFrame
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
@@ -27,7 +27,7 @@ class Entry:
     sequence: str
     number: int
     path: str
-    holds_train_ids: bool = False
+    holds: str = LABEL_IDS
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _clip(tree: Tree, split: str, recording: Recording | None, label: Entry, wal
 
 
 def _label(tree: Tree, label: Entry) -> Label:
-    return Label(tree.resource(label.path), label.holds_train_ids)
+    return Label(tree.resource(label.path), label.holds)
 
 
 def _recordings(tree: Tree, frames: Iterable[Entry]) -> dict[tuple[str, str], Recording]:

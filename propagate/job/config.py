@@ -1,13 +1,13 @@
 """What a run is asked to do; no PyTorch is needed to know it."""
 
-from dataclasses import MISSING, asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.console.settings import require_settings, setting
 from jobs.pool.run import ENGINES
 from propagate.carry.sample_settings import SampleSettings
-from propagate.datasets.registry import DatasetChoice
+from propagate.datasets.registry import DatasetChoice, found_dataset
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
@@ -16,7 +16,12 @@ from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 class RunConfig(DatasetChoice):
     """What `propagate run` is asked to do: everything here but the engine decides what the store will hold."""
 
-    out: Path = setting(MISSING, "The shard store: a new folder, or one to go on with.")
+    out: Path = setting(
+        Path("shards"),
+        "The shard store: a new folder, or one to go on with.",
+        otherwise="PROPAGATE_OUT, or shards",
+        variable="PROPAGATE_OUT",
+    )
     frames: int = setting(5, "Neighbours on each side.", least=0)
     motion: MotionSettings = field(default_factory=MotionSettings)
     sample_settings: SampleSettings = field(default_factory=SampleSettings)
@@ -40,6 +45,10 @@ class RunConfig(DatasetChoice):
                 f"history '{history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks "
                 "back on one frame only; leave it out"
             )
+
+    def found(self) -> "RunConfig":
+        """The same with the name of the data set's layout. Raises: DatasetError where it cannot be told."""
+        return self if self.dataset is not None else replace(self, dataset=found_dataset(self.options))
 
     def settings(self) -> dict[str, Any]:
         """What decides the content of the store, as plain values. Opens files of weights, if there are any.

@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from propagate.data.clip import Clip
+from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Clip
 from propagate.errors import InputError
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.schema import encode_key
+
+_HELD = {LABEL_IDS: False, TRAIN_IDS: True}  # as digests have it, since there were these two alone
 
 
 def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, ...]:
@@ -59,7 +61,7 @@ def _digest(clip: Clip) -> str:
     """One text for everything that a clip is made from, such as relative names, sizes, CRCs; no times, no root."""
     inputs = {
         "frames": [[offset, frame.key, *frame.identity] for offset, frame in sorted(clip.frames.items())],
-        "label": [*clip.label.resource.identity, clip.label.holds_train_ids],
+        "label": [*clip.label.resource.identity, _HELD.get(clip.label.holds, clip.label.holds)],
         "missing": sorted(clip.missing),
     }
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()

@@ -73,6 +73,8 @@ def run(
 
     Raises: DatasetError, StoreError (also where the store was begun with other settings or inputs), JobError.
     """
+    config = config.found()
+    assert config.dataset is not None
     dataset = open_dataset(config.dataset, config.options)
     clips = dataset.clips(config.frames)[: config.limit]
     if config.frames and not any(len(clip.frames) > 1 or clip.missing for clip in clips):

@@ -122,7 +122,7 @@ class ShardWorker:
         clips = _of_one_size(clips, task.plan.size)
         samples_of = partial(
             propagate_clip,
-            classes=self.classes,
+            ignore_id=self.classes.ignore_id,
             estimator=self._estimator,
             path=self._path,
             sample_settings=self.sample_settings,

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from propagate.data.clip import Label, Resource
+from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Label, Resource
 from propagate.errors import DatasetError
 
 # Keys -> the label maps that there are for them; `Dataset.labels` is one.
 TruthLookup = Callable[[Iterable[str]], Mapping[str, Label]]
 
 # In this order; a key takes the first that exists.
-_ENDINGS = (("_gtFine_labelIds.png", False), ("_gtFine_labelTrainIds.png", True), (".png", False))
+_ENDINGS = (("_gtFine_labelIds.png", LABEL_IDS), ("_gtFine_labelTrainIds.png", TRAIN_IDS), (".png", LABEL_IDS))
 
 
 def truth_directory(root: Path) -> TruthLookup:
@@ -42,7 +42,7 @@ class TruthDirectory:
         return {key: label for key, label in found.items() if label is not None}
 
     def _find(self, key: str) -> Label | None:
-        for ending, holds_train_ids in _ENDINGS:
+        for ending, holds in _ENDINGS:
             paths = self._paths_of(key + ending)
             if len(paths) > 1:
                 raise DatasetError(
@@ -51,7 +51,7 @@ class TruthDirectory:
                 )
             if paths:
                 name = paths[0].relative_to(self._root).as_posix()
-                return Label(Resource(str(self._root), name, paths[0].lstat().st_size), holds_train_ids)
+                return Label(Resource(str(self._root), name, paths[0].lstat().st_size), holds)
         return None
 
     def _paths_of(self, name: str) -> list[Path]:

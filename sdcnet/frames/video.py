@@ -50,6 +50,7 @@ class VideoSequence(FrameSequence):
         with self._opened() as container:
             stream = container.streams.video[0]
             size = stream.height, stream.width
+            self._unit = stream.time_base  # of time stamps, seconds
             require_few_pixels(*size, str(path), FrameError)
             num_promised, times, keys = self._index(container)
         super().__init__(str(path), size, (path,))
@@ -67,6 +68,11 @@ class VideoSequence(FrameSequence):
 
     def __len__(self) -> int:
         return len(self._times)
+
+    @property
+    def seconds(self) -> list[float]:
+        """When each frame is shown, counted from the first."""
+        return [float((time - self._times[0]) * self._unit) for time in self._times]
 
     def close(self) -> None:
         super().close()

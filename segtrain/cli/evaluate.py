@@ -1,6 +1,6 @@
 """The command `segtrain evaluate`."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ from segtrain.cli.network import NetworkConfig, say_left_out
 class EvaluateConfig(NetworkConfig):
     """Which network is scored on which data set."""
 
-    root: Path = setting_of(DatasetOptions, "root")
+    root: Path = setting_of(DatasetOptions, "root", default=MISSING, otherwise="")
     band: int = setting(3, "Pixels that the trimap IoU looks at.", least=1)
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
 

@@ -27,7 +27,7 @@ class NetworkConfig:
 
     weights: Path = setting(MISSING, "A file of `segtrain fit`, or a published one.", argument="WEIGHTS")
     root: Path | None
-    dataset: str = setting_of(DatasetChoice, "dataset")
+    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
     split: str = setting_of(DatasetOptions, "split", default="val")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     classes: str | None = setting(

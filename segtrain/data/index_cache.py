@@ -39,7 +39,7 @@ def cache_key(labels: Sequence[Label], classes: ClassTable, tile: int) -> str:
     """
     content = {
         "version": CENTROIDS_VERSION,
-        "labels": [[label.resource.name, _checksum(label.resource), label.holds_train_ids] for label in labels],
+        "labels": [[label.resource.name, _checksum(label.resource), label.holds] for label in labels],
         "classes": classes.to_json(),
         "tile": tile,
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, Frame, Label
+from propagate.data.clip import TRAIN_IDS, Clip, Frame, Label
 from propagate.data.images import read_label
 from propagate.data.sample import ANNOTATED
 from propagate.datasets.base import DatasetOptions
@@ -99,7 +99,7 @@ def _read_neighbour(neighbour: Frame, image: np.ndarray, frame: Frame) -> np.nda
 
 def _require_label_ids(clips: list[Clip], own: ClassTable, classes: ClassTable) -> None:
     """Raise DataError where a label map holds train ids: which classes they mean, the data set's own table says."""
-    holders = [clip.label for clip in clips if clip.label.holds_train_ids]
+    holders = [clip.label for clip in clips if clip.label.holds == TRAIN_IDS]
     if holders and classes.train_names != own.train_names:
         raise DataError(
             f"{holders[0].resource}: holds train ids of the class table '{own.name}', which '{classes.name}' can't "

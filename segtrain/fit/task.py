@@ -147,7 +147,8 @@ class SegmentationTask:
             "steps": self.num_steps,
             "workers": self._member.num_members,
             "device": str(self._runtime.device),
-            "config": json.loads(json.dumps(asdict(self._config), default=str)),  # paths as they are here
+            "config": json.loads(json.dumps(asdict(self._config), default=str)),  # paths as they are here:
+            "folder": str(Path.cwd()),
         }
 
     def batches(self, steps: range) -> Iterator[Batch]:
@@ -240,8 +241,8 @@ class SegmentationTask:
             "scores": asdict(self._scores) if self._scores else None,
             "settings": self._job.settings,
         }
-        class_names = self._job.training.classes.train_names
-        save_network(self._config.out / name, self.state.average, class_names=class_names, about=about)
+        classes = self._job.training.classes
+        save_network(self._config.out / name, self.state.average, classes=classes, about=about)
 
 
 def require_several_images(config: FitConfig, *, is_synchronised: bool) -> None:

@@ -129,9 +129,13 @@ def _commands(record: RunRecord, name: str) -> Iterator[str]:
     if network is None:
         return
     weights, settings = f"{name}/{network}", record.settings
+    places = record.beginnings[-1].places if record.beginnings else {}
+    data = ["--dataset", settings["dataset"], "--root", str(places.get("root", "DATA"))]
+    if "layout" in places:
+        data += ["--layout", str(places["layout"])]
     is_usual = not settings["validation"] or settings["val_split"] == "val"
     split = [] if is_usual else ["--split", settings["val_split"]]
-    yield shlex.join(["segtrain", "evaluate", weights, "--dataset", settings["dataset"], "--root", "DATA", *split])
+    yield shlex.join(["segtrain", "evaluate", weights, *data, *split])
     yield shlex.join(["segtrain", "predict", weights, "drive.mp4", "--out", "drive"])
 
 

@@ -19,11 +19,15 @@ _IOU = "iou/"  # before a class name
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """A training was begun, or resumed from `step` on."""
+    """A training was begun, or resumed from `step` on.
+
+    places: what of the data set the command named, absolute: root and layout, those that it did.
+    """
 
     step: int
     workers: int
     device: str
+    places: Mapping[str, Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,9 @@ def read_run(run: Path) -> RunRecord:
         if "steps" in values:
             lines = {known: line for known, line in lines.items() if known <= step}
             num_steps = values["steps"]
-            beginnings.append(Beginning(step=step, workers=values["workers"], device=values["device"]))
+            beginnings.append(
+                Beginning(step=step, workers=values["workers"], device=values["device"], places=_places(values))
+            )
         else:
             lines.setdefault(step, {}).update(values)
     ordered = sorted(lines.items())
@@ -123,6 +129,13 @@ def read_run(run: Path) -> RunRecord:
         validations=tuple(_validation(step, line) for step, line in ordered if "miou" in line),
         pictures=_read_pictures(run / FOLDER),
     )
+
+
+def _places(values: Mapping[str, Any]) -> dict[str, Path]:
+    """Where a training's data set lay, as the first line of its log says; logs did not always."""
+    config, folder = values.get("config", {}), values.get("folder")
+    named = {name: config.get(name) for name in ("root", "layout")}
+    return {} if folder is None else {name: Path(folder, path) for name, path in named.items() if path is not None}
 
 
 def _log_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.classes import named_classes
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ def test_published_file_becomes_a_network_of_its_number_of_classes(published: Pa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_ours_comes_back_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
     network, path = small(), tmp_path / "ours.safetensors"
-    save_network(path, network, class_names=CLASSES, about={"mean_iou": 0.5}, dtype=dtype)
+    save_network(path, network, classes=named_classes(CLASSES), about={"mean_iou": 0.5}, dtype=dtype)
     checkpoint = read_checkpoint(path)
     assert checkpoint.description is not None
     assert checkpoint.description.class_names == list(CLASSES)
@@ -125,27 +126,27 @@ def test_ours_comes_back_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def test_layout_in_memory_does_not_change_the_file(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    save_network(one, small(), class_names=CLASSES, about={"a": 1, "b": 2})
+    save_network(one, small(), classes=named_classes(CLASSES), about={"a": 1, "b": 2})
     network = small().to(memory_format=torch.channels_last)
-    save_network(other, network, class_names=CLASSES, about={"b": 2, "a": 1})
+    save_network(other, network, classes=named_classes(CLASSES), about={"b": 2, "a": 1})
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_every_class_needs_its_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="class_names must be 3, one for each class, found 2"):
-        save_network(tmp_path / "ours", small(), class_names=CLASSES[:2], about={})
+    with pytest.raises(ValueError, match="classes must have 3 that are trained, found 2"):
+        save_network(tmp_path / "ours", small(), classes=named_classes(CLASSES[:2]), about={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
-    save_network(tmp_path / "ours.safetensors", small(), class_names=CLASSES, about={})
+    save_network(tmp_path / "ours.safetensors", small(), classes=named_classes(CLASSES), about={})
     (tmp_path / "plain").touch()
     assert (tmp_path / "ours.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_failed_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ours.safetensors"
-    save_network(path, small(), class_names=CLASSES, about={})
+    save_network(path, small(), classes=named_classes(CLASSES), about={})
     before = path.read_bytes()
 
     def full(_: int) -> None:
@@ -153,7 +154,7 @@ def test_failed_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CheckpointError, match=r"cannot be written .*No space left on device.*Is there space"):
-        save_network(path, small(seed=1), class_names=CLASSES, about={})
+        save_network(path, small(seed=1), classes=named_classes(CLASSES), about={})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["ours.safetensors"]
 
@@ -177,7 +178,7 @@ def test_a_new_head_is_new_even_where_the_old_one_would_fit(published: Path) -> 
 
 def test_ours_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ours.safetensors"
-    save_network(path, small(), class_names=CLASSES, about={})
+    save_network(path, small(), classes=named_classes(CLASSES), about={})
     checkpoint, message = read_checkpoint(path), "says that it holds mobilenetv2, asked for was resnet18"
     with pytest.raises(CheckpointError, match=message):
         load_weights(small("resnet18"), checkpoint)
@@ -234,7 +235,7 @@ def test_file_from_before_batch_norms_counted_is_read() -> None:
 
 def described(path: Path, **changes: object) -> Path:
     """One of our files with another description."""
-    save_network(path, small(), class_names=CLASSES, about={})
+    save_network(path, small(), classes=named_classes(CLASSES), about={})
     with safe_open(path, framework="pt") as file:
         description = json.loads(file.metadata()["segtrain"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -254,7 +255,10 @@ def described(path: Path, **changes: object) -> Path:
         ({"settings": {"num_classes": "3"}}, "are no network's"),
         ({"settings": [3]}, r"its description cannot be read \(TypeError\('settings is \[3\]'\)\)"),
         ({"class_names": [1, 2, 3]}, "its description cannot be read"),
-        ({"class_names": ["road"]}, "names 1 classes, but scores 3"),
+        ({"class_names": ["road"]}, "names other classes than its class table has"),
+        ({"class_names": ["road"], "classes": {}}, "names 1 classes, but scores 3"),
+        ({"classes": {"name": "roads"}}, "its class table cannot be used: .*a class table needs name, ignore_id and"),
+        ({"classes": []}, "its description cannot be read"),
     ],
 )
 def test_ours_with_a_description_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, message: str) -> None:

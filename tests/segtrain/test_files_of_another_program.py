@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.classes import named_classes
 from safetensors.torch import save_file
 
 from jobs.errors import CheckpointError, ParameterError
@@ -28,7 +29,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("segmentation") / "best.safetensors"
     network = build_network("mobilenetv2", num_classes=2)
-    of_segmentation.save_network(path, network, class_names=("road", "car"), about={"steps": 3})
+    of_segmentation.save_network(path, network, classes=named_classes(("road", "car")), about={"steps": 3})
     return path
 
 

@@ -89,7 +89,8 @@ function rowFilter(filter, decided) {
   const groups = matching(samples.store.groups, filter.group);
   const sources = text ? matching(samples.store.sources, text) : null;
   const wanted = filter.decision === "open" ? "" : filter.decision;
-  const { offset, origin, score, names, group, source } = samples;
+  const { offset, origin, names, group, source } = samples;
+  const scores = samples.shownScores(filter.class);
   return (row) =>
     offset[row] >= filter.from &&
     offset[row] <= filter.to &&
@@ -97,8 +98,8 @@ function rowFilter(filter, decided) {
     (!groups || groups[group[row]] === 1) &&
     (!filter.decision || decided(row) === wanted) &&
     (!text || names[row].includes(text) || sources[source[row]] === 1) &&
-    (filter.class < 0 || !Number.isNaN(samples.classScore(row, filter.class))) &&
-    (filter.score === Infinity || samples.shownScore(row, filter.class) <= filter.score) &&
+    (filter.class < 0 || !Number.isNaN(scores[row])) &&
+    (filter.score === Infinity || scores[row] <= filter.score) &&
     (filter.share <= 0 || samples.below(row, filter.level) >= 10 * filter.share);
 }
 

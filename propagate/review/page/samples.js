@@ -82,9 +82,19 @@ const samples = {
     return NaN;
   },
 
-  /** What a row is ranked by: the score, or that of a class. */
+  /** What rows are ranked by: the score, or that of a class, NaN where it does not occur. */
+  shownScores(classIndex) {
+    if (classIndex < 0) return samples.score;
+    if (samples.shown?.classIndex !== classIndex || samples.shown.count !== samples.count) {
+      const scores = new Float32Array(samples.count);
+      for (let row = 0; row < samples.count; row++) scores[row] = samples.classScore(row, classIndex);
+      samples.shown = { classIndex, count: samples.count, scores };
+    }
+    return samples.shown.scores;
+  },
+
   shownScore(row, classIndex) {
-    return classIndex < 0 ? samples.score[row] : samples.classScore(row, classIndex);
+    return samples.shownScores(classIndex)[row];
   },
 
   /** What a decision is about. */

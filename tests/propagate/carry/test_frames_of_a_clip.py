@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from memory_frames import MemoryFrame, in_memory
+from memory_frames import in_memory
 from torch import Tensor
 
 from jobs.timing import Stopwatch
@@ -25,6 +25,7 @@ from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import decode_frame
+from propagate.data.memory_frame import MemoryFrame
 from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
@@ -49,7 +50,7 @@ def carry(
     failures: list[Failure] = []
     samples = propagate_clip(
         open_clip(clip, CLASSES, Stopwatch()),
-        classes=CLASSES,
+        ignore_id=CLASSES.ignore_id,
         estimator=estimator,
         path=path or path_of(estimator),
         sample_settings=settings,

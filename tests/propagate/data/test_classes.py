@@ -109,3 +109,22 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DatasetError, match=f"{name}: not a YAML file"):
             load_classes(tmp_path / name)
+
+
+def test_a_colour_of_several_classes_is_the_trained_ones() -> None:
+    codes, ids = load_classes("cityscapes").colors
+    assert ids[codes == 0] == [load_classes("cityscapes").ignore_id], (
+        "black is that of five classes, none of them trained"
+    )
+    table = load_classes("camvid").to_json()
+    table["classes"][3]["color"] = table["classes"][4]["color"]
+    with pytest.raises(DatasetError, match=r"Road and Pavement have the color \[60, 40, 222\].*change one"):
+        _ = ClassTable.from_json(table).colors
+
+
+def test_a_layout_file_names_a_table_too(tmp_path: Path) -> None:
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(MINE))
+    for classes, expected in (("camvid", "camvid"), ("table.yaml", "mine"), (MINE, "mine")):
+        layout = tmp_path / "layout.yaml"
+        layout.write_text(yaml.safe_dump({"labels_hold": "colors", "classes": classes}))
+        assert load_classes(layout).name == expected

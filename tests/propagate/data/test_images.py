@@ -62,9 +62,9 @@ JPEG = saved(Image.fromarray(FRAME), "JPEG", quality=95)
 PROGRESSIVE = saved(Image.fromarray(FRAME), "JPEG", quality=90, progressive=True)
 
 
-def write_label(folder: Path, data: bytes, *, holds_train_ids: bool = False) -> Label:
+def write_label(folder: Path, data: bytes, *, holds: str = "label_ids") -> Label:
     (folder / "label.png").write_bytes(data)
-    return Label(Resource(str(folder), "label.png", len(data)), holds_train_ids)
+    return Label(Resource(str(folder), "label.png", len(data)), holds)
 
 
 def test_a_png_is_decoded_exactly() -> None:
@@ -227,25 +227,63 @@ def test_palette_indices_are_the_ids(tmp_path: Path, num_colors: int) -> None:
 
 def test_train_ids_are_mapped_back(tmp_path: Path) -> None:
     train_ids = np.array([[0, 13, 255]], np.uint8)
-    label = write_label(tmp_path, png_of(train_ids), holds_train_ids=True)
+    label = write_label(tmp_path, png_of(train_ids), holds="train_ids")
     np.testing.assert_array_equal(read_label(label, load_classes("cityscapes")), [[7, 26, 0]])
 
 
+def painted(ids: np.ndarray, mode: str) -> bytes:
+    """A label map of CamVid's ids in its colours, as a PNG of that mode."""
+    image = Image.fromarray(load_classes("camvid").palette[ids])
+    return saved(image.quantize(12) if mode == "P" else image.convert(mode))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_label_maps_of_colours(tmp_path: Path, mode: str) -> None:
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    label = write_label(tmp_path, painted(ids, mode), holds="colors")
+    np.testing.assert_array_equal(read_label(label, load_classes("camvid")), ids)
+
+
+def test_what_is_transparent_nobody_labelled(tmp_path: Path) -> None:
+    pixels = np.full((2, 3, 4), (128, 64, 128, 255), np.uint8)
+    pixels[0, 1] = (9, 9, 9, 0)
+    label = write_label(tmp_path, saved(Image.fromarray(pixels)), holds="colors")
+    assert read_label(label, load_classes("camvid")).tolist() == [[3, 11, 3], [3, 3, 3]]
+    pixels[1, 2, 3] = 100
+    label = write_label(tmp_path, saved(Image.fromarray(pixels)), holds="colors")
+    with pytest.raises(InputError, match="half transparent at row 1, column 2, 1 pixels"):
+        read_label(label, load_classes("camvid"))
+
+
+def test_unknown_colours_are_counted_and_their_first_place_is_named(tmp_path: Path) -> None:
+    pixels = np.full((2, 3, 3), (128, 64, 128), np.uint8)
+    pixels[0, 2], pixels[1, 0], pixels[1, 1] = (1, 2, 3), (1, 2, 3), (255, 0, 0)
+    label = write_label(tmp_path, saved(Image.fromarray(pixels)), holds="colors")
+    sentence = r"'camvid' does not have: \(1, 2, 3\) \(2 pixels, first at row 0, column 2\), \(255, 0, 0\) \(1 pixels"
+    with pytest.raises(InputError, match=sentence):
+        read_label(label, load_classes("camvid"))
+    label = write_label(tmp_path, saved(Image.fromarray(GREY)), holds="colors")
+    with pytest.raises(InputError, match="8-bit grey PNG label map, expected 8-bit RGB, RGBA or a palette"):
+        read_label(label, load_classes("camvid"))
+
+
 @pytest.mark.parametrize(
-    ("values", "holds_train_ids", "sentence"),
+    ("values", "holds", "sentence"),
     [
         (
             [[0, 40, 40, 99]],
-            False,
+            "label_ids",
             r"holds label ids .*'cityscapes' does not have: 40 \(2 pixels\), 99 \(1 pixels\); it has 0…33;",
         ),
-        ([[0, 19, 255]], True, r"holds train ids .*'cityscapes' does not have: 19 \(1 pixels\); it has 0…18, 255;"),
+        (
+            [[0, 19, 255]],
+            "train_ids",
+            r"holds train ids .*'cityscapes' does not have: 19 \(1 pixels\); it has 0…18, 255;",
+        ),
     ],
 )
-def test_unknown_ids_are_refused_by_number(
-    tmp_path: Path, values: list[list[int]], holds_train_ids: bool, sentence: str
-) -> None:
-    label = write_label(tmp_path, png_of(np.array(values, np.uint8)), holds_train_ids=holds_train_ids)
+def test_unknown_ids_are_refused_by_number(tmp_path: Path, values: list[list[int]], holds: str, sentence: str) -> None:
+    label = write_label(tmp_path, png_of(np.array(values, np.uint8)), holds=holds)
     with pytest.raises(InputError, match=sentence):
         read_label(label, load_classes("cityscapes"))
 

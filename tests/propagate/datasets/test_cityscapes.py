@@ -65,7 +65,7 @@ def test_every_nesting_and_zip_file_gives_the_same_clip(
     assert not clip.missing
     assert clip.frames[-3].image.read().decode() == frames([16], top=frame_top)[0]
     assert clip.label.resource.read().decode() == label(top=label_top)
-    assert not clip.label.holds_train_ids
+    assert clip.label.holds == "label_ids"
 
 
 def test_sequence_frames_win(plant: Plant) -> None:
@@ -79,7 +79,7 @@ def test_sequence_frames_win(plant: Plant) -> None:
 def test_train_ids_serve_where_only_they_exist(plant: Plant) -> None:
     plant(frames([19, 49]))
     root = plant([label(19, ids="labelTrainIds"), label(49, ids="labelTrainIds"), label(49), label(49, ids="color")])
-    assert [clip.label.holds_train_ids for clip in open_at(root).clips(0)] == [True, False]
+    assert [clip.label.holds for clip in open_at(root).clips(0)] == ["train_ids", "label_ids"]
 
 
 def test_clips_are_sorted_and_the_same_again(plant: Plant) -> None:
@@ -163,9 +163,9 @@ def test_frames_of_cities_without_labels_are_not_even_listed(plant: Plant, liste
 def test_labels_are_found_by_key_without_frames(plant: Plant) -> None:
     root = plant([label(19), label(20, ids="labelTrainIds")])
     found = open_at(root).labels([f"aachen_000000_{n:06d}" for n in (18, 19, 20)])
-    assert {key: found_label.holds_train_ids for key, found_label in found.items()} == {
-        "aachen_000000_000019": False,
-        "aachen_000000_000020": True,
+    assert {key: found_label.holds for key, found_label in found.items()} == {
+        "aachen_000000_000019": "label_ids",
+        "aachen_000000_000020": "train_ids",
     }
 
 
@@ -293,7 +293,7 @@ def test_coarse_annotations_have_the_same_frames(
     assert (first.key, first.split, first.group) == ("aachen_000000_000019", split, "aachen")
     assert offsets(first) == [-1, 0]
     assert first.label.resource.read().decode() == coarse(19, split)
-    assert (first.label.holds_train_ids, second.label.holds_train_ids) == (False, True)
+    assert (first.label.holds, second.label.holds) == ("label_ids", "train_ids")
 
 
 def test_coarse_annotations_do_not_stand_in_for_fine_ones(plant: Plant) -> None:

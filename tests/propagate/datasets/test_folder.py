@@ -148,8 +148,9 @@ def test_classes_can_be_a_file_beside_the_layout_or_a_table(plant: Plant, tmp_pa
 
 def test_labels_may_hold_train_ids(plant: Plant, open_folder: OpenFolder) -> None:
     plant(["images/train/a/1.jpg", "labels/train/a/1_mask.png"])
-    assert open_folder(MINIMAL + "labels_hold: train_ids").clips(0)[0].label.holds_train_ids
-    assert not open_folder(MINIMAL + "labels_hold: label_ids").clips(0)[0].label.holds_train_ids
+    assert open_folder(MINIMAL + "labels_hold: train_ids").clips(0)[0].label.holds == "train_ids"
+    assert open_folder(MINIMAL + "labels_hold: label_ids").clips(0)[0].label.holds == "label_ids"
+    assert open_folder(MINIMAL + "labels_hold: colors").clips(0)[0].label.holds == "colors"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_labels_may_hold_train_ids(plant: Plant, open_folder: OpenFolder) -> Non
         (patterns("f/x.png", "{frame}.png"), "frames: 'f/x.png' needs {frame}"),
         (patterns("{sequence}/{frame}.png", "{frame}.png"), "frames and labels must have the same placeholders"),
         ("frames: 3\nlabels: x\nclasses: camvid", "frames is 3, expected a path"),
-        (MINIMAL + "labels_hold: ids", "labels_hold is 'ids', expected label_ids or train_ids"),
+        (MINIMAL + "labels_hold: ids", "labels_hold is 'ids', expected label_ids, train_ids or colors"),
         (MINIMAL.replace("cityscapes", "3"), "classes is 3, expected a table's name"),
         (MINIMAL.replace("cityscapes", "gone.yaml"), "gone.yaml: no such class table"),
         (MINIMAL.replace("cityscapes", "{name: x}"), "classes: KeyError"),

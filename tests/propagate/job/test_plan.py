@@ -68,7 +68,7 @@ def test_a_clip_is_another_one_as_soon_as_anything_that_it_is_made_from_is(root:
         replace(first, frames=changed_frame(first.frames, -1, replace(frame, image=replace(image, size=99)))),
         replace(first, frames=changed_frame(first.frames, -1, replace(frame, image=replace(image, member=packed)))),
         replace(first, frames=changed_frame(first.frames, 3, replace(frame, key="a_3"))),
-        replace(first, label=replace(label, holds_train_ids=True)),
+        replace(first, label=replace(label, holds="train_ids")),
         replace(first, label=Label(replace(label.resource, name="other.png"))),
         replace(first, label=Label(replace(label.resource, size=71))),
         replace(first, missing={3: "no frame a_3"}),

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from memory_frames import MemoryFrame
 
 from propagate.data.clip import ArchiveMember, Clip, Label, Resource
 from propagate.data.file_frame import FileFrame
+from propagate.data.memory_frame import MemoryFrame
 from propagate.job.plan import make_plan
 
-LABEL = Label(Resource("/r", "labels/a.png", 5), holds_train_ids=True)
+LABEL = Label(Resource("/r", "labels/a.png", 5), holds="train_ids")
 CLIP = Clip(
     key="a",
     split="train",

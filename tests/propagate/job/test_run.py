@@ -202,7 +202,9 @@ def test_json_output_is_one_object_and_errors_go_to_stderr(cli: Cli, tmp_path: P
     process = cli("info", tmp_path / "nothing", "--json")
     assert (process.returncode, process.stdout) == (1, "")
     assert "no shard store here" in process.stderr
-    assert cli("run", "--out", tmp_path / "o").returncode == 2
+    process = cli("run", "--root", tmp_path, "--json")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "no data set of a known layout" in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -239,3 +241,21 @@ def test_an_unknown_name_says_the_nearest_one(cli: Cli, args: tuple[str, ...], n
 def test_every_help_has_an_example(cli: Cli, command: str) -> None:
     text = cli(command, "--help").stdout
     assert f"propagate {command} " in text
+
+
+def test_in_the_folder_of_a_data_set_nothing_need_be_named(
+    shell: Cli, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROPAGATE_ROOT", str(street))
+    monkeypatch.chdir(tmp_path)
+    arguments = ("run", "--frames", 1, "--split", "train", "--engine", "local", "--motion", "none")
+    process = shell(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert f"{street}: a data set of the layout cityscapes" in process.stderr
+    assert open_store(tmp_path / "shards").manifest.dataset == "cityscapes"
+    monkeypatch.setenv("PROPAGATE_OUT", "elsewhere")
+    monkeypatch.setenv("PROPAGATE_RUN_OUT", "here")  # a command's own counts before
+    assert shell(*arguments).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "shards"]
+    monkeypatch.setenv("PROPAGATE_ROOT", str(tmp_path))
+    assert "no data set of a known layout" in shell(*arguments).stderr

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_frames import MemoryFrame, in_memory
+from memory_frames import in_memory
 
 from propagate.data.clip import Clip, Label
 from propagate.data.images import decode_frame
+from propagate.data.memory_frame import MemoryFrame
 from propagate.datasets.base import Dataset, DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.errors import StoreError

@@ -26,10 +26,10 @@ def test_label_ids_go_before_train_ids_and_both_before_a_bare_key(tmp_path: Path
     touch(tmp_path / "frames/a.png")
     assert truth_directory(tmp_path)(["a"])["a"].resource.name == "frames/a.png"
     touch(tmp_path / "gt/a_gtFine_labelTrainIds.png")
-    assert truth_directory(tmp_path)(["a"])["a"].holds_train_ids
+    assert truth_directory(tmp_path)(["a"])["a"].holds == "train_ids"
     touch(tmp_path / "gt/a_gtFine_labelIds.png")
     label = truth_directory(tmp_path)(["a"])["a"]
-    assert (label.resource.name, label.holds_train_ids) == ("gt/a_gtFine_labelIds.png", False)
+    assert (label.resource.name, label.holds) == ("gt/a_gtFine_labelIds.png", "label_ids")
 
 
 def test_a_key_that_holds_folders_is_searched_with_them(tmp_path: Path) -> None:

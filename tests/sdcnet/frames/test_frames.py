@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from helpers.videos import decoded, write_video
 from PIL import Image
 
 from sdcnet.errors import FrameError
@@ -19,36 +20,24 @@ from sdcnet.frames import FrameSequence, open_sequences
 SIZE = (48, 64)
 NUM_FRAMES = 40
 # container and codec; open-gop has frames that are shown before the key frame they depend on
-VIDEOS = {
+VIDEOS: dict[str, tuple[str, dict[str, str]]] = {
     "closed.mp4": ("libx264", {"g": "12", "bf": "3", "movflags": "faststart"}),
     "open.mp4": ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1"}),
     "mpeg4.avi": ("mpeg4", {"g": "12", "bf": "2"}),
     "mjpeg.avi": ("mjpeg", {}),
     "matroska.mkv": ("libx264", {"g": "12", "bf": "2"}),
+    "variable.mp4": ("libx264", {"g": "12", "bf": "3"}),
+    "edited.mp4": ("libx264", {"g": "12", "bf": "2", "avoid_negative_ts": "disabled", "use_editlist": "1"}),
+}
+TIMES = {  # hundredths of a second; what is before 0, an edit list leaves out
+    "variable.mp4": [n * 4 + n // 7 * 50 for n in range(NUM_FRAMES)],
+    "edited.mp4": [4 * (n - 10) for n in range(NUM_FRAMES)],
 }
 
 
 def write_frame(path: Path, number: int = 0, size: tuple[int, int] = SIZE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), number, np.uint8)).save(path)
-
-
-def write_video(path: Path, codec: str, options: dict[str, str], num_frames: int = NUM_FRAMES) -> None:
-    texture = np.random.default_rng(0).integers(0, 256, (SIZE[0], SIZE[1] + num_frames, 3), np.uint8)
-    with av.open(str(path), "w", options=options if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream(codec, rate=25, options={k: v for k, v in options.items() if k != "movflags"})
-        stream.height, stream.width = SIZE
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for shift in range(num_frames):
-            pixels = np.ascontiguousarray(texture[:, shift : shift + SIZE[1]])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def decoded(path: Path) -> np.ndarray:
-    """All frames [T,H,W,3], by decoding from the start."""
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def window(sequence: FrameSequence, start: int, stop: int) -> np.ndarray:
@@ -63,7 +52,7 @@ def first_levels(sequence: FrameSequence) -> list[int]:
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     for name, (codec, options) in VIDEOS.items():
-        write_video(folder / name, codec, options)
+        write_video(folder / name, codec, options, NUM_FRAMES, times=TIMES.get(name, ()))
     return folder
 
 
@@ -110,8 +99,9 @@ def test_frames_are_rgb_and_a_window_that_slides_reads_each_once(tmp_path: Path)
 def test_any_frame_of_a_video_is_that_of_decoding_from_the_start(videos: Path, name: str) -> None:
     expected = decoded(videos / name)
     (sequence,) = open_sequences([videos / name])
-    assert NUM_FRAMES - 2 <= len(sequence) <= NUM_FRAMES  # Matroska does not say how many there are
-    assert name.endswith(".mkv") or len(sequence) == NUM_FRAMES
+    assert len(expected) == sum(time >= 0 for time in TIMES.get(name, range(NUM_FRAMES)))
+    assert len(expected) - 2 <= len(sequence) <= len(expected)  # Matroska does not say how many there are
+    assert name.endswith(".mkv") or len(sequence) == len(expected)
     starts = [*range(len(sequence) - 1), *random.Random(0).choices(range(len(sequence) - 1), k=20)]
     for start in starts:
         np.testing.assert_array_equal(window(sequence, start, start + 2), expected[start : start + 2])
@@ -157,11 +147,11 @@ def sound(path: Path) -> None:
 
 
 def without_times(path: Path) -> None:
-    write_video(path, "libx264", {})
+    write_video(path, "libx264", {}, NUM_FRAMES)
 
 
 def jumbled(path: Path) -> None:
-    write_video(path, "libx264", {"bf": "3"})  # AVI cannot say when such frames are shown
+    write_video(path, "libx264", {"bf": "3"}, NUM_FRAMES)  # AVI cannot say when such frames are shown
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_other_labels_classes_and_tiles_are_read_anew(labels: list[Label], cache
 
 
 def test_a_label_map_of_train_ids_is_not_one_of_label_ids(labels: list[Label]) -> None:
-    mapped = Label(labels[0].resource, holds_train_ids=True)
+    mapped = Label(labels[0].resource, holds="train_ids")
     assert cache_key([mapped], CAMVID, 64) != cache_key(labels[:1], CAMVID, 64)
 
 

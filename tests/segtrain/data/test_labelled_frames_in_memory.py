@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_frames import MemoryFrame, in_memory
+from memory_frames import in_memory
 
 from propagate.data.clip import Clip
+from propagate.data.memory_frame import MemoryFrame
 from propagate.datasets.base import Dataset, DatasetOptions
 from propagate.datasets.registry import open_dataset
 from segtrain.data.labelled_frames import open_labelled_frames

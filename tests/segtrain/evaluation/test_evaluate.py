@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from helpers.classes import named_classes
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from jobs.errors import CheckpointError
@@ -212,7 +215,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has learnt nothing, of the Cityscapes classes."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), class_names=CITYSCAPES.train_names, about={})
+    save_network(path, build_network("mobilenetv2"), classes=CITYSCAPES, about={})
     return path
 
 
@@ -256,12 +259,18 @@ def test_classes_are_found_by_their_names(weights: Path, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="scores 19 classes, class table 'camvid' has 11 that are trained"):
         open_trained(weights, CPU, classes=load_classes("camvid"))
     other = tmp_path / "other.safetensors"
-    names = ("sky", "tree", *CITYSCAPES.train_names[2:])
-    save_network(other, build_network("mobilenetv2"), class_names=names, about={})
-    with pytest.raises(CheckpointError, match=r"19 classes \(sky, tree, .*no class table .*; say it by --classes"):
-        open_trained(other, CPU)
-    with pytest.raises(CheckpointError, match="train id 0 is 'sky', there 'road'"):
+    own = named_classes(("mud", "tree", *CITYSCAPES.train_names[2:]))
+    save_network(other, build_network("mobilenetv2"), classes=own, about={})
+    assert open_trained(other, CPU).classes == own, "the file holds it"
+    with pytest.raises(CheckpointError, match="train id 0 is 'mud', there 'road'"):
         open_trained(other, CPU, classes=CITYSCAPES)
+    with safe_open(other, framework="pt") as file:
+        description = json.loads(file.metadata()["segtrain"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del description["classes"]
+    save_file(tensors, other, metadata={"segtrain": json.dumps(description)})  # as files did not
+    with pytest.raises(CheckpointError, match=r"19 classes \(mud, tree, .*no class table .*; say it by --classes"):
+        open_trained(other, CPU)
     published = tmp_path / "published.pth"
     torch.save({"state_dict": build_network("mobilenetv2").state_dict()}, published)
     with pytest.raises(CheckpointError, match="does not say which classes it scores; say it by --classes"):

@@ -1,8 +1,10 @@
 """`segtrain fit` as a whole: exact resumption, that it learns, and what it leaves behind."""
 
+import html
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,7 +69,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(config: FitConfig, tmp_pa
     assert_equal_runs(config.out, killed.out)
 
 
-def test_it_learns_and_leaves_what_a_page_of_it_needs(roads: Path, tmp_path: Path) -> None:
+def test_it_learns_and_leaves_what_a_page_of_it_needs(
+    roads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
     options = f"{NETWORK} --crop 64x64 --scale 1 --colour 0 --no-blur"
     options += " --batch-size 4 --epochs 3 --epoch-length 40 --optimiser adamw --learning-rate 0.003"
@@ -98,6 +102,12 @@ def test_it_learns_and_leaves_what_a_page_of_it_needs(roads: Path, tmp_path: Pat
     assert exported.description.about["scores"]["miou"] == validations[-1]["miou"]
     assert_same_tensors({name: tensor.contiguous() for name, tensor in saved["average"].items()}, exported.tensors)
     assert any(not torch.equal(weight, saved["average"][name]) for name, weight in saved["network"].items())
+    page = html.unescape((out / "index.html").read_text())
+    (command,) = re.findall(r"<code>(segtrain evaluate .*?)</code>", page)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--json", "--device", "cpu"])
+    assert result.exit_code == 0, f"{command}: {result.stderr}"
+    assert json.loads(result.stdout)["miou"] == pytest.approx(best)
 
 
 def again(roads: Path, out: Path, options: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.classes import named_classes
 from helpers.runs import assert_equal_runs, checkpoint
 
 from jobs.console.progress import Advance
@@ -95,10 +96,8 @@ def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest
 def test_weights_must_fit_and_may_be_given_then(config: FitConfig, tmp_path: Path) -> None:
     """What stopped a training that has saved nothing does not bind the next one in its folder."""
     few = build_network("mobilenetv2", num_classes=5, output_stride=16)
-    save_network(tmp_path / "few.safetensors", few, class_names="abcde", about={})
-    save_network(
-        tmp_path / "other.safetensors", build_network("resnet18"), class_names=CITYSCAPES.train_names, about={}
-    )
+    save_network(tmp_path / "few.safetensors", few, classes=named_classes("abcde"), about={})
+    save_network(tmp_path / "other.safetensors", build_network("resnet18"), classes=CITYSCAPES, about={})
     with pytest.raises(CheckpointError, match=r"says that it holds resnet18, asked for was mobilenetv2\. Ask for"):
         fit(replace(config, weights=tmp_path / "other.safetensors"))
     config = replace(config, weights=tmp_path / "few.safetensors", learning_rate=1e-12, epochs=1)

@@ -33,8 +33,8 @@ SAMPLES = {"samples": 33, "classes": "cityscapes", "sha256": "ab" * 32}
 VOID = {"meta", "link", "img", "br", "!doctype"}
 
 
-def begun(step: int = 0) -> dict[str, Any]:
-    return {"step": step, "steps": 40, "workers": 1, "device": "cpu"}
+def begun(step: int = 0, **more: Any) -> dict[str, Any]:
+    return {"step": step, "steps": 40, "workers": 1, "device": "cpu", **more}
 
 
 def trained(step: int, loss: float = 0.5) -> dict[str, Any]:
@@ -133,6 +133,14 @@ def test_the_page_stands_alone_and_is_accessible(run: Path) -> None:
         "Learning rate",
         "Samples per second",
     ]
+
+
+def test_commands_name_the_data_set_that_was_used(tmp_path: Path) -> None:
+    config = {"root": "my data", "layout": "/l/layout.yaml", "shards": ["s"]}
+    run = written(tmp_path / "run", [begun(config=config, folder="/home/me"), trained(10)])
+    (run / "last.safetensors").touch()
+    command = "segtrain evaluate run/last.safetensors --dataset cityscapes --root '/home/me/my data'"
+    assert f"{command} --layout /l/layout.yaml" in text_of(run)
 
 
 def test_what_a_page_says(run: Path) -> None:

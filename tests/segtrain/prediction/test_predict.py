@@ -197,7 +197,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has learnt nothing, of the Cityscapes classes."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), class_names=load_classes("cityscapes").train_names, about={})
+    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
     return path
 
 

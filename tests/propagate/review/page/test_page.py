@@ -56,6 +56,17 @@ def test_labels_have_the_colours_of_their_classes(tab: Tab, folder: Path) -> Non
     assert tab.attribute("#classes button:has-text('road')", "aria-pressed") == "false"
 
 
+def test_doubts_have_the_colours_of_their_reasons(tab: Tab, folder: Path) -> None:
+    tab.open(folder)
+    sure, entered, covered = (100, 10), (2, 10), (25, 31)
+    assert tab.pixels(".view-doubts canvas", sure, entered, covered) == ["#00000000", "#56b4e9ff", "#d55ea8ff"]
+    key = tab.page.locator(".view-doubts .item", has_text="came in").locator(".swatch")
+    assert key.evaluate("each => each.style.background") == "rgb(86, 180, 233)"
+    shades = [int(colour[1:3], 16) for colour in tab.pixels(".view-confidence canvas", entered, covered, sure)]
+    assert shades == sorted(shades)
+    assert shades[0] < 100 < 230 < shades[2]
+
+
 @pytest.mark.parametrize(
     ("fields", "count"),
     [
@@ -243,6 +254,9 @@ def test_truth_and_another_store_have_their_views_and_orders(tab: Tab, tmp_path:
     assert "% differ" in tab.texts(".row .about")[0]
     assert tab.text("#why").endswith("of its pixels are doubtful.")
     assert tab.texts("#truth tbody td") == ["1,234", "90.1", "–"]
+    right, wrong = (60, 5), (60, 13)  # the other labels lie two rows lower
+    for view in ("not-truth", "not-against"):
+        assert tab.pixels(f".view-{view} canvas", right, wrong) == ["#00000000", CLASSES[1][1] + "ff"]
 
 
 def test_names_of_others_stay_text(tab: Tab, tmp_path: Path) -> None:
