@@ -85,6 +85,9 @@ class VideoSequence(FrameSequence):
         return super().__getstate__() | {"_decoder": None, "_container": None}
 
     def _opened(self) -> Any:
+        if self._path.suffix.lower() in (".yaml", ".yml"):
+            reason = "a YAML file, expected a video; options in a file are given by --config, a layout by --layout"
+            raise FrameError(str(self._path), reason)
         try:
             container = av.open(str(self._path), metadata_errors="replace")  # titles, of which nothing is used
         except (av.FFmpegError, OSError) as error:
