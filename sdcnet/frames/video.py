@@ -3,6 +3,7 @@
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -68,6 +69,11 @@ class VideoSequence(FrameSequence):
 
     def __len__(self) -> int:
         return len(self._times)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second, in the mean."""
+        return Fraction(len(self) - 1) / ((self._times[-1] - self._times[0]) * self._unit)
 
     @property
     def seconds(self) -> list[float]:
