@@ -52,6 +52,7 @@ def samples(size: tuple[int, int], num_samples: int) -> Iterator[Sample]:
             image=PIXEL,
             label=np.roll(streets[number % NUM_STREETS], 37 * number, axis=1),
             confidence=confidence,
+            reason=np.zeros(size, np.uint8),
         )
 
 

@@ -117,6 +117,7 @@ def write_small_store(out: Path, num_samples: int) -> None:
                         image=random.bytes(20_000),
                         label=label,
                         confidence=label,
+                        reason=np.zeros_like(label),
                     )
                 )
             manifest.shards[each.index] = ShardEntry(name=each.name, failures=(), **vars(writer.finish()))

@@ -15,7 +15,7 @@ import numpy as np
 
 from propagate.data.classes import ClassTable, load_classes
 from propagate.data.images import encode_png
-from propagate.data.sample import Sample
+from propagate.data.sample import COVERED, MATCHED, Sample
 from propagate.shards.manifest import Manifest, PlannedClip, ShardEntry, ShardPlan, save_manifest
 from propagate.shards.writer import ShardWriter
 
@@ -51,7 +51,12 @@ def pictures(classes: ClassTable) -> list[dict[str, object]]:
         frame = classes.palette[label] // 2 + random.integers(0, 40, (*SIZE, 3), np.uint8)
         edges = cv2.GaussianBlur((label != cv2.erode(label, np.ones((3, 3)))).astype(float), (0, 0), 2)
         confidence = np.clip(15 - 40 * edges, 0, 15).astype(np.uint8)
-        made.append({"image": encode_png(frame.astype(np.uint8)), "label": label, "confidence": confidence})
+        maps = {
+            "label": label,
+            "confidence": confidence,
+            "reason": np.where(confidence < 8, COVERED, MATCHED).astype("u1"),
+        }
+        made.append({"image": encode_png(frame.astype(np.uint8)), **maps})
     return made
 
 

@@ -52,6 +52,7 @@ NUM_FRAMES, ANNOTATED_FRAME, REACH, CLIPS_PER_SHARD = 30, 19, 5, 16
 OFFSETS = (0, *range(1, REACH + 1), *range(-1, -REACH - 1, -1))
 TINY, FULL = (32, 64), (1024, 2048)
 PAPER_SAMPLES = 2975 * len(OFFSETS)
+PARTS = {"images": "image/data", "labels": "label", "confidence": "confidence", "reasons": "reason"}  # and their arrays
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,7 @@ def write_full_store(path: str, num_snippets: str) -> None:
                         image=image,
                         label=np.roll(street, 37 * number, axis=1),
                         confidence=confidence,
+                        reason=np.zeros(FULL, np.uint8),
                     )
                 )
             entry = ShardEntry(name=each.name, **asdict(writer.finish()), failures=())
@@ -308,11 +310,11 @@ def print_weights(data: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         propagate("run", "--root", data / "cityscapes_clip", "--out", f"{folder}/store", "--engine", "local")
         store = open_store(f"{folder}/store")
-        parts = dict.fromkeys(("images", "labels", "confidence", "all"), 0)
+        parts = dict.fromkeys((*PARTS, "all"), 0)
         annotated: list[int] = []
         num_samples = 0
         for shard in store.shards():
-            for part, name in (("images", "image/data"), ("labels", "label"), ("confidence", "confidence")):
+            for part, name in PARTS.items():
                 parts[part] += shard.array(name).id.get_storage_size()
             parts["all"] += shard.path.stat().st_size
             annotated += [
@@ -320,16 +322,17 @@ def print_weights(data: Path) -> None:
             ]
             num_samples += len(shard)
     each = {part: size / num_samples for part, size in parts.items()}
-    each["rest"] = each.pop("all") - sum(each[part] for part in ("images", "labels", "confidence"))
+    each["rest"] = each.pop("all") - sum(each[part] for part in PARTS)
     images = {"encoded": float(np.mean(annotated)), "raw": 3.0 * np.prod(FULL)}
     print(
         f"\n{num_samples} samples of two real snippets, with DIS. Their neighbours went through JPEG once, "
         f"{each['images'] / 1e6:.2f} MB an image: encoded images are taken to weigh what the annotated frames do.\n"
     )
-    print(f"| {PAPER_SAMPLES:,} samples | images | labels | confidence | the rest | GB |")
-    print("|---|---:|---:|---:|---:|---:|")
+    print(f"| {PAPER_SAMPLES:,} samples | images | labels | confidence | reasons | the rest | GB |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for form, image in images.items():
-        sizes = [size * PAPER_SAMPLES / 1e9 for size in (image, each["labels"], each["confidence"], each["rest"])]
+        others = (each[part] for part in ("labels", "confidence", "reasons", "rest"))
+        sizes = [size * PAPER_SAMPLES / 1e9 for size in (image, *others)]
         print(f"| {form} | {' | '.join(f'{size:.1f}' for size in (*sizes, sum(sizes)))} |")
 
 

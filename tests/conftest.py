@@ -101,6 +101,7 @@ def make_sample() -> Callable[..., Sample]:
             "image": pixels if raw else encode_png(pixels),
             "label": random.integers(0, 12, size, np.uint8),
             "confidence": random.integers(0, 16, size, np.uint8),
+            "reason": random.integers(0, 4, size, np.uint8),
         }
         return Sample(**{**values, **fields})  # type: ignore[arg-type]
 

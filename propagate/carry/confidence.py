@@ -1,18 +1,26 @@
-"""How sure we are of every propagated pixel: bounds, uniqueness, photometric agreement."""
+"""How sure we are of every propagated pixel, and what speaks against it."""
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from propagate.carry.paths import CarryingPath
+from propagate.data.sample import COVERED, ENTERED, MATCHED, MISMATCH
 from sdcnet.geometry import endpoints, inside, length, pixel_before, warp_frames
 
-# The odds that a pixel is wrong: ODDS · (1 + photometric / LEVELS)^PHOTOMETRIC_POWER · (1 + rival)^RIVAL_POWER, rounded
-# from a logistic regression on synthetic streets and on Cityscapes frames that another network had labelled.
-ODDS = 0.01
-PHOTOMETRIC_LEVELS = 4.0  # grey levels
-PHOTOMETRIC_POWER = 2.0
-RIVAL_POWER = 0.35
+# The odds that a pixel is wrong: ODDS · (1 + difference / LEVELS)² · √(1 + rival) / (1 + boundary)^1.25, and six times
+# that where it comes from outside the frame. Rounded from a logistic regression on synthetic streets and on Cityscapes
+# frames that another network had labelled, whose own errors were allowed for.
+ODDS = 0.033
+DIFFERENCE_LEVELS = 4.0  # grey levels
+OUTSIDE_FACTOR = 6.0
 RIVAL_TOLERANCE = 0.05  # pixels per pixel of displacement, beyond one pixel
+BOUNDARY_PARTS = 512  # of the frame's height, in which the distance from an outline counts
+BOUNDARY_REACH = 16  # of these: farther from an outline a label is no surer
+MISMATCH_LEVELS = 9.0  # grey levels, which make the odds ten times as high
+COVERED_WINDOW = 15  # pixels, the side of the window in which most pixels have rivals
 DRIFT_WINDOW = 31  # pixels, the side of the window whose mean difference counts as change of brightness
 MATCH_WINDOW = 7  # pixels, the side of the window over which the rest is averaged
 MISMATCH_STEPS = 256  # per grey level: finer differences do not decide who has the better claim
@@ -21,22 +29,84 @@ _SIDE_MASK = 2**_SIDE_BITS - 1
 _NOBODY = torch.iinfo(torch.int64).max
 
 
-def confidence(
-    flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor, path: CarryingPath
-) -> Tensor:
-    """How probably each pixel of the target frames received the right label: [N,1,H,W] float32 in [0,1].
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for and against the label of each pixel of the target frames: [N,1,H,W] each.
 
-    The flow is [N,2,H,W] float32 pixels, frames are [N,3,H,W] and [1,3,H,W] uint8 RGB. It falls as the frames differ
-    under the displacement and where another pixel has the better claim to the same place; a pixel that comes from
-    outside the frame has confidence 0. What occlusion means is decided here and nowhere else: a pixel that the
-    annotated frame does not show is given a label like any other, and a low confidence.
+    difference: float32 grey levels, by which the frames differ around it under the displacement.
+    rival: float32 pixels to the one that has the better claim to its place, beyond what a displacement of its length
+        lets expect; 0 where there is none.
+    boundary: float32, how far it is from the nearest one at an outline of the propagated label map, in BOUNDARY_PARTS
+        of the frame's height, up to BOUNDARY_REACH.
+    is_inside: bool, whether it comes from within the annotated frame.
+    """
+
+    difference: Tensor
+    rival: Tensor
+    boundary: Tensor
+    is_inside: Tensor
+
+
+def evidence(
+    flow_target_to_annotated: Tensor,
+    target_frame: Tensor,
+    annotated_frame: Tensor,
+    label: Tensor,
+    path: CarryingPath,
+) -> Evidence:
+    """What the frames, the displacements and the label maps that these gave say about each pixel.
+
+    The flow is [N,2,H,W] float32 pixels, frames are [N,3,H,W] and [1,3,H,W] uint8 RGB, label maps [N,1,H,W] uint8.
     """
     flow = flow_target_to_annotated
     difference = photometric_difference(target_frame, annotated_frame, flow, path)
     is_inside = inside(flow)
-    rival = (rival_distance(flow, difference, is_inside) / (1 + RIVAL_TOLERANCE * length(flow)) - 1).clamp_(min=0)
-    odds = ODDS * (1 + difference / PHOTOMETRIC_LEVELS) ** PHOTOMETRIC_POWER * (1 + rival) ** RIVAL_POWER
-    return is_inside / (1 + odds)
+    to_rival = rival_distance(flow, difference, is_inside)
+    per_pixel = BOUNDARY_PARTS / label.shape[-2]
+    reached = path.distance(outlines(label), math.ceil(BOUNDARY_REACH / per_pixel))
+    return Evidence(
+        difference=difference,
+        rival=(to_rival / (1 + RIVAL_TOLERANCE * length(flow)) - 1).clamp_(min=0),
+        boundary=(reached * per_pixel).clamp_(max=BOUNDARY_REACH),
+        is_inside=is_inside,
+    )
+
+
+def confidence(found: Evidence) -> Tensor:
+    """How probably each pixel received the right label: [N,1,H,W] float32 in [0,1].
+
+    It falls as the frames differ under the displacement, where another pixel has the better claim to the same place,
+    towards the outlines of the label map, and for what comes from outside the frame. What the annotated frame does not
+    show is given a label like any other: most of these are right, since more of the same comes to be seen.
+    """
+    odds = ODDS * (1 + found.difference / DIFFERENCE_LEVELS).square() * (1 + found.rival).sqrt()
+    within = 1 + found.boundary
+    odds /= within * within.sqrt().sqrt()  # roots are exact: equal evidence has equal odds, wherever it is computed
+    return 1 / (1 + odds.where(found.is_inside, OUTSIDE_FACTOR * odds))
+
+
+def reasons(found: Evidence, path: CarryingPath) -> Tensor:
+    """What speaks against each pixel, by its place in `REASONS`: [N,1,H,W] uint8.
+
+    What comes from outside the frame has entered; else it is covered, where most pixels around it have rivals; else
+    it is a mismatch, where the frames differ by more than MISMATCH_LEVELS. The label does not count: far from an
+    outline, one of a pixel that has a reason may be sure.
+    """
+    is_covered = path.window_mean((found.rival > 0).float(), COVERED_WINDOW) > 0.5
+    reason = torch.full_like(found.is_inside, MATCHED, dtype=torch.uint8)
+    reason.masked_fill_(found.difference > MISMATCH_LEVELS, MISMATCH)
+    return reason.masked_fill_(is_covered, COVERED).masked_fill_(~found.is_inside, ENTERED)
+
+
+def outlines(label: Tensor) -> Tensor:
+    """Which pixels of label maps [N,1,H,W] have another label to a side, above or below them: bool."""
+    found = torch.zeros_like(label, dtype=torch.bool)
+    across, down = label[..., 1:] != label[..., :-1], label[..., 1:, :] != label[..., :-1, :]
+    found[..., 1:] |= across
+    found[..., :-1] |= across
+    found[..., 1:, :] |= down
+    found[..., :-1, :] |= down
+    return found
 
 
 def rival_distance(flow_target_to_annotated: Tensor, mismatch: Tensor, points_inside: Tensor) -> Tensor:

@@ -52,6 +52,13 @@ class CarryingPath(Protocol):
         """[N,1,H,W] float32 -> the mean over the side x side pixels around each, images mirrored at their borders."""
         ...
 
+    def distance(self, marked: Tensor, most: int) -> Tensor:
+        """How far each pixel is from the nearest marked one, at most `most`: [N,1,H,W] bool -> float32 pixels.
+
+        Of the distances along x and along y the larger counts, so that it is a whole number, and the same on all paths.
+        """
+        ...
+
 
 class HostPath:
     """On the CPU, a frame at a time: more would leave its caches."""
@@ -81,6 +88,11 @@ class HostPath:
 
     def window_mean(self, images: Tensor, side: int) -> Tensor:
         return together([torch.from_numpy(cv2.blur(image.numpy(), (side, side)))[None, None] for image in images[:, 0]])
+
+    def distance(self, marked: Tensor, most: int) -> Tensor:
+        masks = (~marked[:, 0]).byte().numpy()
+        found = [torch.from_numpy(cv2.distanceTransform(mask, cv2.DIST_C, 3))[None, None] for mask in masks]
+        return together(found).clamp_(max=most)
 
 
 class DevicePath:
@@ -112,6 +124,14 @@ class DevicePath:
     def window_mean(self, images: Tensor, side: int) -> Tensor:
         mirrored = _mirrored(_mirrored(images, side // 2, dim=2), side // 2, dim=3)
         return functional.avg_pool2d(functional.avg_pool2d(mirrored, (side, 1), 1), (1, side), 1)
+
+    def distance(self, marked: Tensor, most: int) -> Tensor:
+        reached = marked.float()
+        found = torch.zeros_like(reached)
+        for _ in range(most):
+            found += 1 - reached
+            reached = functional.max_pool2d(reached, 3, stride=1, padding=1)
+        return found
 
 
 def path_of(estimator: MotionEstimator) -> CarryingPath:

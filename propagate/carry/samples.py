@@ -13,18 +13,18 @@ from torch import Tensor
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from jobs.training.memory import enough_memory
-from propagate.carry.confidence import confidence
+from propagate.carry.confidence import confidence, evidence, reasons
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.walk import Displacement, walk
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, PROPAGATED, Sample, quantize_confidence
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, MATCHED, PROPAGATED, Sample, quantize_confidence
 from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator, Observation
 
-CARRYING = "2"  # how labels are carried: the next number, where that changes, so that no store holds two ways
+CARRYING = "3"  # how labels are carried: the next number, where that changes, so that no store holds two ways
 _Failing = Callable[[int], AbstractContextManager[None]]
 
 
@@ -74,7 +74,15 @@ def propagate_clip(
     if sample_settings.source:
         sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
         image = source.stored(sample_settings.images)
-        yield sample(key=clip.key, offset=0, origin=ANNOTATED, image=image, label=label, confidence=sure)
+        yield sample(
+            key=clip.key,
+            offset=0,
+            origin=ANNOTATED,
+            image=image,
+            label=label,
+            confidence=sure,
+            reason=np.full(label.shape, MATCHED, np.uint8),
+        )
     for direction in (1, -1):
         resampler = RESAMPLERS[sample_settings.resample](observations[0].pixels, annotated_label)
         displacements = _up_to_failure(
@@ -93,15 +101,16 @@ def propagate_clip(
             del batch  # before the next is estimated: each displacement holds two flows
             for offset, maps in zip(offsets, carried, strict=True):
                 with watch("encode"):
-                    picture = OpenFrame(maps[None, 2:]) if len(maps) > 2 else pictures[offset]
+                    picture = OpenFrame(maps[None, 3:]) if len(maps) > 3 else pictures[offset]
                     image = picture.stored(sample_settings.images)
                 yield sample(
                     key=clip.frames[offset].key,
                     offset=offset,
                     origin=PROPAGATED,
                     image=image,
-                    label=maps[1].numpy(),
+                    label=maps[2].numpy(),
                     confidence=maps[0].numpy(),
+                    reason=maps[1].numpy(),
                 )
 
 
@@ -129,8 +138,8 @@ def _carry(
 ) -> Sequence[Tensor]:
     """What there is at each of the displacements, on the host: [C,H,W] uint8.
 
-    The first channel holds levels of confidence, the second label ids, and three more the predicted frame, with the
-    pairing 'joint'.
+    The first channel holds levels of confidence, the second reasons, the third label ids, and three more the predicted
+    frame, with the pairing 'joint'.
     """
     with watch("warp"):
         maps = [resampler.labels(batch)]
@@ -139,8 +148,9 @@ def _carry(
     with watch("confidence"):
         flows = together([displacement.flow for displacement in batch])
         targets = together([observations[displacement.offset].pixels for displacement in batch])
-        levels = quantize_confidence(confidence(flows, targets, observations[0].pixels, path))
+        found = evidence(flows, targets, observations[0].pixels, maps[0], path)
+        levels, reason = quantize_confidence(confidence(found)), reasons(found, path)
         if settings.min_confidence is not None:
             unsure = levels < settings.min_confidence * (CONFIDENCE_LEVELS - 1)
             maps[0] = maps[0].masked_fill(unsure, ignore_id)
-        return path.to_host(torch.cat((levels, *maps), dim=1)).unbind()
+        return path.to_host(torch.cat((levels, reason, *maps), dim=1)).unbind()

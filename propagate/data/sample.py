@@ -12,6 +12,8 @@ CONFIDENCE_LEVELS = 16
 PAIRINGS = ("label", "joint")
 ORIGINS = ("annotated", "propagated", "fused", "refined", "pseudo")
 ANNOTATED, PROPAGATED, *_ = ORIGINS
+REASONS = ("matched", "mismatch", "covered", "entered")
+MATCHED, MISMATCH, COVERED, ENTERED = range(len(REASONS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,10 @@ class Sample:
 
     image: the frame as encoded bytes (PNG, or JPEG where the source is), or as [H,W,3] uint8 RGB.
     label: [H,W] uint8 label ids. confidence: [H,W] uint8 levels 0…15, which stand for level / 15.
+    reason: [H,W] uint8, why a pixel is doubtful, by its place in `REASONS`: "mismatch", the frames differ there under
+    the motion; "covered", others have the better claim to its place and those around it, so that the annotated frame
+    does not show it; "entered", it comes from outside that frame; "matched", none of these. None where a store does not
+    say it.
     `pairing` tells how frame and labels belong together: "label", the real frame with propagated labels; "joint", the
     predicted frame, moved by the same motion as its labels. `group` is the folder under which it is exported.
     `origin` tells how the labels came about: "annotated" by a person, "propagated" from one annotated frame, "fused"
@@ -38,6 +44,7 @@ class Sample:
     image: bytes | np.ndarray
     label: np.ndarray
     confidence: np.ndarray
+    reason: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:

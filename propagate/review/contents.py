@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from propagate.data.clip import Label
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, ORIGINS, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, ORIGINS, REASONS, Sample
 from propagate.errors import InputError, StoreError
 from propagate.review.decisions import Decisions
 from propagate.review.page import page_files
 from propagate.review.pictures import draw_sample, draw_source
-from propagate.review.rows import REASONS
 from propagate.review.scripts import call
 from propagate.review.survey import Counterparts, Survey
 from propagate.review.verdict import truth_table

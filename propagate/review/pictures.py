@@ -17,7 +17,6 @@ from PIL import Image
 from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
 from propagate.review.legend import Legend
-from propagate.review.rows import reason_of
 
 LIMIT = 60_000  # bytes of a picture, with all its maps
 LONGEST = 640  # pixels of the longer side, where that fits
@@ -32,9 +31,9 @@ def draw_sample(
     sample: Sample, legend: Legend, *, truth: np.ndarray | None = None, against: np.ndarray | None = None
 ) -> dict[str, Any]:
     """A sample as a page shows it. truth, against: [H,W] uint8 label ids. Raises: InputError for a damaged frame."""
-    confidence, reason = sample.confidence, reason_of(sample)
-    if reason is not None:
-        confidence = confidence | reason << _REASON_SHIFT
+    confidence = sample.confidence
+    if sample.reason is not None:
+        confidence = confidence | sample.reason << _REASON_SHIFT
     maps = {
         "label": legend.index_of[sample.label],
         "confidence": confidence,

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from propagate.data.sample import CONFIDENCE_LEVELS, ORIGINS, PAIRINGS, Sample
+from propagate.data.sample import CONFIDENCE_LEVELS, COVERED, ENTERED, ORIGINS, PAIRINGS, Sample
 
-REASONS = ("matched", "mismatch", "covered", "entered")  # why a pixel is sure or doubtful, by its number in a store
-NEW = REASONS.index("covered")  # this one and those behind it: what the annotated frame does not show
 HALF = CONFIDENCE_LEVELS // 2  # the first level that stands for a confidence above a half
 
 
@@ -103,15 +101,10 @@ def ranking_score(sample: Sample) -> float:
     return sample.score
 
 
-def reason_of(sample: Sample) -> np.ndarray | None:
-    """[H,W] uint8, a number of REASONS for each pixel; None where the store does not have it."""
-    return getattr(sample, "reason", None)
-
-
 def fresh_share(sample: Sample) -> float:
     """The share of pixels that the annotated frame does not show; NaN where that is not known."""
-    reason = reason_of(sample)
-    return math.nan if reason is None else float((reason >= NEW).mean())
+    reason = sample.reason
+    return math.nan if reason is None else float(((reason == COVERED) | (reason == ENTERED)).mean())
 
 
 def _mean_confidence(counts: np.ndarray) -> np.ndarray:

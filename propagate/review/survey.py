@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from propagate.data.clip import Label
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, REASONS, Sample
 from propagate.errors import StoreError
 from propagate.review.legend import Legend
-from propagate.review.rows import Rows, reason_of
+from propagate.review.rows import Rows
 from propagate.review.verdict import verdict
 from propagate.scoring.evaluate import score_sample
 from propagate.scoring.metrics import accuracy, mean_iou
@@ -124,7 +124,7 @@ def survey(
             counts = count_pixels(sample, legend, f"{shard.path}: sample {number}")
             rows.add(sample, record.digest, counts)
             pixels.add(sample, counts)
-            has_reasons |= reason_of(sample) is not None
+            has_reasons |= sample.reason is not None
             found: OffsetCounts | None = None
             if truths is not None and scores is not None and sample.origin != ANNOTATED:
                 found = score_sample(sample, truths.get(sample.key), classes, scores)
@@ -139,6 +139,8 @@ def count_pixels(sample: Sample, legend: Legend, where: str) -> np.ndarray:
     index = legend.index_of[sample.label]
     if sample.confidence.max() >= CONFIDENCE_LEVELS or index.max() >= len(legend):
         raise StoreError(f"{where}: has a level above {CONFIDENCE_LEVELS - 1}, or an unknown label id; {ADVICE}")
+    if sample.reason is not None and sample.reason.max() >= len(REASONS):
+        raise StoreError(f"{where}: has a reason above {len(REASONS) - 1}; {ADVICE}")
     bins = index * np.uint16(CONFIDENCE_LEVELS) + sample.confidence
     counts = np.bincount(bins.ravel(), minlength=len(legend) * CONFIDENCE_LEVELS)
     return counts.reshape(len(legend), CONFIDENCE_LEVELS)

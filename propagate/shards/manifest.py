@@ -224,7 +224,7 @@ def load_manifest(store: Path) -> Manifest:
         raise _damaged(path)
     if type(version) is not int or version not in READ_VERSIONS:
         raise StoreError(
-            f"{path}: written with schema version {version}, this program reads {READ_VERSIONS[0]} and "
+            f"{path}: written with schema version {version}, this program reads {READ_VERSIONS[0]} to "
             f"{SCHEMA_VERSION}: use the release that wrote it, or write the store again with "
             "`propagate run --overwrite`"
         )

@@ -160,6 +160,7 @@ class Shard:
                 image=self.image(index) if images else b"",
                 label=self.array("label")[index],
                 confidence=self.array("confidence")[index],
+                reason=self.array("reason")[index] if "reason" in self.columns else None,
             )
         except UNREADABLE as error:
             raise StoreError(f"{self.path}: sample {index} cannot be read ({error})") from None

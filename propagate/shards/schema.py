@@ -13,6 +13,7 @@ One row per sample, n samples of one size HxW:
     score                    float32 [n]       mean confidence
     label                    uint8 [n,H,W]     label ids; tiles of 256x256, gzip 1
     confidence               uint8 [n,H,W]     levels 0…15; tiles of 256x256, gzip 1
+    reason                   uint8 [n,H,W]     why a pixel is doubtful, its place in `REASONS`; tiles of 256x256, gzip 1
     image/data               uint8 [bytes]     encoded images, one after the other; sample i is
     image/start, image/size  int64 [n]         data[start[i] : start[i] + size[i]]
     image/pixels             uint8 [n,H,W,3]   instead, with raw images: RGB in tiles of 256x256
@@ -22,8 +23,9 @@ One row per sample, n samples of one size HxW:
     cells/count              uint16 [rows]     pixels of that label id in that cell
     cells/sum_x, cells/sum_y uint32 [rows]     sums of their image coordinates
 
-Every array is chunked and carries Fletcher-32 checksums; HDF5's own records of them carry checksums too. Version 1 had
-neither these nor `origin`, `second_source_key`, `second_offset` and `sample_digest`; it is read, and no longer written.
+Every array is chunked and carries Fletcher-32 checksums; HDF5's own records of them carry checksums too. Version 2 had
+no `reason`, and version 1 neither this nor `origin`, `second_source_key`, `second_offset`, `sample_digest` and the
+checksums of HDF5's own records; both are read, and no longer written.
 """
 
 import hashlib
@@ -37,8 +39,8 @@ import numpy as np
 from propagate.data.sample import ORIGINS, Sample
 from propagate.errors import StoreError
 
-SCHEMA_VERSION = 2
-READ_VERSIONS = (1, 2)
+SCHEMA_VERSION = 3
+READ_VERSIONS = (1, 2, 3)
 LIBRARY_VERSIONS = ("v110", "v110")  # of HDF5: the oldest form whose records of arrays all carry checksums
 KEY_BYTES = 128
 TILE = 256
@@ -88,15 +90,16 @@ def columns(size: tuple[int, int], images: str, version: int = SCHEMA_VERSION) -
             "image/start": Column("<i8", per_sample),
             "image/size": Column("<i8", per_sample),
         }
-    if version == 1:
-        since_2 = {}
-    else:
-        since_2 = {
+    later: dict[str, Column] = {}
+    if version >= 2:
+        later |= {
             "origin": Column(ORIGIN_TYPE, per_sample),
             "second_source_key": Column(f"S{KEY_BYTES}", (64,)),
             "second_offset": Column("<i4", per_sample),
             "sample_digest": Column("S64", (64,)),
         }
+    if version >= 3:
+        later["reason"] = Column("u1", (1, *tile), (height, width), gzip=True)
     return {
         "key": Column(f"S{KEY_BYTES}", (64,)),
         "source_key": Column(f"S{KEY_BYTES}", (64,)),
@@ -106,7 +109,7 @@ def columns(size: tuple[int, int], images: str, version: int = SCHEMA_VERSION) -
         "score": Column("<f4", per_sample),
         "label": Column("u1", (1, *tile), (height, width), gzip=True),
         "confidence": Column("u1", (1, *tile), (height, width), gzip=True),
-        **since_2,
+        **later,
         **image,
         "cells/start": Column("<i8", per_sample),
         "cells/size": Column("<i8", per_sample),
@@ -169,6 +172,8 @@ def sample_rows(sample: Sample) -> dict[str, np.ndarray]:
         "label": sample.label[None],
         "confidence": sample.confidence[None],
     }
+    if sample.reason is not None:
+        one_row["reason"] = sample.reason[None]
     if isinstance(sample.image, bytes):
         return {**one_row, "image/data": np.frombuffer(sample.image, np.uint8)}
     return {**one_row, "image/pixels": sample.image[None]}

@@ -111,7 +111,7 @@ def _shard_faults(shard: Shard, entry: ShardEntry) -> Iterator[str]:
                 yield str(error)
 
 
-_OF_PIXELS = ("label", "confidence", "image/data", "image/pixels")  # which samples are read of, each once
+_OF_PIXELS = ("label", "confidence", "reason", "image/data", "image/pixels")  # which samples are read of, each once
 
 
 def _read_through(array: h5py.Dataset) -> None:

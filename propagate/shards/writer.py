@@ -137,6 +137,8 @@ class ShardWriter:
         """Append one sample. Raises: StoreError (the disk), ValueError (a sample of another size or form)."""
         if sample.size != self.size:
             raise ValueError(f"a sample of {sample.size} in a shard of {self.size}")
+        if sample.reason is None:
+            raise ValueError("a sample without `reason`, which a shard holds; give zeros where nothing is doubtful")
         statistics = cell_statistics(sample.label)
         rows = sample_rows(sample)
         encoded = rows.pop("image/data", None)

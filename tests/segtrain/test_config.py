@@ -23,6 +23,7 @@ SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
 KINDS = {each.name: each.kind for each in settings_of(FitConfig)}
 SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
     "shards": (["--shards", "a", "--shards", "b"], (Path("a"), Path("b"))),
+    "decisions": (["--decisions", "a", "--decisions", "b"], (Path("a"), Path("b"))),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
     "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
@@ -30,6 +31,7 @@ SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: t
     "address": (["--address", "10.0.0.1:6379"], "10.0.0.1:6379"),
 }
 BASE: dict[str, dict[str, Any]] = {  # what a setting needs beside it
+    "decisions": {"shards": ["store"]},
     "restart": {"epochs": 30},
     "new_head": {"weights": "w"},
     "accumulate": {"batch_size": 14},

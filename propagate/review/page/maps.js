@@ -6,7 +6,7 @@ const SURE = LEVELS - 1;
 
 /* Why a pixel is doubtful, in the order of `store.reasons`; colours that colour-blind people tell apart. */
 const REASONS = {
-  matched: { colour: "#f0e442", name: "matches elsewhere too" },
+  matched: { colour: "#f0e442", name: "at an outline" },
   mismatch: { colour: "#e69f00", name: "does not match" },
   covered: { colour: "#d55ea8", name: "was hidden" },
   entered: { colour: "#56b4e9", name: "came in" },

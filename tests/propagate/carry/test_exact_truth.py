@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.carry.confidence import confidence
+from propagate.carry.confidence import confidence, evidence
 from propagate.carry.paths import HostPath
 from propagate.carry.walk import Displacement, walk
 from propagate.data.images import decode_frame
+from propagate.data.sample import COVERED, ENTERED, MATCHED
 from propagate.shards.reader import open_store
 from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.write import write_dataset
@@ -47,7 +48,9 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
         for direction, back in ((1, "previous"), (-1, "next")):
             observations = {offset: ObservedPixels(frame) for offset, frame in frames.items()}
             [displacement] = walk(observations, direction, Dis(), HostPath())
-            sure = confidence(displacement.flow, frames[direction], frames[0], HostPath())[0, 0].numpy()
+            one_label = torch.zeros_like(frames[0][:, :1])
+            looked = evidence(displacement.flow, frames[direction], frames[0], one_label, HostPath())
+            sure = confidence(looked)[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))
             occluded = read_occlusion(truth_path(folder, key, f"occluded_in_{back}"))
@@ -104,10 +107,15 @@ def test_pixels_below_half_confidence_are_wrong_five_times_as_often(cli: Cli, av
     report = json.loads(cli("evaluate", store, "--root", avenue, "--truth", avenue / "truth", "--json").stdout)
     reliability = report["confidence"]
     assert reliability["error_below_half"] > 5 * reliability["error_above_half"]
-    right = [b["right"] for b in reliability["bins"][1:]]  # the first holds what comes from outside, often right
+    right = [b["right"] for b in reliability["bins"]]
     assert right == sorted(right)
 
 
-def test_what_comes_from_outside_has_no_confidence_but_keeps_a_label(store: Path) -> None:
-    doubted = sum(int((sample.confidence == 0).sum()) for sample in open_store(store).samples(images=False))
-    assert doubted > 0
+def test_what_has_entered_or_is_covered_is_less_sure_than_what_matches(store: Path) -> None:
+    levels: dict[int, list[np.ndarray]] = {ENTERED: [], COVERED: [], MATCHED: []}
+    for sample in open_store(store).samples(images=False):
+        assert sample.reason is not None
+        for reason, found in levels.items():
+            found.append(sample.confidence[sample.reason == reason])
+    means = {reason: np.concatenate(found).mean() / 15 for reason, found in levels.items()}
+    assert 0.5 < means[ENTERED] < means[COVERED] < means[MATCHED]

@@ -160,7 +160,7 @@ def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_directio
     assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
 
 
-@pytest.mark.parametrize(("pairing", "maps"), [("label", 2), ("joint", 5)])
+@pytest.mark.parametrize(("pairing", "maps"), [("label", 3), ("joint", 6)])
 @pytest.mark.parametrize(("at_a_time", "copies"), [(1, 4), (2, 2), (9, 2)])
 def test_frames_go_up_to_a_device_once_and_what_is_made_of_them_comes_down_together(
     clip: Clip, pairing: str, maps: int, at_a_time: int, copies: int, monkeypatch: pytest.MonkeyPatch
@@ -237,4 +237,5 @@ def test_a_device_carries_what_the_host_does(clip: Clip, monkeypatch: pytest.Mon
     for host, device in zip(of_host, of_device, strict=True):
         assert (host.label != device.label).mean() <= 1e-4
         assert np.abs(host.confidence.astype(int) - device.confidence.astype(int)).max() <= 1
+        assert (host.reason != device.reason).mean() <= 1e-3
         assert (pixels_of(host) != pixels_of(device)).mean() <= 1e-4

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jobs.training.transfers import Transfers
-from propagate.carry.confidence import confidence
+from propagate.carry.confidence import confidence, evidence, reasons
 from propagate.carry.paths import CarryingPath, DevicePath, HostPath
 from propagate.carry.refinement import RefinedWay, refine, sharpen
 from propagate.data.sample import quantize_confidence
@@ -31,6 +31,12 @@ def texture(seed: int, blur: float) -> Tensor:
 def flow(seed: int, reach: float) -> Tensor:
     coarse = torch.randn(1, 2, 5, 7, generator=torch.Generator().manual_seed(seed)) * reach
     return torch.nn.functional.interpolate(coarse, size=SIZE, mode="bicubic")
+
+
+def patches(seed: int) -> Tensor:
+    """A label map [1,1,H,W] of some forty patches."""
+    coarse = torch.randint(0, 30, (1, 1, 5, 8), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse.float(), size=SIZE, mode="nearest").byte()
 
 
 @pytest.mark.parametrize("side", [7, 31])
@@ -61,10 +67,35 @@ def test_both_choose_the_same_displacement(device: DevicePath, reach: float) -> 
 def test_confidence_is_the_same_within_a_level(device: DevicePath, reach: float) -> None:
     target, annotated = texture(0, 2), texture(1, 2)
     host, other = (
-        quantize_confidence(confidence(flow(0, reach), target, annotated, path)).int() for path in (HOST, device)
+        quantize_confidence(confidence(evidence(flow(0, reach), target, annotated, patches(0), path))).int()
+        for path in (HOST, device)
     )
     assert (host - other).abs().max() <= 1
     assert (host != other).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("reach", [0.5, 8.0, 60.0])
+def test_reasons_are_the_same(device: DevicePath, reach: float) -> None:
+    target, annotated = texture(0, 2), texture(1, 2)
+    host, other = (
+        reasons(evidence(flow(0, reach), target, annotated, patches(0), path), path) for path in (HOST, device)
+    )
+    assert (host != other).float().mean() < 1e-3
+    assert len(host.unique()) > 1
+
+
+@pytest.mark.parametrize("most", [1, 5, 16])
+def test_distances_are_the_same(device: DevicePath, most: int) -> None:
+    marked = torch.rand(2, 1, *SIZE, generator=torch.Generator().manual_seed(0)) < 0.002
+    found = HOST.distance(marked, most)
+    assert torch.equal(device.distance(marked, most), found)
+    assert found.dtype == torch.float32
+    assert (found[marked] == 0).all()
+    y, x = marked[0, 0].nonzero()[0].tolist()
+    assert found[0, 0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max() == 1
+    nothing = torch.zeros(1, 1, *SIZE, dtype=torch.bool)
+    assert (HOST.distance(nothing, most) == most).all()
+    assert (device.distance(nothing, most) == most).all()
 
 
 @pytest.mark.parametrize("name", ["host", "device"])
@@ -72,8 +103,13 @@ def test_confidence_of_several_frames_is_that_of_each(name: str, device: DeviceP
     path: CarryingPath = device if name == "device" else HOST
     annotated, targets = texture(0, 2), [texture(seed, 2) for seed in range(3)]
     flows = [flow(seed, 8.0) for seed in range(3)]
-    each = [confidence(one, target, annotated, path) for one, target in zip(flows, targets, strict=True)]
-    assert torch.equal(confidence(torch.cat(flows), torch.cat(targets), annotated, path), torch.cat(each))
+    labels = [patches(seed) for seed in range(3)]
+    each = [
+        evidence(one, target, annotated, label, path) for one, target, label in zip(flows, targets, labels, strict=True)
+    ]
+    found = evidence(torch.cat(flows), torch.cat(targets), annotated, torch.cat(labels), path)
+    assert torch.equal(confidence(found), torch.cat([confidence(one) for one in each]))
+    assert torch.equal(reasons(found, path), torch.cat([reasons(one, path) for one in each]))
 
 
 def test_labels_are_carried_alike_over_a_walk_between_large_frames(

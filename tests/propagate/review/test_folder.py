@@ -46,7 +46,7 @@ def test_the_folder_lies_beside_the_store_and_holds_what_it_says(clip: Store) ->
     assert of_data(folder) == sorted([*expected, "rows-000.js", "store.js"])
     sample = [*clip.samples()][drawn[0]]
     picture = data_of((folder / f"data/p-{drawn[0]}.js").read_bytes())
-    assert (map_of(picture, "confidence") == sample.confidence).all()
+    assert (map_of(picture, "confidence") == sample.confidence | sample.reason << 4).all()
     source = data_of((folder / "data/s-1.js").read_bytes())
     assert (map_of(source, "label") == [*clip.samples()][5].label).all()  # all of CamVid's ids are their index
 

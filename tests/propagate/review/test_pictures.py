@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -38,7 +39,9 @@ def test_a_small_sample_keeps_every_pixel_of_its_maps(make_sample: MakeSample, l
     assert (drawn["width"], drawn["height"], drawn["full_width"], drawn["full_height"]) == (90, 70, 90, 70)
     for name, expected in (("label", sample.label), ("truth", truth), ("against", other)):
         assert (map_of(drawn, name) == legend.index_of[expected]).all()
-    assert (map_of(drawn, "confidence") == sample.confidence).all()
+    assert (map_of(drawn, "confidence") == sample.confidence | sample.reason << 4).all()
+    of_former_version = draw_sample(replace(sample, reason=None), legend)
+    assert (map_of(of_former_version, "confidence") == sample.confidence).all()
     assert drawn["frame"].startswith("data:image/webp;base64,")
     assert np.abs(pixels_of(drawn["frame"]).astype(int) - (200, 30, 60)).max() < 12
 
@@ -66,7 +69,8 @@ def test_maps_show_the_same_place_as_the_frame_when_they_are_smaller(make_sample
     label[:, 480:] = 8
     image = np.zeros((480, 960, 3), np.uint8)
     image[:, 480:] = 255
-    sample = make_sample(1, size=(480, 960), label=label, image=image, confidence=np.full((480, 960), 9, np.uint8))
+    maps = {"confidence": np.full((480, 960), 9, np.uint8), "reason": np.zeros((480, 960), np.uint8)}
+    sample = make_sample(1, size=(480, 960), label=label, image=image, **maps)
     drawn = draw_sample(sample, legend)
     found = map_of(drawn, "label")
     assert found.shape == (320, 640)

@@ -1,6 +1,7 @@
 """A row per sample, and counts over all of them."""
 
 import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from helpers.stores import write_store
 
 from propagate.data.images import encode_png
-from propagate.data.sample import Sample
+from propagate.data.sample import COVERED, ENTERED, MISMATCH, Sample
 from propagate.errors import StoreError
 from propagate.review.folder import worst
 from propagate.review.survey import Counterparts, Survey, survey
@@ -31,7 +32,9 @@ def row(found: Survey, number: int) -> dict[str, object]:
 def test_a_row_says_what_a_sample_is_and_how_sure_of_each_class(make_store: MakeStore, make_sample: MakeSample) -> None:
     label, confidence = np.zeros((10, 20), np.uint8), np.full((10, 20), 15, np.uint8)
     label[:5], confidence[:5, :10], confidence[5:, :5] = 8, 3, 7
-    store = make_store([make_sample(3, size=(10, 20), label=label, confidence=confidence)])
+    reason = np.zeros((10, 20), np.uint8)
+    reason[0, :10], reason[1, :5], reason[2, :7] = COVERED, ENTERED, MISMATCH
+    store = make_store([make_sample(3, size=(10, 20), label=label, confidence=confidence, reason=reason)])
     (record,) = store.records()
     assert row(survey(store), 0) == {
         "key": "seq_000003",
@@ -43,7 +46,7 @@ def test_a_row_says_what_a_sample_is_and_how_sure_of_each_class(make_store: Make
         "digest": record.digest,
         "score": round(record.score, 4),
         "doubtful": 0.375,
-        "fresh": None,
+        "fresh": 0.075,
         "levels": [0, 0, 0, 250, 0, 0, 0, 125, *[0] * 7, 625],
         "classes": [0, 8],
         "class_score": [round((25 * 7 / 15 + 75) / 100, 3), round((50 * 3 / 15 + 50) / 100, 3)],
@@ -158,7 +161,17 @@ def test_the_verdict_names_the_last_offset_before_the_first_doubtful_one(levels:
     assert verdict(counts).startswith(said)
 
 
-def test_shares_that_are_not_known_are_none(clip: Store) -> None:
-    found = survey(clip)
+def test_a_reason_that_cannot_be_is_an_error(make_store: MakeStore, make_sample: MakeSample) -> None:
+    reason = np.zeros((70, 90), np.uint8)
+    reason[3, 4] = 4
+    store = make_store([make_sample(1, reason=reason)])
+    with pytest.raises(StoreError, match=r"shard-00000.h5: sample 0: has a reason above 3"):
+        survey(store)
+
+
+def test_shares_that_are_not_known_are_none(tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "shards/store_version_2.zip") as archive:
+        archive.extractall(tmp_path)
+    found = survey(open_store(tmp_path))
     assert all(math.isnan(share) for share in found.rows.fresh)
     assert not found.has_reasons

@@ -40,6 +40,7 @@ def sample(key: str, offset: int, label: np.ndarray, source: str = "s", level: i
         image=IMAGE,
         label=label,
         confidence=np.full(label.shape, level, np.uint8),
+        reason=np.zeros(label.shape, np.uint8),
     )
 
 

@@ -141,7 +141,7 @@ limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 noise = np.random.default_rng(0).integers(0, 16, (256, 256), np.uint8)
 sample = Sample(key="k", source_key="k", group="g", offset=0, pairing="label", origin="annotated",
-                image=noise.tobytes(), label=noise, confidence=noise)
+                image=noise.tobytes(), label=noise, confidence=noise, reason=noise // 4)
 try:
     place = ShardPlace(store_id="5a", shard_index=0, num_shards=1, classes="{}")
     with ShardWriter(Path(sys.argv[1]), (256, 256), "encoded", place) as writer:
