@@ -43,8 +43,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.key)
 
-    def add(self, sample: Sample, digest: str, counts: np.ndarray) -> None:
-        """counts: [C,16], its pixels by class index and confidence level."""
+    def add(self, sample: Sample, digest: str, counts: np.ndarray, score: float) -> None:
+        """counts: [C,16], its pixels by class index and confidence level. score: by which rows are ordered."""
         pixels = int(counts.sum())
         by_level, by_class = counts.sum(axis=0), counts.sum(axis=1)
         present = np.flatnonzero(by_class)
@@ -55,7 +55,7 @@ class Rows:
         self.offset.append(sample.offset)
         self.pairing.append(PAIRINGS.index(sample.pairing))
         self.origin.append(ORIGINS.index(sample.origin))
-        self.score.append(ranking_score(sample))
+        self.score.append(score)
         self.doubtful.append(by_level[:HALF].sum() / pixels)
         self.fresh.append(fresh_share(sample))
         self._levels.extend(np.rint(1000 * by_level / pixels).astype(int).tolist())
@@ -94,11 +94,6 @@ class Rows:
             "wrong": _told(self.wrong[part], 4),
             "differs": _told(self.differs[part], 4),
         }
-
-
-def ranking_score(sample: Sample) -> float:
-    """By what samples are ordered, the worst first: the mean confidence, in [0,1]."""
-    return sample.score
 
 
 def fresh_share(sample: Sample) -> float:

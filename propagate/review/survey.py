@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.data.clip import Label
 from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, REASONS, Sample
 from propagate.errors import StoreError
@@ -15,6 +16,7 @@ from propagate.review.rows import Rows
 from propagate.review.verdict import verdict
 from propagate.scoring.evaluate import score_sample
 from propagate.scoring.metrics import accuracy, mean_iou
+from propagate.scoring.ranking import rank_score_of_counts
 from propagate.scoring.report import OffsetCounts, Report
 from propagate.shards.opening import ADVICE
 from propagate.shards.random_access import SampleReader, identity_of, numbers_by_identity
@@ -122,7 +124,7 @@ def survey(
         for number, record in enumerate(shard.records):
             sample = shard.sample(number, images=False)
             counts = count_pixels(sample, legend, f"{shard.path}: sample {number}")
-            rows.add(sample, record.digest, counts)
+            rows.add(sample, record.digest, counts, ranking_score(counts, legend))
             pixels.add(sample, counts)
             has_reasons |= sample.reason is not None
             found: OffsetCounts | None = None
@@ -132,6 +134,13 @@ def survey(
             rows.judge(miou, wrong, math.nan if against is None else _difference(sample, against.label_of(sample)))
             on_progress(1)
     return Survey(legend, rows, pixels, has_reasons, scores)
+
+
+def ranking_score(counts: np.ndarray, legend: Legend) -> float:
+    """How good a sample probably is, in [0,1]: see `propagate.scoring.ranking`. counts: [C,16] by class index."""
+    by_train_id = np.zeros((IGNORE_TRAIN_ID + 1, CONFIDENCE_LEVELS), np.int64)
+    np.add.at(by_train_id, [c.train_id for c in legend.classes], counts)
+    return rank_score_of_counts(by_train_id[:IGNORE_TRAIN_ID])
 
 
 def count_pixels(sample: Sample, legend: Legend, where: str) -> np.ndarray:

@@ -17,6 +17,7 @@ from propagate.review.folder import worst
 from propagate.review.survey import Counterparts, Survey, survey
 from propagate.review.verdict import truth_table, verdict
 from propagate.scoring.evaluate import evaluate_store, find_truths
+from propagate.scoring.ranking import rank_score
 from propagate.scoring.truth import truth_directory
 from propagate.shards.reader import Store, open_store
 
@@ -44,7 +45,7 @@ def test_a_row_says_what_a_sample_is_and_how_sure_of_each_class(make_store: Make
         "pairing": 0,
         "origin": 1,
         "digest": record.digest,
-        "score": round(record.score, 4),
+        "score": round(rank_score(label, confidence, store.manifest.classes), 4),
         "doubtful": 0.375,
         "fresh": 0.075,
         "levels": [0, 0, 0, 250, 0, 0, 0, 125, *[0] * 7, 625],
@@ -55,6 +56,17 @@ def test_a_row_says_what_a_sample_is_and_how_sure_of_each_class(make_store: Make
         "wrong": None,
         "differs": None,
     }
+
+
+def test_rows_are_ordered_by_trained_classes_alike_and_without_what_is_ignored(
+    make_store: MakeStore, make_sample: MakeSample
+) -> None:
+    label = np.random.default_rng(0).integers(0, 34, (70, 90), np.uint8)
+    sample = make_sample(1, key="a_000000_000001", label=label)
+    store = make_store([sample], dataset="cityscapes")
+    expected = rank_score(label, sample.confidence, store.manifest.classes)
+    assert row(survey(store), 0)["score"] == round(expected, 4)
+    assert abs(expected - sample.score) > 1e-3
 
 
 def test_counts_are_by_offset_and_class_and_apart_for_annotated_frames(clip: Store) -> None:
