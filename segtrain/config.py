@@ -130,6 +130,12 @@ class FitConfig:
     verify: bool = setting(
         False, "Prove every byte of --shards before training, whatever their size; up to 2 GB always.", passing=True
     )
+    extend: bool = setting(
+        False,
+        "Let --epochs be more than when the training in OUT was begun; from where it goes on, the rate is that of the "
+        "longer plan.",
+        passing=True,
+    )
     save_every: int = setting(500, "Steps between checkpoints, which each epoch's end has too.", least=1, passing=True)
 
     def __post_init__(self) -> None:

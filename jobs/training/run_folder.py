@@ -64,13 +64,19 @@ def is_begun(out: Path) -> bool:
 
 
 def begin(
-    out: Path, settings: Mapping[str, Any], versions: Mapping[str, str], *, defaults: Mapping[str, Any] | None = None
+    out: Path,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    may_grow: str | None = None,
 ) -> None:
     """Enter the settings of a training, or see that those of the one that was begun here are the same.
 
     One that has saved nothing yet gives way: what stopped it may be a setting that is now another. What a killed
     process left half-written is removed.
-    defaults: what settings were in a training that was begun before the program had them.
+    defaults: what settings were in a training that was begun before the program had them. may_grow: the setting, a
+    number, that may be larger than it was when the training was begun.
     Raises: RunFolderError where they differ, or the folder holds something else.
     """
     settings, defaults = json.loads(json.dumps(settings)), json.loads(json.dumps(defaults or {}))
@@ -92,7 +98,8 @@ def begin(
         for name in sorted(begun.keys() | settings.keys())
         if begun.get(name) != settings.get(name)
     ]
-    if differences and not is_begun(out):
+    has_grown = may_grow is not None and settings[may_grow] > begun[may_grow]
+    if (has_grown and len(differences) == 1) or (differences and not is_begun(out)):
         replace(out / CONFIG, text.encode())
     elif differences:
         raise RunFolderError(

@@ -1,5 +1,6 @@
 """What every data set layout shares: its options and its protocol."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from jobs.console.settings import setting
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
 from propagate.errors import DatasetError
+
+TRAIN = "train"  # the split where none is asked for
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class DatasetOptions:
         otherwise="PROPAGATE_ROOT, or where you stand",
         variable="PROPAGATE_ROOT",
     )
-    split: str = setting("train", "The split of the data set.")
+    split: str = setting(TRAIN, "The split of the data set.")
     layout: Path | None = setting(
         None,
         "folder, video: the YAML file that describes the data set, from where you stand.",
@@ -61,6 +65,12 @@ def refuse_max_gap(options: DatasetOptions, dataset: str, reason: str) -> None:
     """Raise DatasetError where a layout whose frame numbers leave no choice is given a gap."""
     if options.max_gap is not None:
         raise DatasetError(f"{options.root}: the {dataset} layout takes no --max-gap, {reason}; leave it out")
+
+
+def say_without_effect(options: DatasetOptions, reason: str) -> None:
+    """Log a warning where a split is asked for of what has none."""
+    if options.split != TRAIN:
+        _log.warning("%s: --split %s without effect: %s", options.root, options.split, reason)
 
 
 def refuse_unknown_split(options: DatasetOptions, splits: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from propagate.datasets.base import DatasetOptions, refuse_unknown_split
+from propagate.datasets.base import DatasetOptions, refuse_unknown_split, say_without_effect
 from propagate.datasets.files import FileDataset
-from propagate.datasets.layout import PLACEHOLDERS, TOKEN, has_layout, layout_file, load_layout
+from propagate.datasets.layout import PLACEHOLDERS, TOKEN, has_layout, layout_file, load_layout, placeholders
 from propagate.datasets.sequence import Entry
 from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
@@ -31,6 +31,8 @@ class Folder(FileDataset):
         layout = layout_file(options, "folder", "frames, labels and classes")
         self._layout = load_layout(layout)
         self.classes = self._layout.classes
+        if "split" not in placeholders(self._layout.labels):
+            say_without_effect(options, f"no {{split}} in the patterns of {layout}")
         super().__init__(Tree(options.root), options.split, max_gap=options.max_gap)
         if not self._label_paths:
             splits = {names.get("split", "") for _, names in _find(self._tree, self._layout.labels, {})}

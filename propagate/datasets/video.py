@@ -15,7 +15,7 @@ from statistics import median
 
 from propagate.data.clip import Clip, Label
 from propagate.data.video_frame import VideoFile, VideoFrame
-from propagate.datasets.base import DatasetOptions, refuse_max_gap
+from propagate.datasets.base import DatasetOptions, refuse_max_gap, say_without_effect
 from propagate.datasets.folder import safe_name
 from propagate.datasets.layout import has_layout, layout_file, load_label_form
 from propagate.datasets.tree import Tree
@@ -40,6 +40,7 @@ class Video:
         refuse_max_gap(options, "video", "since a video's frames follow one another")
         self._tree = Tree(options.root, archives=())
         self._split = options.split
+        say_without_effect(options, "videos have no splits")
         form = load_label_form(layout_file(options, "video", "classes, and labels_hold: colors if they hold colours"))
         self.classes, self._holds = form.classes, form.labels_hold
         self._paths = self._videos()

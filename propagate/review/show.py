@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import cv2
 import numpy as np
 
@@ -16,6 +15,7 @@ from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
 from propagate.errors import InputError, ReviewError
 from propagate.shards.opening import ADVICE
 from propagate.shards.reader import Store
+from sdcnet.frames.writing import film
 
 VIDEO, STRIP = ".mp4", ".png"
 FRAMES_PER_SECOND = 5
@@ -70,21 +70,17 @@ def _clip(store: Store, key: str | None) -> list[Sample]:
 
 
 def _write_video(file: BinaryIO, samples: list[Sample], classes: ClassTable) -> None:
-    """A frame for each sample, as H.264 or, where PyAV comes without that, MPEG-4."""
-    codec = next(name for name in ("libx264", "mpeg4") if name in av.codecs_available)
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=FRAMES_PER_SECOND, options={"crf": "18"})
-        height, width = samples[0].size
-        scale = min(1.0, LONGEST / max(height, width))
-        stream.width, stream.height = (max(2, round(side * scale) // 2 * 2) for side in (width, height))
-        stream.pix_fmt = "yuv420p"  # which everything plays; its colours have half the size
+    """A frame for each sample."""
+    height, width = samples[0].size
+    scale = min(1.0, LONGEST / max(height, width))
+    height, width = (max(2, round(side * scale)) for side in (height, width))
+    with film(file, FRAMES_PER_SECOND) as add:
         for sample in samples:
-            picture = _shrunk(_labelled(sample, classes), stream.width, stream.height)
+            picture = _shrunk(_labelled(sample, classes), width, height)
             if sample.origin == ANNOTATED:
                 _mark(picture)
             _write_text(picture, _caption(sample))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+            add(picture)
 
 
 def _strip(samples: list[Sample], classes: ClassTable) -> np.ndarray:

@@ -3,6 +3,7 @@
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -70,6 +71,11 @@ class VideoSequence(FrameSequence):
         return len(self._times)
 
     @property
+    def rate(self) -> Fraction:
+        """Frames a second, in the mean."""
+        return Fraction(len(self) - 1) / ((self._times[-1] - self._times[0]) * self._unit)
+
+    @property
     def seconds(self) -> list[float]:
         """When each frame is shown, counted from the first."""
         return [float((time - self._times[0]) * self._unit) for time in self._times]
@@ -85,6 +91,9 @@ class VideoSequence(FrameSequence):
         return super().__getstate__() | {"_decoder": None, "_container": None}
 
     def _opened(self) -> Any:
+        if self._path.suffix.lower() in (".yaml", ".yml"):
+            reason = "a YAML file, expected a video; options in a file are given by --config, a layout by --layout"
+            raise FrameError(str(self._path), reason)
         try:
             container = av.open(str(self._path), metadata_errors="replace")  # titles, of which nothing is used
         except (av.FFmpegError, OSError) as error:

@@ -27,6 +27,8 @@ class PredictConfig(NetworkConfig):
         "pred: label ids; rgb: colours; compose: these over the image; diff: what is wrong, with --root.",
         choices=KINDS,
     )
+    video: Path | None = setting(None, "Write a video too, colours over the frames of SOURCE, one video: NAME.mp4.")
+    beside: bool = setting(False, "Show the frames beside it in --video.")
     submission: Path | None = setting(None, "Write the zip file for the Cityscapes benchmark too.")
 
     def __post_init__(self) -> None:
@@ -34,6 +36,10 @@ class PredictConfig(NetworkConfig):
             raise ValueError("give either SOURCE or --root, the one thing or the other")
         if self.root is None and "diff" in self.kinds:
             raise ValueError("--kinds diff needs the truth of a data set: give --root instead of SOURCE")
+        if self.video is not None and (len(self.sources) != 1 or self.video.suffix != ".mp4"):
+            raise ValueError(f"--video {self.video}: it is made of one SOURCE, a video, and its name ends in .mp4")
+        if self.beside and self.video is None:
+            raise ValueError("--beside is of --video; give that, or leave it out")
         if self.submission is not None and self.submission.suffix != ".zip":
             raise ValueError(
                 f"--submission {self.submission}: the benchmark takes a zip file, give a name that ends so"
@@ -49,14 +55,15 @@ def predict(config: PredictConfig) -> None:
     SOURCE is a folder, an image or a video, whose frames are named by their numbers. OUT/KIND must be new or empty.
 
     \b
-    segtrain predict run/best.safetensors drive.mp4 --out drive --kinds pred,compose
+    segtrain predict run/best.safetensors drive.mp4 --out drive --kinds pred,compose --video seen.mp4
     segtrain predict run/best.safetensors --root street --split val --out street_val --kinds rgb,diff
     segtrain predict run/best.safetensors leftImg8bit/test --out test --submission test.zip
     """
     from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.prediction.predict import predict as predict_images
-    from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files
+    from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files, rate_of
+    from segtrain.prediction.video import Video
     from segtrain.trained import open_trained
 
     table = config.class_table()
@@ -77,9 +84,12 @@ def predict(config: PredictConfig) -> None:
             runtime,
             kinds=config.kinds,
             submission=config.submission,
+            video=None if config.video is None else Video(config.video, rate_of(config.sources[0]), config.beside),
             on_progress=progress.advance,
         )
     click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")
+    if config.video is not None:
+        click.echo(f"{config.video}: a video of {summary.images} frames")
     if config.submission is not None:
         click.echo(f"{config.submission}: the label ids of {summary.images} images")
     if summary.failures:

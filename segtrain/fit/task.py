@@ -138,6 +138,8 @@ class SegmentationTask:
         if config.scale[1] * height < config.crop[0] and config.scale[1] * width < config.crop[1]:
             asked = "x".join(map(str, config.crop))
             told.append(f"images of {height}x{width} fill crops of {asked} in part only; a smaller --crop is quicker")
+        if config.strict_classes and config.loss != "relaxed":
+            told.append(f"--strict-classes without effect: they are of the loss relaxed, this one is {config.loss}")
         if self._job.held_out is None:
             told.append("nothing to validate on")
         return "\n".join(told)

@@ -1,7 +1,7 @@
 """Segment images that need no annotation, and write what is found as images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,8 @@ from segtrain.evaluation.report import LeftOut
 from segtrain.inference import Inference, segment
 from segtrain.prediction.sources import Picture
 from segtrain.prediction.submission import Submission
-from segtrain.prediction.views import KINDS, view
+from segtrain.prediction.video import Video, written
+from segtrain.prediction.views import KINDS, overlaid, view
 from segtrain.trained import TrainedNetwork
 
 NUM_AHEAD = 2  # images that are read before they are segmented, and segmented before they are written
@@ -59,12 +60,14 @@ def predict(
     *,
     kinds: Sequence[str] = ("pred",),
     submission: Path | None = None,
+    video: Video | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> PredictSummary:
     """Segment images, and write what is found to <out>/<kind>/<name>.png.
 
     kinds: `pred`, label ids; `rgb`, the classes' colours; `compose`, those over the image; `diff`, what is wrong, of
-    images whose truth is known. submission: where to write the zip file for the Cityscapes benchmark. Reading and
+    images whose truth is known. submission: where to write the zip file for the Cityscapes benchmark. video: where to
+    write a video of all images, which then are the frames of one. Reading and
     writing go on beside the network. An image that cannot be read is a failure of the summary, and the rest goes on.
     on_progress: called with the number of images dealt with since its last call.
 
@@ -80,7 +83,9 @@ def predict(
         _require_empty(out / kind)
     classes, failures, num_files = trained.classes, list[LeftOut](), 0
     names = [picture.name for picture in pictures]
-    with Submission(submission, names, classes) if submission is not None else nullcontext() as archive:
+    with ExitStack() as cleanup:
+        archive = cleanup.enter_context(Submission(submission, names, classes)) if submission is not None else None
+        show = cleanup.enter_context(written(video)) if video is not None else None
         segmented = _segmented(trained, ahead(_read(pictures), NUM_AHEAD), inference, runtime)
         for result in ahead(segmented, NUM_AHEAD):
             if isinstance(result, LeftOut):
@@ -91,6 +96,8 @@ def predict(
                     if kind in views:
                         _write(out / kind / f"{result.image.name}.png", views[kind])
                         num_files += 1
+                if show is not None:
+                    show(result.image.pixels, overlaid(result.image.pixels, result.found, classes))
                 if archive is not None:
                     archive.add(result.image.name, views["pred"])
             if on_progress is not None:

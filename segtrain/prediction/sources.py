@@ -1,6 +1,7 @@
 """What a network is to segment: images in folders, frames of videos, or the annotated images of a data set."""
 
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -44,6 +45,13 @@ def pictures_of_files(sources: Iterable[Path]) -> list[Picture]:
                 "different folders, one after the other"
             )
     return found
+
+
+def rate_of(source: Path) -> Fraction:
+    """Frames a second of a video. Raises: DataError for what is none; FrameError for one that cannot be opened."""
+    if source.suffix.lower() not in video.ENDINGS:
+        raise DataError(f"{source}: is no video, and of such a --video is made; leave it out, or give a video")
+    return video.VideoSequence(source).rate
 
 
 def pictures_of_dataset(dataset: SegmentationDataset) -> list[Picture]:

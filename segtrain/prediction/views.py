@@ -20,5 +20,10 @@ def view(
     if kind == "rgb":
         return colours_of_train_ids(found, classes)
     if kind == "compose":
-        return overlay(image, colours_of_train_ids(found, classes))
+        return overlaid(image, found, classes)
     return None if truth is None else difference(image, found, truth, classes)
+
+
+def overlaid(image: np.ndarray, found: np.ndarray, classes: ClassTable) -> np.ndarray:
+    """[H,W,3] uint8 RGB: the colours of [H,W] uint8 train ids over their image."""
+    return overlay(image, colours_of_train_ids(found, classes))

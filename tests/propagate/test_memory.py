@@ -36,7 +36,7 @@ def test_motion_by_name_by_settings_or_opened(motion: object) -> None:
 def test_settings_hold() -> None:
     other = RANDOM.integers(0, 256, FRAMES[0].shape, np.uint8)
     (sample,) = propagate.propagate(
-        [FRAMES[0], other], LABEL, settings=SampleSettings(source=False, min_confidence=0.5), ignore_id=200
+        [FRAMES[0], other], LABEL, settings=SampleSettings(source=False, min_confidence=0.9), ignore_id=200
     )
     assert (sample.offset, (sample.label == 200).mean() > 0.5) == (1, True)
 

@@ -176,3 +176,11 @@ def test_frames_beside_a_damaged_one_are_read(root: Path) -> None:
         )
     with pytest.raises(InputError, match=r"cut\.avi, frame 5: "):
         clip.frames[1].pixels()
+
+
+def test_a_split_without_effect_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    label(root, "drive/3.png")
+    opened(root)
+    assert not caplog.messages
+    open_dataset("video", DatasetOptions(root=root, split="val"))
+    assert caplog.messages == [f"{root}: --split val without effect: videos have no splits"]

@@ -158,6 +158,7 @@ def jumbled(path: Path) -> None:
     ("name", "make", "message"),
     [
         ("a.mp4", text, "cannot be opened as a video"),
+        ("a.yaml", text, "a YAML file, expected a video; options in a file are given by --config"),
         ("a.m4a", sound, r"no video stream that can be decoded \(streams: audio\)"),
         ("a.h264", without_times, "its frames have no time stamps.*convert it"),
         ("a.avi", jumbled, "its time stamps do not tell the order of its frames; convert it"),

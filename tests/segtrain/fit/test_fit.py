@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from helpers.runs import assert_equal_runs, assert_same_tensors, checkpoint, lines
 
 from jobs.console.progress import Advance
+from jobs.errors import RunFolderError
 from propagate.data.classes import load_classes
 from segtrain.checkpoints import read_checkpoint
 from segtrain.cli.main import main
@@ -130,6 +131,22 @@ def test_half_precision_and_every_loss_train(config: FitConfig, tmp_path: Path, 
             torch.isfinite(weight).all() for weight in read_checkpoint(out / "last.safetensors").tensors.values()
         )
         assert not (out / "best.safetensors").exists()
+
+
+def test_a_training_that_has_ended_can_be_extended(config: FitConfig) -> None:
+    short = replace(config, epochs=1, schedule="poly", power=1.0)
+    assert fit(short).steps == 3
+    longer = replace(short, epochs=3, extend=True)
+    with pytest.raises(RunFolderError, match=r"epochs: 1 then, 3 now"):
+        fit(replace(longer, extend=False))
+    with pytest.raises(RunFolderError, match=r"epochs: 1 then, 3 now; seed: 0 then, 1 now"):
+        fit(replace(longer, seed=1))
+    assert fit(longer).steps == 9
+    assert json.loads((config.out / "config.json").read_text())["settings"]["epochs"] == 3
+    rates = [line["learning_rate"] for line in lines(config.out) if "loss" in line]
+    assert rates[-1] == pytest.approx(config.learning_rate / 9)  # of the last of nine steps
+    with pytest.raises(RunFolderError, match=r"epochs: 3 then, 2 now"):
+        fit(replace(longer, epochs=2))
 
 
 def test_the_summary_is_of_the_whole_training(config: FitConfig) -> None:

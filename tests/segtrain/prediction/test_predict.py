@@ -1,5 +1,6 @@
 """What is found in folders, videos and data sets, written as images and as a submission."""
 
+import shutil
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from helpers.videos import decoded, write_video
 
 from jobs.training.runtime import Runtime
 from propagate.data.classes import ClassTable, load_classes
 from propagate.data.colours import colours_of_train_ids, difference, overlay
 from propagate.data.images import encode_png
+from sdcnet.frames.video import VideoSequence
 from segtrain.checkpoints import save_network
 from segtrain.cli.predict import predict as predict_command
 from segtrain.errors import DataError, InferenceError
@@ -250,3 +253,31 @@ def test_the_command_line_makes_sense_or_says_why_not(weights: Path, tmp_path: P
     assert "give either SOURCE or --root" in run(weights, tmp_path, "--root", tmp_path, "--out", tmp_path).stderr
     assert "diff needs the truth" in run(weights, tmp_path, "--out", tmp_path, "--kinds", "pred,diff").stderr
     assert "'blue' is none of pred, rgb" in run(weights, tmp_path, "--out", tmp_path, "--kinds", "blue").stderr
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_video_comes_out_as_a_video(weights: Path, tmp_path: Path, beside: bool) -> None:
+    source, out, video = tmp_path / "drive.mp4", tmp_path / "out", tmp_path / "seen.mp4"
+    write_video(source, "libx264", {}, 5)
+    arguments = (weights, source, "--out", out, "--kinds", "compose", "--device", "cpu")
+    result = run(*arguments, "--video", video, *(["--beside"] if beside else []))
+    assert result.exit_code == 0, result.stderr
+    assert f"{video}: a video of 5 frames" in result.stdout
+    frames = decoded(video)
+    assert frames.shape == (5, 48, 128 if beside else 64, 3)
+    assert VideoSequence(video).rate == 25
+    for number, frame in enumerate(frames):
+        expected = read(out / "compose" / "drive" / f"{number:06d}.png")
+        assert np.abs(frame[:, -64:].astype(int) - expected).mean() < 12  # lossy, and colours at half the size
+    shutil.rmtree(out)
+    with pytest.raises(InferenceError, match=r"seen\.mp4: is there already; remove it"):
+        run(*arguments, "--video", video)
+
+
+def test_a_video_is_made_of_one_alone(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png(image_of(stripes())))
+    options = ("--out", tmp_path / "out", "--device", "cpu")
+    assert "it is made of one SOURCE" in run(weights, "a.mp4", "b.mp4", *options, "--video", "seen.mp4").stderr
+    assert "--beside is of --video" in run(weights, "a.mp4", *options, "--beside").stderr
+    with pytest.raises(DataError, match=r"a\.png: is no video, and of such a --video is made"):
+        run(weights, tmp_path / "a.png", *options, "--video", tmp_path / "seen.mp4")
