@@ -63,7 +63,7 @@ def predict(config: PredictConfig) -> None:
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.prediction.predict import predict as predict_images
     from segtrain.prediction.sources import pictures_of_dataset, pictures_of_files, rate_of
-    from segtrain.prediction.video import Video
+    from segtrain.prediction.video import VideoOutput
     from segtrain.trained import open_trained
 
     table = config.class_table()
@@ -84,7 +84,7 @@ def predict(config: PredictConfig) -> None:
             runtime,
             kinds=config.kinds,
             submission=config.submission,
-            video=None if config.video is None else Video(config.video, rate_of(config.sources[0]), config.beside),
+            video=None if config.video is None else VideoOutput(config.video, rate_of(config.sources[0]), config.beside),
             on_progress=progress.advance,
         )
     click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")

@@ -20,7 +20,7 @@ from segtrain.evaluation.report import LeftOut
 from segtrain.inference import Inference, segment
 from segtrain.prediction.sources import Picture
 from segtrain.prediction.submission import Submission
-from segtrain.prediction.video import Video, written
+from segtrain.prediction.video import VideoOutput, written
 from segtrain.prediction.views import KINDS, overlaid, view
 from segtrain.trained import TrainedNetwork
 
@@ -60,7 +60,7 @@ def predict(
     *,
     kinds: Sequence[str] = ("pred",),
     submission: Path | None = None,
-    video: Video | None = None,
+    video: VideoOutput | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> PredictSummary:
     """Segment images, and write what is found to <out>/<kind>/<name>.png.

@@ -14,7 +14,7 @@ from segtrain.errors import InferenceError
 
 
 @dataclass(frozen=True)
-class Video:
+class VideoOutput:
     """Where a video is written, with so many frames a second, and whether with the frames at its left."""
 
     path: Path
@@ -23,7 +23,7 @@ class Video:
 
 
 @contextmanager
-def written(video: Video) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+def written(video: VideoOutput) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
     """Takes frames and what was found over them, [H,W,3] uint8 RGB both, and writes a video, whole or not at all.
 
     Raises: InferenceError, where the file is there already, or cannot be written.
