@@ -84,7 +84,9 @@ def predict(config: PredictConfig) -> None:
             runtime,
             kinds=config.kinds,
             submission=config.submission,
-            video=None if config.video is None else VideoOutput(config.video, rate_of(config.sources[0]), config.beside),
+            video=None
+            if config.video is None
+            else VideoOutput(config.video, rate_of(config.sources[0]), config.beside),
             on_progress=progress.advance,
         )
     click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")
