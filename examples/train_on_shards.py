@@ -10,29 +10,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from propagate.datasets.base import DatasetOptions
 from propagate.job.run import RunConfig, run
 from propagate.synth.write import write_dataset
-from segtrain.data.store_samples import open_store_samples
-
-
-class Shards(Dataset[tuple[Tensor, Tensor]]):
-    """The samples of a store: image [3,H,W] float32 in 0…1, train ids [H,W] int64, 255 where ignored or unsure."""
-
-    def __init__(self, store: Path, min_confidence: float) -> None:
-        self.samples = open_store_samples(store, min_confidence=min_confidence)
-        self.num_classes = len(self.samples.classes.train_names)
-
-    def __len__(self) -> int:
-        return len(self.samples.records)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        pixels = self.samples.read(number)
-        image = torch.from_numpy(pixels.image).permute(2, 0, 1).float() / 255
-        return image, torch.from_numpy(pixels.label).long()
+from propagate.torch_dataset import StoreDataset
 
 
 def network(num_classes: int) -> nn.Module:
@@ -61,14 +45,14 @@ def main() -> None:
         run(RunConfig(options=DatasetOptions(root=root), out=store, engine="local"))
 
     torch.manual_seed(0)
-    shards = Shards(store, min_confidence=0.5)
-    model = network(shards.num_classes)
+    samples = StoreDataset(store, min_confidence=0.5)
+    model = network(len(samples.classes.train_names))
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    loader = DataLoader(shards, batch_size=4, shuffle=True)
+    loader = DataLoader(samples, batch_size=4, shuffle=True)
     step = 0
     while step < arguments.steps:
-        for image, label in loader:
-            loss = F.cross_entropy(model(image), label, ignore_index=255)
+        for image, label, _ in loader:
+            loss = F.cross_entropy(model(image / 255), label, ignore_index=255)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -15,7 +15,7 @@ from propagate.data.images import decode_frame, encode_png
 from propagate.data.sample import ANNOTATED, Sample
 from propagate.errors import StoreError
 from propagate.review.decisions import Decisions
-from propagate.shards.random_access import Identity, identity_of
+from propagate.shards.identity import Identity, identity_of
 from propagate.shards.reader import SampleRecord, Store
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -193,6 +193,7 @@ FORMATS: Registry[TreeFormat] = Registry(
         "coco-panoptic": "propagate.formats.coco_panoptic:COCO_PANOPTIC",
         "voc": "propagate.formats.voc:VOC",
         "labelme": "propagate.formats.labelme:LABELME",
+        "webdataset": "propagate.formats.webdataset:WEBDATASET",
     },
 )
 

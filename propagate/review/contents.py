@@ -26,7 +26,6 @@ from propagate.review.survey import Counterparts, Survey
 from propagate.review.verdict import truth_table
 from propagate.scoring.evaluate import read_truth
 from propagate.shards.opening import ADVICE
-from propagate.shards.random_access import SampleReader
 from propagate.shards.reader import Store
 
 PAGE, STORE, ROWS = "index.html", "data/store.js", "data/rows-{:03}.js"
@@ -57,7 +56,6 @@ class Contents:
     def __post_init__(self) -> None:
         rows = self.survey.rows
         self._page = page_files(self._name)
-        self._samples = SampleReader(self.store)
         self._annotated = {
             source: row
             for row, (source, origin) in enumerate(zip(rows.source, rows.origin, strict=True))
@@ -138,7 +136,7 @@ class Contents:
         }
 
     def _picture(self, row: int) -> bytes:
-        sample = self._samples.read(row)
+        sample = self.store[row]
         truth = self._truth_of(sample)
         against = None if self.against is None else self.against.label_of(sample)
         return call("picture", row, self._drawn(sample, truth=truth, against=against))
@@ -147,7 +145,7 @@ class Contents:
         row = self._annotated.get(source)
         if row is None:
             return None
-        return call("source", source, self._drawn(self._samples.read(row), is_source=True))
+        return call("source", source, self._drawn(self.store[row], is_source=True))
 
     def _drawn(
         self,

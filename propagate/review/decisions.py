@@ -15,8 +15,8 @@ from typing import Any
 
 from jobs.files import open_regular, write_whole
 from propagate.errors import ReviewError
+from propagate.shards.identity import Identity, identity_of
 from propagate.shards.parsing import parse
-from propagate.shards.random_access import Identity, identity_of
 from propagate.shards.reader import Store
 
 VERSION = 1

@@ -18,8 +18,8 @@ from propagate.scoring.evaluate import score_sample
 from propagate.scoring.metrics import accuracy, mean_iou
 from propagate.scoring.ranking import rank_score_of_counts
 from propagate.scoring.report import OffsetCounts, Report
+from propagate.shards.identity import identity_of, numbers_by_identity
 from propagate.shards.opening import ADVICE
-from propagate.shards.random_access import SampleReader, identity_of, numbers_by_identity
 from propagate.shards.reader import Store
 
 
@@ -73,7 +73,6 @@ class Counterparts:
             )
         self.store = store
         self._numbers = numbers_by_identity(store)
-        self._samples = SampleReader(store)
         if not self._numbers.keys() & set(map(identity_of, mine.records())):
             raise StoreError(
                 f"{store.path}: has no sample of the same source, offset and pairing as {mine.path}; compare stores of "
@@ -85,7 +84,7 @@ class Counterparts:
         number = self._numbers.get(identity_of(sample))
         if number is None:
             return None
-        label = self._samples.read(number, images=False).label
+        label = self.store.sample(number, images=False).label
         return label if label.shape == sample.label.shape else None
 
 

@@ -1,9 +1,13 @@
 """A store to samples, one at a time."""
 
 import logging
+import os
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,8 @@ from propagate.errors import StoreError
 from propagate.shards.manifest import Manifest, ShardPlan, ShardSummary, load_manifest
 from propagate.shards.opening import ADVICE, UNREADABLE, open_array, open_file, require_nothing_else
 from propagate.shards.schema import SCHEMA_VERSION, ShardPlace, columns
+
+NUM_OPEN = 8  # shards a process keeps open
 
 logger = logging.getLogger(__name__)
 
@@ -169,12 +175,59 @@ class Shard:
 _IDENTITY = {each.name for each in fields(SampleRecord)} & {each.name for each in fields(Sample)}
 
 
+class OpenShards:
+    """The shards of a store that were read last, open; those of another process are left to it.
+
+    After a fork, parent and child would share one position in a file and one state of HDF5: a child opens its own.
+    """
+
+    def __init__(self, store: "Store", limit: int = NUM_OPEN) -> None:
+        self._store = store
+        self._limit = limit
+        self._process = os.getpid()
+        self._open: OrderedDict[int, Shard] = OrderedDict()
+
+    def get(self, index: int) -> Shard:
+        """The shard of that index in the plan, open. Raises: StoreError where it can't be opened, or is another one."""
+        if self._process != os.getpid():
+            self._process, self._open = os.getpid(), OrderedDict()
+        if index not in self._open:
+            self._open[index] = self._store.open(index)
+            if len(self._open) > self._limit:
+                _, oldest = self._open.popitem(last=False)
+                oldest.close()
+        self._open.move_to_end(index)
+        return self._open[index]
+
+    def __reduce__(self) -> tuple[type, tuple["Store", int]]:
+        return type(self), (self._store, self._limit)
+
+
 @dataclass(frozen=True)
 class Store:
-    """A shard store that is open for reading."""
+    """A shard store that is open for reading: a map-style data set, `store[number]`, in the order of the plan."""
 
     path: Path
     manifest: Manifest
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> Sample:
+        """Raises: IndexError; StoreError, as `Shard` does."""
+        return self.sample(number)
+
+    def sample(self, number: int, *, images: bool = True) -> Sample:
+        """The sample of that number, from the end where it is negative; without images its image is b"".
+
+        Raises: IndexError; StoreError, as `Shard` does.
+        """
+        place = number + len(self) if number < 0 else number
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self.path}: has {len(self)} samples, no number {number}")
+        shard = bisect_right(self._starts, place) - 1
+        return self._open_shards.get(self.indices[shard]).sample(place - self._starts[shard], images=images)
 
     def open(self, index: int) -> Shard:
         """The shard of that index in the plan. Raises: StoreError where its file is not the one that belongs there."""
@@ -186,6 +239,18 @@ class Store:
     def indices(self) -> tuple[int, ...]:
         """Those in the plan of the shards that have a file, in its order."""
         return tuple(index for index, entry in sorted(self.manifest.shards.items()) if entry.name is not None)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The number of the first sample of each shard that has a file, and, last, how many samples there are."""
+        return list(accumulate((self.manifest.shards[index].samples for index in self.indices), initial=0))
+
+    @cached_property
+    def _open_shards(self) -> OpenShards:
+        return OpenShards(self)
+
+    def __reduce__(self) -> tuple[type, tuple[Path, Manifest]]:
+        return type(self), (self.path, self.manifest)
 
     def shards(self) -> Iterator[Shard]:
         """The finished shards, in the order of the plan, each open until the next is asked for."""

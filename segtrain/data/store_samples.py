@@ -13,9 +13,9 @@ from propagate.data.images import decode_frame
 from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.errors import InputError, StoreError
 from propagate.review.decisions import read_decisions, require_of
+from propagate.shards.identity import identity_of
 from propagate.shards.opening import ADVICE, UNREADABLE
-from propagate.shards.random_access import OpenShards, identity_of
-from propagate.shards.reader import SampleRecord, Shard, Store, open_store
+from propagate.shards.reader import OpenShards, SampleRecord, Shard, Store, open_store
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex, index_store, select_samples
 from segtrain.data.neighbours import find_neighbours, require_offsets

@@ -16,7 +16,7 @@ from propagate.data.images import encode_png
 from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import StoreError
-from propagate.shards.random_access import NUM_OPEN
+from propagate.shards.reader import NUM_OPEN
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, join, require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.store_samples import open_store_samples
