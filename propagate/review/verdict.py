@@ -10,9 +10,7 @@ from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.scoring.metrics import class_iou, mean_iou
 from propagate.scoring.report import OffsetCounts, Report
 
-SAFE = (
-    0.9  # an offset is safe where so many of its pixels are right, by their mean confidence: what that is made to say
-)
+SAFE = 0.9  # an offset is safe where so many of its pixels are right, by their mean confidence
 
 
 def verdict(levels_by_offset: Mapping[int, np.ndarray], scores: Report | None = None) -> str:
