@@ -7,6 +7,7 @@ from jobs.console.settings import setting
 from jobs.errors import UnknownNameError
 from jobs.registry import Registry
 from propagate.datasets.base import Dataset, DatasetOptions
+from propagate.datasets.tree import require_folder
 from propagate.errors import DatasetError
 
 DATASETS: Registry[Callable[[DatasetOptions], Dataset]] = Registry(
@@ -40,6 +41,7 @@ def found_dataset(options: DatasetOptions) -> str:
     """The name of the layout that the root has, of ours. Raises: DatasetError where none fits, or two do."""
     root = options.root
     names = ", ".join(DATASETS)
+    require_folder(root)
     fitting = [name for name in _OURS if DATASETS[name].fits(root)]  # type: ignore[attr-defined]
     if not fitting:
         raise DatasetError(

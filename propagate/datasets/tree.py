@@ -14,6 +14,13 @@ from propagate.errors import DatasetError
 _ENCRYPTED = 0x1
 
 
+def require_folder(root: Path) -> None:
+    """Raise DatasetError unless the root is a folder."""
+    if not root.is_dir():
+        found = "not a folder" if root.exists() else "no such folder"
+        raise DatasetError(f"{root}: {found}; the root must be the folder that holds frames and labels")
+
+
 class Tree:
     """Folders and zip files below one root, as one tree of names with forward slashes; "" is the root.
 
@@ -26,9 +33,7 @@ class Tree:
     """
 
     def __init__(self, root: Path, archives: Sequence[str] = ("*.zip",)) -> None:
-        if not root.is_dir():
-            found = "not a folder" if root.exists() else "no such folder"
-            raise DatasetError(f"{root}: {found}; the root must be the folder that holds frames and labels")
+        require_folder(root)
         self.root = root.absolute()  # a worker may have another working directory
         self._archives = archives
         self._listed: dict[str, tuple[set[str], set[str]]] = {}

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.classes import named_classes
 from torch import Tensor, nn
 
 from jobs.errors import CheckpointError, ParameterError
@@ -118,7 +119,7 @@ def test_all_of_the_heads_stay_new(student_file: Path) -> None:
 
 def test_ours_comes_back_as_it_was(tmp_path: Path) -> None:
     network = seeded(num_classes=3)
-    save_network(tmp_path / "ours", network, class_names=("road", "car", "sky"), about={})
+    save_network(tmp_path / "ours", network, classes=named_classes(("road", "car", "sky")), about={})
     checkpoint = read_checkpoint(tmp_path / "ours")
     assert checkpoint.description is not None
     assert checkpoint.description.settings == {"num_classes": 3, "output_stride": 8}
