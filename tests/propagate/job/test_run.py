@@ -244,18 +244,18 @@ def test_every_help_has_an_example(cli: Cli, command: str) -> None:
 
 
 def test_in_the_folder_of_a_data_set_nothing_need_be_named(
-    shell: Cli, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROPAGATE_ROOT", str(street))
     monkeypatch.chdir(tmp_path)
     arguments = ("run", "--frames", 1, "--split", "train", "--engine", "local", "--motion", "none")
-    process = shell(*arguments)
+    process = cli(*arguments)
     assert process.returncode == 0, process.stderr
     assert f"{street}: a data set of the layout cityscapes" in process.stderr
     assert open_store(tmp_path / "shards").manifest.dataset == "cityscapes"
     monkeypatch.setenv("PROPAGATE_OUT", "elsewhere")
     monkeypatch.setenv("PROPAGATE_RUN_OUT", "here")  # a command's own counts before
-    assert shell(*arguments).returncode == 0
+    assert cli(*arguments).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "shards"]
     monkeypatch.setenv("PROPAGATE_ROOT", str(tmp_path))
-    assert "no data set of a known layout" in shell(*arguments).stderr
+    assert "no data set of a known layout" in cli(*arguments).stderr
