@@ -7,7 +7,7 @@ import numpy as np
 
 from jobs.console.values import percent
 from propagate.data.sample import CONFIDENCE_LEVELS
-from propagate.scoring.metrics import class_iou, mean_iou
+from propagate.scoring.metrics import accuracy, class_iou, covered, mean_iou
 from propagate.scoring.report import OffsetCounts, Report
 
 SAFE = 0.9  # an offset is safe where so many of its pixels are right, by their mean confidence
@@ -35,11 +35,8 @@ def verdict(levels_by_offset: Mapping[int, np.ndarray], scores: Report | None = 
     sentence += f", by their mean confidence ({percent(SAFE, 0)} % or more is safe)"
     counts = None if scores is None else scores.per_abs_offset.get(judged)
     if counts is not None:
-        found = counts.scores()
-        sentence += (
-            f"; by the truth {_percent(found['accuracy'])} are right at ±{judged}, with a mIoU of "
-            f"{_percent(found['miou'])}"
-        )
+        share = _percent(accuracy(covered(counts.whole)))  # of those that carry a class
+        sentence += f"; by the truth {share} are right at ±{judged}, with a mIoU of {_percent(mean_iou(counts.whole))}"
     return f"{sentence}."
 
 
