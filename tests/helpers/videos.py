@@ -7,6 +7,18 @@ from pathlib import Path
 import av
 import numpy as np
 
+from propagate.data.images import encode_png
+
+LAYOUT = """labels_hold: colors
+classes:
+  name: halves
+  ignore_id: 255
+  classes:
+    - {id: 0, name: left, train_id: 0, color: [200, 0, 0]}
+    - {id: 1, name: right, train_id: 1, color: [0, 200, 0]}
+    - {id: 255, name: void, train_id: 255, color: [0, 0, 0]}
+"""
+
 
 def write_video(
     path: Path,
@@ -35,3 +47,15 @@ def decoded(path: Path) -> np.ndarray:
     """All frames [T,H,W,3], by decoding from the start."""
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def write_drive(root: Path, num_frames: int, names: Sequence[str]) -> None:
+    """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half."""
+    folder = root / "labels" / "drive"
+    folder.mkdir(parents=True)
+    write_video(root / "drive.mp4", "libx264", {"g": "12", "bf": "3"}, num_frames)
+    (root / "layout.yaml").write_text(LAYOUT)
+    colours = np.full((48, 64, 3), (200, 0, 0), np.uint8)
+    colours[:, 32:] = (0, 200, 0)
+    for name in names:
+        (folder / name).write_bytes(encode_png(colours))
