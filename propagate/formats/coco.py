@@ -102,38 +102,57 @@ def _area(segmentation: object, size: tuple[int, int]) -> Area:
     return mask_of_polygons([numbers(each, "a polygon") for each in segmentation], size)
 
 
-class CocoWriter(AnnotationWriter):
-    """annotations/instances_SPLIT.json, and images/KEY."""
+class CocoFileWriter(AnnotationWriter):
+    """annotations/KIND_SPLIT.json, which tells of all images. ids: of the categories, by label id."""
+
+    kind: str
 
     def __init__(self, split: str, classes: ClassTable) -> None:
         super().__init__(split, classes)
-        self._ids = category_ids(classes)
+        self.ids = category_ids(classes)
         self._images: list[str] = []
         self._annotations: list[str] = []
+
+    def add_image(self, file: str, size: tuple[int, int]) -> int:
+        """Tell of an image of size (H, W); returns its id."""
+        number = len(self._images) + 1
+        height, width = size
+        self._images.append(self.keep(json.dumps({"id": number, "file_name": file, "height": height, "width": width})))
+        return number
+
+    def add_annotation(self, annotation: dict[str, Any]) -> None:
+        self._annotations.append(self.keep(json.dumps(annotation)))
+
+    @property
+    def num_annotations(self) -> int:
+        return len(self._annotations)
+
+    def rest(self) -> Iterator[File]:
+        yield f"annotations/{self.kind}_{self.split}.json", coco_file(self._images, self._annotations, self.classes)
+        yield from super().rest()
+
+
+class CocoWriter(CocoFileWriter):
+    """annotations/instances_SPLIT.json, and images/KEY."""
+
+    kind = "instances"
 
     def files(self, sample: Sample) -> Iterator[File]:
         file, frame = self.frame(sample)
         yield f"images/{file}", frame
-        image = len(self._images) + 1
-        height, width = sample.size
-        image_fields = {"id": image, "file_name": file, "height": height, "width": width}
-        self._images.append(self.keep(json.dumps(image_fields)))
+        image = self.add_image(file, sample.size)
         for label_id in self.label_ids(sample):
             mask = sample.label == label_id
             annotation = {
-                "id": len(self._annotations) + 1,
+                "id": self.num_annotations + 1,
                 "image_id": image,
-                "category_id": self._ids[label_id],
+                "category_id": self.ids[label_id],
                 "iscrowd": 0,
                 "area": int(mask.sum()),
                 "bbox": box_of(mask),
-                "segmentation": {"size": [height, width], "counts": encoded_runs(mask)},
+                "segmentation": {"size": list(sample.size), "counts": encoded_runs(mask)},
             }
-            self._annotations.append(self.keep(json.dumps(annotation)))
-
-    def rest(self) -> Iterator[File]:
-        yield f"annotations/instances_{self.split}.json", coco_file(self._images, self._annotations, self.classes)
-        yield from super().rest()
+            self.add_annotation(annotation)
 
 
 COCO = AnnotationFormat(CocoWriter)

@@ -6,7 +6,6 @@ which segments are of one category, iscrowd, isthing. Written: one segment for e
 Reference: cocodataset.org, format of data, panoptic segmentation.
 """
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from propagate.data.classes import ClassTable
 from propagate.data.clip import Resource
 from propagate.data.encoded import checked_header
 from propagate.data.images import decode_frame, encode_png, read_image
@@ -22,11 +20,11 @@ from propagate.data.sample import Sample
 from propagate.export import File
 from propagate.formats.annotations import NOBODY, AnnotatedFrame, Annotations, refused
 from propagate.formats.areas import MOST_SHAPES
-from propagate.formats.categories import Categories, category_ids, coco_file
-from propagate.formats.coco import FOLDERS, MOST_ANNOTATIONS, read_images
+from propagate.formats.categories import Categories
+from propagate.formats.coco import FOLDERS, MOST_ANNOTATIONS, CocoFileWriter, read_images
 from propagate.formats.source import Source
 from propagate.formats.values import member, members
-from propagate.formats.writing import AnnotationFormat, AnnotationWriter, box_of
+from propagate.formats.writing import AnnotationFormat, box_of
 
 _CHANNELS = np.array([1, 1 << 8, 1 << 16], np.uint32)
 
@@ -95,14 +93,10 @@ def _draw(png: Resource, segments: dict[int, int], size: tuple[int, int]) -> np.
     return np.array([segments.get(each, NOBODY) for each in known.tolist()], np.int16)[places]
 
 
-class CocoPanopticWriter(AnnotationWriter):
+class CocoPanopticWriter(CocoFileWriter):
     """annotations/panoptic_SPLIT.json, annotations/panoptic_SPLIT/KEY.png, and images/KEY."""
 
-    def __init__(self, split: str, classes: ClassTable) -> None:
-        super().__init__(split, classes)
-        self._ids = category_ids(classes)
-        self._images: list[str] = []
-        self._annotations: list[str] = []
+    kind = "panoptic"
 
     def files(self, sample: Sample) -> Iterator[File]:
         file, frame = self.frame(sample)
@@ -110,22 +104,14 @@ class CocoPanopticWriter(AnnotationWriter):
         segments = np.zeros((*sample.size, 3), np.uint8)
         infos = []
         for label_id in self.label_ids(sample):
-            mask, number = sample.label == label_id, self._ids[label_id]
+            mask, number = sample.label == label_id, self.ids[label_id]
             segments[mask] = (number % 256, number // 256, 0)
             infos.append(
                 {"id": number, "category_id": number, "iscrowd": 0, "area": int(mask.sum()), "bbox": box_of(mask)}
             )
         yield f"annotations/panoptic_{self.split}/{sample.key}.png", encode_png(segments)
-        image = len(self._images) + 1
-        height, width = sample.size
-        image_fields = {"id": image, "file_name": file, "height": height, "width": width}
-        annotation = {"image_id": image, "file_name": f"{sample.key}.png", "segments_info": infos}
-        self._images.append(self.keep(json.dumps(image_fields)))
-        self._annotations.append(self.keep(json.dumps(annotation)))
-
-    def rest(self) -> Iterator[File]:
-        yield f"annotations/panoptic_{self.split}.json", coco_file(self._images, self._annotations, self.classes)
-        yield from super().rest()
+        image = self.add_image(file, sample.size)
+        self.add_annotation({"image_id": image, "file_name": f"{sample.key}.png", "segments_info": infos})
 
 
 COCO_PANOPTIC = AnnotationFormat(CocoPanopticWriter)
