@@ -47,9 +47,8 @@ clean:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# what checks the code, which running it does not need
+# what checks the code, which running it does not need; cityscapesScripts without what its viewers need
 .venv/developer: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	# a test has trees scored by it; of what it names, scores need numpy, Pillow and the second one alone
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps cityscapesscripts pyquaternion
 	touch $@
