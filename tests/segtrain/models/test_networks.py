@@ -43,8 +43,8 @@ def test_features_have_the_output_stride(name: str, output_stride: int) -> None:
         images = torch.empty(1, 3, 128, 64)
         found = run_stages(network.stages, images)
         assert network(images).shape == (1, 2, 128, 64)
-    skip, features = found["head"], found["middle"]
-    skip_stride = {"deepwv3plus": 2, "pspnet18": output_stride, "pspnet101": output_stride}.get(name, 4)
+    skip, features = found[network.cuts[0]], found[network.stage_names[-1]]
+    skip_stride = {"deepwv3plus": 2, "pspnet18": 8, "pspnet101": 8}.get(name, 4)
     assert features.shape[-2:] == (128 // output_stride, 64 // output_stride)
     assert skip.shape[-2:] == (128 // skip_stride, 64 // skip_stride)
 
@@ -62,7 +62,8 @@ def test_stages_on_their_own_compose_to_the_network_bit_for_bit(name: str) -> No
             for stage in network.stages:  # from copies: nothing passes from one to another but what they say
                 kept[stage.name] = stage.run(*(kept[each].clone() for each in stage.reads)).clone()
         assert torch.equal(kept["logits"], expected)
-        assert list(kept) == ["image", "head", "middle", "context", "decoder", "logits"]
+        assert list(kept) == ["image", *network.stage_names, "context", "decoder", "logits"]
+        assert set(network.cuts) < set(network.stage_names)
         size_alone = torch.full_like(images, torch.nan)
         assert torch.equal(network.stages[-1].run(kept["decoder"], size_alone), expected)
 
@@ -71,15 +72,15 @@ def test_stages_on_their_own_compose_to_the_network_bit_for_bit(name: str) -> No
 def test_outputs_are_the_networks_with_its_features_and_auxiliary_logits(name: str) -> None:
     network, images = seeded(name).eval(), random_images(1, 3, 41, 50)
     with torch.inference_mode():
-        logits, auxiliary, features = network.outputs(images, features=("decoder", "middle"))
+        logits, auxiliary, features = network.outputs(images, features=("decoder", "layer4"))
         found = run_stages(network.stages, images)
         assert torch.equal(logits, network(images))
-    assert list(features) == ["decoder", "middle"]
+    assert list(features) == ["decoder", "layer4"]
     assert all(torch.equal(tensor, found[stage]) for stage, tensor in features.items())
     shapes = {head: tuple(tensor.shape) for head, tensor in auxiliary.items()}
     assert shapes == ({"aux": (1, 5, 6, 7)} if name == "pspnet18" else {})
-    with pytest.raises(ValueError, match=r"no stage 'contexts'; known are head, middle, .*; did you mean 'context'"):
-        network.outputs(images, features=("middle", "contexts"))
+    with pytest.raises(ValueError, match=r"no stage 'contexts'; known are layer0, layer1, .*; did you mean 'context'"):
+        network.outputs(images, features=("layer4", "contexts"))
 
 
 def test_auxiliary_heads_do_not_run_where_only_the_logits_are_wanted() -> None:
