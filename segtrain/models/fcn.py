@@ -4,7 +4,7 @@ The parameters have the names and shapes of the published network, but images ar
 published weights expect BGR levels less their mean.
 
 Reference: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015; in the stages of
-Shelhamer et al., Clockwork Convnets for Video Semantic Segmentation, 2016. Kaiming initialisation: He et al., ICCV 2015.
+Shelhamer et al., Clockwork Convnets for Video Semantic Segmentation, 2016. It begins as in He et al., ICCV 2015.
 """
 
 from collections.abc import Mapping
@@ -83,6 +83,7 @@ class FCN8s(SegmentationNetwork):
         for parameter in ("weight", "bias")
     )
     output_strides = (8,)
+    cuts = ("score_pool3", "score_pool4")
 
     def __init__(
         self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
