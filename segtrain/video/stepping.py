@@ -24,7 +24,7 @@ class Stepped(NamedTuple):
 
 
 def stepped(stepper: Stepper, frames: Iterable[Seen], runtime: Runtime, watch: Stopwatch) -> Iterator[Stepped]:
-    """What a stepper makes of the frames of one video, which it has not seen any of: it is reset before.
+    """What a stepper makes of the frames of one video: it is reset before.
 
     watch: that on which the frames' motion is timed, as "motion". Seconds end when the device has done its work.
     Raises: TooLargeError where the memory does not hold a frame; InferenceError for scores that are not finite.
