@@ -138,7 +138,7 @@ def test_recipes_are_trainings(name: str) -> None:
 
 def test_networks_are_those_that_can_be_built() -> None:
     choices = next(each.metadata["choices"] for each in SETTINGS if each.name == "network")
-    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101")
+    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "fcn8s")
 
 
 def test_names_of_networks_are_known_without_torch() -> None:

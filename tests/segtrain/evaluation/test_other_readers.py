@@ -1,4 +1,4 @@
-"""Exported trees in the hands of others: cityscapesScripts scores one as we do, and SegNet's list file reads another."""
+"""Exported trees in the hands of others: cityscapesScripts scores one as we do, and a list file reads the other."""
 
 import json
 from argparse import Namespace
