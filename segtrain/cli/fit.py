@@ -51,11 +51,11 @@ def fit(config: FitConfig, recipe: str | None) -> None:
     from segtrain.fit.training import fit as train
     from segtrain.page.page import PAGE
 
+    has_gpu = config.address is not None or (config.device != "cpu" and torch.cuda.is_available())
+    click.echo(_begins(config, recipe, has_gpu=has_gpu), err=True)
     if config.data is not None:
         dataset = layout_of(config.data, config.dataset, instead="--shards")
         config = replace(config, root=config.data.root, dataset=dataset)
-    has_gpu = config.address is not None or (config.device != "cpu" and torch.cuda.is_available())
-    click.echo(_begins(config, recipe, has_gpu=has_gpu), err=True)
     goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
     with interrupted(goes_on), Progress("steps") as progress:
         summary = train(config, ShownAdvance(progress))
