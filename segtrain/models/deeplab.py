@@ -42,7 +42,7 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3Plus(SegmentationNetwork):
-    """On the trunk of its own name. Its stage `head` ends where the decoder's early features leave the trunk.
+    """On the trunk of its own name, whose early features, those of the first cut, the decoder reads too.
 
     Reference: He et al., ICCV 2015, for the beginning of all convolutions.
     """
@@ -59,9 +59,11 @@ class DeepLabV3Plus(SegmentationNetwork):
             checkpoint_activations=checkpoint_activations,
         )
         trunk = TRUNKS[architecture](output_stride)
-        channels, skip = trunk.head_channels, 1 + list(trunk.stages).index(trunk.skip_stage)
+        channels = trunk.head_channels
         self.add_trunk(trunk)
-        self._early, self._late = self.stage_names[:skip], self.stage_names[skip:]
+        self._skip = trunk.skip_stage
+        late = self.stage_names[1 + self.stage_names.index(self._skip) :]
+        self.cuts = (self._skip, late[len(late) // 2])
         self.aspp = ASPP(trunk.out_channels, channels, tuple(rate // output_stride for rate in RATES_AT_STRIDE_1))
         self.bot_fine = convolution(trunk.skip_channels, SKIP_CHANNELS, 1)
         self.bot_aspp = convolution(self.aspp.out_channels, channels, 1)
@@ -79,20 +81,11 @@ class DeepLabV3Plus(SegmentationNetwork):
     @property
     def stages(self) -> tuple[Stage, ...]:
         return (
-            Stage("head", (IMAGE,), self._run_early),
-            Stage("middle", ("head",), self._run_late),
-            Stage("context", ("middle",), self._run_context),
-            Stage("decoder", ("head", "context"), self._run_decoder),
+            *self.trunk_stages,
+            Stage("context", (self.stage_names[-1],), self._run_context),
+            Stage("decoder", (self._skip, "context"), self._run_decoder),
             Stage("logits", ("decoder", IMAGE), at_image_size),
         )
-
-    def _run_early(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] -> the features of the skip, 1/2 or 1/4 the size."""
-        return self.run_trunk(images, self._early)
-
-    def _run_late(self, early: Tensor) -> Tensor:
-        """The features of the skip -> the last ones, 1/output_stride the image's size."""
-        return self.run_trunk(early, self._late)
 
     def _run_context(self, features: Tensor) -> Tensor:
         return self.bot_aspp(self.aspp(features))

@@ -6,6 +6,7 @@ Trainings, files of weights and inference know networks by this alone.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F  # noqa: N812
@@ -62,22 +63,27 @@ class SegmentationNetwork(nn.Module, ABC):
 
     `architecture` is the network's name in the registry. `stage_names` are the trunk's stages, each a submodule of that
     name; `foreign_names` is how other programs call parts of them, as in `Trunk`. A family sets `head`: the names in
-    the state dict whose shapes depend on the number of classes.
+    the state dict whose shapes depend on the number of classes; `output_strides`, where it does not have both; and
+    `cuts`: the stages, in their order, after which a video's frames may go on with what earlier ones have given, the
+    first of them cheap enough for every frame.
     """
 
     head: ClassVar[frozenset[str]]
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16)
     stage_names: tuple[str, ...]
     foreign_names: Mapping[str, str]
+    cuts: tuple[str, ...] = ()
 
     def __init__(
         self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
     ) -> None:
-        """Raises: ValueError where num_classes is not positive, or output_stride is neither 8 nor 16."""
+        """Raises: ValueError where num_classes is not positive, or output_stride none of the family's."""
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be positive, found {num_classes}")
-        if output_stride not in (8, 16):
-            raise ValueError(f"output_stride must be 8 or 16, found {output_stride}")
+        if output_stride not in self.output_strides:
+            strides = " or ".join(map(str, self.output_strides))
+            raise ValueError(f"output_stride must be {strides}, found {output_stride}")
         self.architecture = architecture
         self.num_classes, self.output_stride = num_classes, output_stride
         self.checkpoint_activations = checkpoint_activations
@@ -92,8 +98,8 @@ class SegmentationNetwork(nn.Module, ABC):
     def stages(self) -> tuple[Stage, ...]:
         """The network as a chain of stages, in which others may stop, go on, and change what goes from one to the next.
 
-        In this order: head, early features; middle, the trunk's last ones; context, what surrounds each of them;
-        decoder, logits of any size; logits, the same at the image's size, which is all that it reads of the image.
+        The last three are context, what surrounds each of the trunk's last features; decoder, logits of any size; and
+        logits, the same at the image's size, which is all that it reads of the image. Before them come the trunk's own.
         """
 
     @property
@@ -124,12 +130,19 @@ class SegmentationNetwork(nn.Module, ABC):
         for name, stage in trunk.stages.items():
             self.add_module(name, stage)
 
-    def run_trunk(self, features: Tensor, stage_names: Iterable[str]) -> Tensor:
-        """What these stages of the trunk, one after the other, make of what came before them."""
-        for name in stage_names:
-            for block in self.get_submodule(name).children():
-                recompute = self.checkpoint_activations and self.training and any(block.children())
-                features = recomputed(block, features) if recompute else block(features)
+    @property
+    def trunk_stages(self) -> tuple[Stage, ...]:
+        """The trunk's stages, under their own names, each of which reads the one before it."""
+        before = (IMAGE, *self.stage_names[:-1])
+        return tuple(
+            Stage(name, (read,), partial(self._run_trunk_stage, name))
+            for name, read in zip(self.stage_names, before, strict=True)
+        )
+
+    def _run_trunk_stage(self, name: str, features: Tensor) -> Tensor:
+        for block in self.get_submodule(name).children():
+            recompute = self.checkpoint_activations and self.training and any(block.children())
+            features = recomputed(block, features) if recompute else block(features)
         return features
 
 

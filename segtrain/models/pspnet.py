@@ -81,12 +81,13 @@ def classifier(in_channels: int, channels: int, num_classes: int) -> nn.Sequenti
 
 
 class PSPNet(SegmentationNetwork):
-    """Its stage `head` ends after layer3, whose features the auxiliary head scores too; `context` is the pyramid.
+    """Its auxiliary head scores the features of layer3; `context` is the pyramid, all that the decoder reads.
 
     The trunk's convolutions begin as of He et al., ICCV 2015, by what they give; the other layers as torch has them.
     """
 
     head = frozenset({"cls.4.weight", "cls.4.bias", "aux.4.weight", "aux.4.bias"})
+    cuts = ("layer2",)
 
     def __init__(
         self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
@@ -110,20 +111,12 @@ class PSPNet(SegmentationNetwork):
     @property
     def stages(self) -> tuple[Stage, ...]:
         return (
-            Stage("head", (IMAGE,), self._run_early),
-            Stage("middle", ("head",), self._run_late),
-            Stage("context", ("middle",), self.ppm),
+            *self.trunk_stages,
+            Stage("context", (self.stage_names[-1],), self.ppm),
             Stage("decoder", ("context",), self.cls),
             Stage("logits", ("decoder", IMAGE), at_image_size),
         )
 
     @property
     def auxiliary_stages(self) -> tuple[Stage, ...]:
-        return (Stage("aux", ("head",), self.aux),)
-
-    def _run_early(self, images: Tensor) -> Tensor:
-        """images [B,3,H,W] -> the features of layer3, 1/output_stride the size."""
-        return self.run_trunk(images, self.stage_names[:-1])
-
-    def _run_late(self, early: Tensor) -> Tensor:
-        return self.run_trunk(early, self.stage_names[-1:])
+        return (Stage("aux", ("layer3",), self.aux),)

@@ -1,0 +1,59 @@
+"""Frames as steppers see them: normalised, with the motion that leads to the frame before, where one does."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jobs.timing import Stopwatch
+from jobs.training.runtime import Runtime
+from sdcnet.motion.estimator import MotionEstimator, Observation, Step
+from segtrain.errors import InferenceError
+from segtrain.models.preprocessing import normalised
+from segtrain.video.stepper import Motion, Seen
+
+CUT = 0.5  # of the frames' mean brightness: frames that differ by more, on average, are of two scenes
+CUT_CELL = 16  # pixels along each side, over which frames are averaged before
+
+
+def observed(
+    frames: Iterable[Observation], estimator: MotionEstimator, runtime: Runtime, watch: Stopwatch
+) -> Iterator[Seen]:
+    """The frames of one video in their order. Motion is estimated where a stepper asks for it, on `watch` as "motion".
+
+    Only the last frame is kept. Raises: InferenceError for an estimator that reads more than one frame before.
+    """
+    if estimator.num_history > 1:
+        raise InferenceError(
+            f"this motion is made of {estimator.num_history} frames before, and a scheme keeps one; choose another, "
+            "such as --motion dis"
+        )
+    previous: Observation | None = None
+    for number, frame in enumerate(frames):
+        is_new = previous is None or is_cut(previous.pixels, frame.pixels)
+        image = normalised(frame.pixels.to(runtime.device))
+        yield Seen(number, image, None, is_new, partial(_motion, previous, frame, estimator, runtime, watch))
+        previous = frame
+
+
+def is_cut(previous: Tensor, frame: Tensor) -> bool:
+    """Whether nothing leads from one frame to the other, [1,3,H,W] uint8 both: another size, or another scene."""
+    if previous.shape != frame.shape:
+        return True
+    before, now = (
+        functional.avg_pool2d(pixels.float(), min(CUT_CELL, *pixels.shape[-2:])) for pixels in (previous, frame)
+    )
+    return bool((now - before).abs().mean() > CUT * (now + before).mean() / 2)
+
+
+def _motion(
+    previous: Observation | None, frame: Observation, estimator: MotionEstimator, runtime: Runtime, watch: Stopwatch
+) -> Motion:
+    if previous is None:
+        raise ValueError("nothing is before the first frame: it has no motion")
+    with watch("motion"):
+        (flow,) = estimator.estimate({-1: previous, 0: frame}, (Step(history=(-1,), target=0),))
+        flow = flow.to(runtime.device)
+        return Motion(flow, torch.ones_like(flow[:, :1], dtype=torch.bool))

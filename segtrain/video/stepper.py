@@ -1,0 +1,72 @@
+"""What a scheme for video is: it sees frames in their order, keeps what it needs of them, and scores each of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Motion(NamedTuple):
+    """How a frame moved since the one before it.
+
+    flow_to_previous: [1,2,h,w] float32, in pixels of the image, one vector for each of h x w cells of equal size.
+    known: [1,1,h,w] bool, the cells whose vector says something; that of the others was filled in from around them.
+    """
+
+    flow_to_previous: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame as a stepper sees it.
+
+    number: counted from 0 in its video. image: [1,3,H,W] as `preprocessing.normalised` gives it, on the network's
+    device. is_key: whether the codec stored it whole, None where no codec says so. is_new: whether nothing leads here
+    from the frame before: the first one, one of another size, one after a cut. find_motion: works out the motion.
+    """
+
+    number: int
+    image: Tensor
+    is_key: bool | None
+    is_new: bool
+    find_motion: Callable[[], Motion]
+
+    @cached_property
+    def motion(self) -> Motion:
+        """Worked out when it is first asked for: key frames have no use for it."""
+        return self.find_motion()
+
+
+class Cost(NamedTuple):
+    """What a step did.
+
+    ran: the parts of the network that were computed, in order. fused_from: the numbers of the frames that the scores
+    descend from, the earlier parts of the network first. difference: how far the frame was from the last one that was
+    computed in full, where the scheme asks for that.
+    """
+
+    ran: tuple[str, ...]
+    fused_from: tuple[int, ...]
+    difference: float | None = None
+
+
+class Stepper(Protocol):
+    """One video, frame after frame; another video takes another stepper, or `reset`.
+
+    phases: how many frames after a reset the scored ones are to be, so that every state in which a frame can be met
+    counts once: 0 … N-1 of a scheme that computes every N-th frame in full.
+    """
+
+    @property
+    def phases(self) -> tuple[int, ...]: ...
+
+    def reset(self) -> None:
+        """Forget all frames; the next one is computed in full."""
+        ...
+
+    def step(self, seen: Seen) -> tuple[Tensor, Cost]:
+        """The next frame -> its scores, [1,C,H,W]. It is computed in full where it is the first, or `is_new`."""
+        ...

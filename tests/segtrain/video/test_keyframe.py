@@ -1,0 +1,73 @@
+"""What is carried from key frames: by hand, step for step."""
+
+import torch
+from helpers.steppers import moving, network_of, seen_of, steps
+from torch import Tensor
+from torch.nn import functional
+
+from sdcnet.geometry import compose, warp_frames, warp_labels
+from segtrain.models.network import run_stages
+from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.stepper import Motion
+from segtrain.video.warping import at_size
+
+NETWORK = network_of("resnet18")
+FRAMES = seen_of(moving(4, size=(64, 96)))
+DECODER = {stage.name: stage for stage in NETWORK.stages}["decoder"]
+
+
+def flows(size: tuple[int, int]) -> list[Tensor]:
+    """From each frame but the first to the one before it, in cells."""
+    return [functional.adaptive_avg_pool2d(seen.motion.flow_to_previous, size) * size[0] / 64 for seen in FRAMES[1:]]
+
+
+def test_features_are_carried_to_the_decoder_and_early_ones_are_of_the_frame() -> None:
+    with torch.inference_mode():
+        found, costs = steps(open_stepper(NETWORK, SchemeSettings(name="warp-features", interval=4)), FRAMES)
+        context = run_stages(NETWORK.stages, FRAMES[0].image)["context"]
+        for seen, flow, logits in zip(FRAMES[1:], flows((8, 12)), found[1:], strict=True):
+            context = warp_frames(context, flow)
+            early = run_stages(NETWORK.stages, seen.image)["layer1"]
+            scores = DECODER.run(early, context)
+            expected = functional.interpolate(scores, (64, 96), mode="bilinear", align_corners=True)
+            torch.testing.assert_close(logits, expected)
+    assert [cost.ran for cost in costs[1:]] == [("layer0", "layer1", "decoder", "logits")] * 3
+    assert [cost.fused_from for cost in costs] == [(0,), (1, 0), (2, 0), (3, 0)]
+
+
+def test_composed_motion_reads_the_key_frame_once() -> None:
+    settings = SchemeSettings(name="warp-scores", interval=4, chain="composed")
+    found, costs = steps(open_stepper(NETWORK, settings), FRAMES)
+    with torch.inference_mode():
+        scores, flow = run_stages(NETWORK.stages, FRAMES[0].image)["decoder"], None
+        for step, logits in zip(flows((16, 24)), found[1:], strict=True):
+            flow = step if flow is None else compose(step, flow)
+            carried = warp_frames(scores, flow)
+            expected = functional.interpolate(carried, (64, 96), mode="bilinear", align_corners=True)
+            torch.testing.assert_close(logits, expected)
+    assert [(cost.ran, cost.fused_from) for cost in costs[1:]] == [(("logits",), (0,))] * 3
+
+
+def test_labels_are_those_of_the_nearest_pixel() -> None:
+    found, _ = steps(open_stepper(NETWORK, SchemeSettings(name="warp-labels", interval=4)), FRAMES)
+    classes = found[0].argmax(1, keepdim=True)
+    for flow, logits in zip(flows((64, 96)), found[1:], strict=True):
+        classes = warp_labels(classes, flow)
+        assert torch.equal(logits.argmax(1, keepdim=True), classes)
+        assert set(logits.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_the_key_frame_comes_again_after_the_interval() -> None:
+    _, costs = steps(open_stepper(NETWORK, SchemeSettings(name="copy", interval=2)), FRAMES)
+    assert [cost.fused_from for cost in costs] == [(0,), (0,), (2,), (2,)]
+    assert [len(cost.ran) for cost in costs] == [8, 0, 8, 0]
+
+
+def test_cells_are_averaged_over_the_known_ones() -> None:
+    flow = torch.tensor([[[[8.0, 4.0, 2.0, 6.0]] * 2, [[0.0, 8.0, 0.0, 0.0]] * 2]])
+    known = torch.tensor([[[[True, False, False, False], [True, True, False, False]]]])
+    found = at_size(Motion(flow, known), torch.empty(1, 3, 16, 32), (1, 2))
+    # of the first cell (8 + 8 + 4) / 3 pixels along x, of cells of 16 pixels; of the second, of which nothing is known,
+    # the mean of what was filled in
+    expected = torch.tensor([[[[20 / 3, 4.0]], [[8 / 3, 0.0]]]]) / 16
+    torch.testing.assert_close(found, expected)

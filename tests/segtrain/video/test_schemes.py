@@ -1,0 +1,149 @@
+"""What every scheme must do, whichever it is."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from helpers.steppers import RUNTIME, moving, network_of, seen_of, steps
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from jobs.timing import Stopwatch
+from segtrain.models.network import SegmentationNetwork
+from segtrain.models.registry import NETWORKS, build_network
+from segtrain.video.cost import stage_macs
+from segtrain.video.registry import SCHEMES, SchemeSettings, open_stepper
+from segtrain.video.stepper import Seen
+from segtrain.video.stepping import stepped
+
+# Of each scheme, the settings with which it is the network on every frame, and such that it is not.
+EVERY_FRAME = [SchemeSettings(name="per-frame")]
+SOME_FRAMES = []
+for scheme in ("copy", "warp-labels", "warp-scores", "warp-features"):
+    EVERY_FRAME.append(SchemeSettings(name=scheme, interval=1))
+    SOME_FRAMES.append(SchemeSettings(name=scheme, interval=3))
+    if "chain" in SCHEMES[scheme].takes:
+        SOME_FRAMES.append(SchemeSettings(name=scheme, interval=3, chain="composed"))
+
+
+def described(settings: SchemeSettings) -> str:
+    return f"{settings.name}-{settings.interval}-{settings.chain}"
+
+
+every_frame = pytest.mark.parametrize("settings", EVERY_FRAME, ids=described)
+some_frames = pytest.mark.parametrize("settings", SOME_FRAMES, ids=described)
+
+
+def same(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.fixture(scope="module", params=["resnet18", "pspnet18"])
+def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
+    return network_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Seen]:
+    return seen_of(moving(5))
+
+
+def test_there_is_no_scheme_that_these_tests_leave_out() -> None:
+    assert {settings.name for settings in EVERY_FRAME} == set(SCHEMES)
+    assert {settings.name for settings in SOME_FRAMES} == set(SCHEMES) - {"per-frame"}
+
+
+@every_frame
+def test_at_interval_1_it_is_the_network_on_every_frame_bit_for_bit(
+    settings: SchemeSettings, network: SegmentationNetwork, frames: list[Seen]
+) -> None:
+    found, costs = steps(open_stepper(network, settings), frames)
+    with torch.inference_mode():
+        expected = [network(seen.image) for seen in frames]
+    if settings.name != "warp-labels":
+        assert same(found, expected)
+    assert same([logits.argmax(1) for logits in found], [logits.argmax(1) for logits in expected])
+    assert {cost.ran for cost in costs} == {tuple(stage.name for stage in network.stages)}
+    assert [cost.fused_from[-1] for cost in costs] == [0, 1, 2, 3, 4]
+
+
+@some_frames
+def test_a_still_clip_is_its_key_frame(settings: SchemeSettings, network: SegmentationNetwork) -> None:
+    still = seen_of(moving(1) * 3)
+    found, costs = steps(open_stepper(network, settings), still)
+    assert same([logits.argmax(1) for logits in found], [found[0].argmax(1)] * 3)
+    if settings.name != "warp-labels":
+        assert same(found, [found[0]] * 3)
+    assert [cost.fused_from[-1] for cost in costs] == [0, 0, 0]
+
+
+@some_frames
+def test_what_comes_later_changes_nothing(
+    settings: SchemeSettings, network: SegmentationNetwork, frames: list[Seen]
+) -> None:
+    others = seen_of([*moving(3), *moving(2, seed=1)])
+    found, _ = steps(open_stepper(network, settings), frames)
+    expected, _ = steps(open_stepper(network, settings), others)
+    assert same(found[:3], expected[:3])
+    assert not same(found[3:], expected[3:])
+
+
+@some_frames
+def test_two_videos_that_take_turns_do_not_touch_each_other(
+    settings: SchemeSettings, network: SegmentationNetwork, frames: list[Seen]
+) -> None:
+    others = seen_of(moving(5, seed=1))
+    one, other = open_stepper(network, settings), open_stepper(network, settings)
+    taking_turns = [
+        steps(stepper, [seen])[0][0]
+        for pair in zip(frames, others, strict=True)
+        for stepper, seen in zip((one, other), pair, strict=True)
+    ]
+    assert same(taking_turns[::2], steps(open_stepper(network, settings), frames)[0])
+    assert same(taking_turns[1::2], steps(open_stepper(network, settings), others)[0])
+
+
+@some_frames
+def test_a_cut_another_size_and_a_reset_begin_anew(settings: SchemeSettings, network: SegmentationNetwork) -> None:
+    scene, other_scene = moving(2), [255 - frame for frame in moving(1)]
+    other_scene[0][..., :32] = 0
+    larger = moving(1, size=(56, 64))
+    video = seen_of([*scene, *other_scene, *larger])
+    assert [seen.is_new for seen in video] == [True, False, True, True]
+    stepper = open_stepper(network, settings)
+    for _ in range(2):  # the second time after a reset, by which nothing of the first is left
+        results = list(stepped(stepper, video, RUNTIME, Stopwatch()))
+        assert [result.cost.fused_from[-1] for result in results] == [0, 0, 2, 3]
+        for place in (2, 3):
+            with torch.inference_mode():
+                expected = network(video[place].image)[0].argmax(0).to(torch.uint8)
+            assert torch.equal(results[place].labels, expected)
+
+
+@some_frames
+def test_what_it_says_it_ran_is_what_ran(
+    settings: SchemeSettings, network: SegmentationNetwork, frames: list[Seen]
+) -> None:
+    ran: list[str] = []
+    hooks = [
+        next(network.get_submodule(name).children()).register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+        for name in network.stage_names
+    ]
+    stepper = open_stepper(network, settings)
+    for seen in frames:
+        ran.clear()
+        _, (cost,) = steps(stepper, [seen])
+        assert ran == [name for name in cost.ran if name in network.stage_names]
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_stages_together_cost_what_the_network_costs(name: str) -> None:
+    with torch.device("meta"):
+        network = build_network(name, num_classes=19, output_stride=NETWORKS[name].output_strides[-1]).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, 96, 128))
+    macs = stage_macs(network, (96, 128))
+    assert list(macs) == [stage.name for stage in network.stages]
+    assert 2 * sum(macs.values()) == counter.get_total_flops() > 0
