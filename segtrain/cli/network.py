@@ -22,14 +22,10 @@ NUM_NAMED = 4  # images that were left out, and are named
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """A network and how it is used, and the data set on which it may be."""
+class WeightsConfig:
+    """A network, what its scores mean, and where it computes."""
 
     weights: Path = setting(MISSING, "A file of `segtrain fit`, or a published one.", argument="WEIGHTS")
-    root: Path | None
-    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
-    split: str = setting_of(DatasetOptions, "split", default="val")
-    layout: Path | None = setting_of(DatasetOptions, "layout")
     classes: str | None = setting(
         None,
         "A class table's name or YAML file.",
@@ -38,13 +34,23 @@ class NetworkConfig:
     architecture: str | None = setting(
         None, "Which network a published file holds.", choices=NETWORKS, otherwise="as the file says, if it is ours"
     )
-    inference: Inference
     device: str = setting_of(RuntimeSettings, "device")
     dtype: str = setting_of(RuntimeSettings, "dtype")
 
     def class_table(self) -> ClassTable | None:
         """The class table that was asked for, if any. Raises: DatasetError."""
         return None if self.classes is None else load_classes(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(WeightsConfig):
+    """A network and how it is given images, and the data set on which it may be used."""
+
+    root: Path | None
+    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
+    split: str = setting_of(DatasetOptions, "split", default="val")
+    layout: Path | None = setting_of(DatasetOptions, "layout")
+    inference: Inference
 
 
 def say_left_out(failures: Sequence["LeftOut"]) -> None:
