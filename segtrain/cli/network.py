@@ -46,11 +46,16 @@ class WeightsConfig:
 class NetworkConfig(WeightsConfig):
     """A network and how it is given images, and the data set on which it may be used."""
 
-    root: Path | None
-    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
+    root: Path = setting_of(DatasetOptions, "root")
+    dataset: str | None = setting_of(DatasetChoice, "dataset")
     split: str = setting_of(DatasetOptions, "split", default="val")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     inference: Inference
+
+    @property
+    def data(self) -> DatasetOptions:
+        """Where the data set lies, and how it is read."""
+        return DatasetOptions(root=self.root, split=self.split, layout=self.layout)
 
 
 def say_left_out(failures: Sequence["LeftOut"]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from jobs.console.progress import Advance
+from jobs.errors import FitError
 from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
@@ -17,6 +18,7 @@ from segtrain.fit.objective import offsets_of, open_objective
 from segtrain.fit.sources import described, open_sources, prove_stores
 from segtrain.fit.task import Job, require_several_images
 from segtrain.fit.validation import ValidationScores
+from segtrain.models.registry import NETWORKS
 from segtrain.page.page import write_page
 
 
@@ -41,6 +43,8 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     don't fit the data or the machine, or the loss is not finite. What was saved before stays. RunError, at the end: a
     damaged log.
     """
+    config = config.found()
+    require_output_stride(config)
     if config.workers == 1 and config.address is None:
         open_runtime(config.device, config.dtype)  # says what is missing
         require_several_images(config, is_synchronised=False)
@@ -68,6 +72,17 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
         scores=ValidationScores(**scores) if scores is not None else None,
         best=best,
     )
+
+
+def require_output_stride(config: FitConfig) -> None:
+    """Not every network has both. Raises: FitError."""
+    strides = NETWORKS[config.network].output_strides
+    if config.output_stride not in strides:
+        choice = " or ".join(map(str, strides))
+        raise FitError(
+            f"{config.network} has an output stride of {choice}, asked for was {config.output_stride}; give "
+            f"--output-stride {strides[0]}"
+        )
 
 
 def _with_absolute_paths(config: FitConfig) -> FitConfig:

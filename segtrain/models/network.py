@@ -63,11 +63,13 @@ class SegmentationNetwork(nn.Module, ABC):
 
     `architecture` is the network's name in the registry. `stage_names` are the trunk's stages, each a submodule of that
     name; `foreign_names` is how other programs call parts of them, as in `Trunk`. A family sets `head`: the names in
-    the state dict whose shapes depend on the number of classes; and `cuts`: the stages, in their order, after which a
-    video's frames may go on with what earlier ones have given, the first of them cheap enough for every frame.
+    the state dict whose shapes depend on the number of classes; `output_strides`, where it does not have both; and
+    `cuts`: the stages, in their order, after which a video's frames may go on with what earlier ones have given, the
+    first of them cheap enough for every frame.
     """
 
     head: ClassVar[frozenset[str]]
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16)
     stage_names: tuple[str, ...]
     foreign_names: Mapping[str, str]
     cuts: tuple[str, ...] = ()
@@ -75,12 +77,13 @@ class SegmentationNetwork(nn.Module, ABC):
     def __init__(
         self, architecture: str, *, num_classes: int, output_stride: int, checkpoint_activations: bool = False
     ) -> None:
-        """Raises: ValueError where num_classes is not positive, or output_stride is neither 8 nor 16."""
+        """Raises: ValueError where num_classes is not positive, or output_stride none of the family's."""
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be positive, found {num_classes}")
-        if output_stride not in (8, 16):
-            raise ValueError(f"output_stride must be 8 or 16, found {output_stride}")
+        if output_stride not in self.output_strides:
+            strides = " or ".join(map(str, self.output_strides))
+            raise ValueError(f"output_stride must be {strides}, found {output_stride}")
         self.architecture = architecture
         self.num_classes, self.output_stride = num_classes, output_stride
         self.checkpoint_activations = checkpoint_activations

@@ -32,6 +32,7 @@ NETWORKS: "Registry[type[SegmentationNetwork]]" = Registry(
     {
         **dict.fromkeys(TRUNKS, "segtrain.models.deeplab:DeepLabV3Plus"),
         **dict.fromkeys(("pspnet18", "pspnet101"), "segtrain.models.pspnet:PSPNet"),
+        "fcn8s": "segtrain.models.fcn:FCN8s",
     },
 )
 

@@ -50,6 +50,14 @@ def test_scores_that_are_no_numbers_stop_and_keep_the_last_checkpoint(config: Fi
     assert load_checkpoint(config.out) is None
 
 
+def test_an_output_stride_that_the_network_does_not_have_is_refused_before_anything_is_written(
+    config: FitConfig,
+) -> None:
+    with pytest.raises(FitError, match=r"fcn8s has an output stride of 8, asked for was 16; give --output-stride 8"):
+        fit(replace(config, network="fcn8s"))
+    assert not config.out.exists()
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(config, save_every=1, average=0.9)
     whole = replace(config, out=config.out.with_name("whole"))
