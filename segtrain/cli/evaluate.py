@@ -11,6 +11,7 @@ from jobs.console.settings import setting, setting_of
 from jobs.console.values import print_json
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
+from segtrain.inference_settings import Inference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class EvaluateConfig(NetworkConfig):
     """Which network is scored on which data set."""
 
     root: Path = setting_of(DatasetOptions, "root", default=MISSING, otherwise="")
+    inference: Inference
     band: int = setting(3, "Pixels that the trimap IoU looks at.", least=1)
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
 

@@ -10,6 +10,7 @@ from jobs.console.progress import Progress
 from jobs.console.settings import setting
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
+from segtrain.inference_settings import Inference
 from segtrain.prediction.views import KINDS
 
 
@@ -17,6 +18,7 @@ from segtrain.prediction.views import KINDS
 class PredictConfig(NetworkConfig):
     """Which network segments what, and what is written of it."""
 
+    inference: Inference
     sources: tuple[Path, ...] = setting((), "Folders, images or videos.", argument="[SOURCE]...")
     root: Path | None = setting(
         None, "Where a data set lies, whose annotated images are taken.", otherwise="none, but SOURCE"
