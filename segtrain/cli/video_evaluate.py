@@ -1,16 +1,16 @@
 """The command `segtrain video evaluate`."""
 
 import re
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
-from jobs.console.settings import setting, setting_of
+from jobs.console.settings import setting
 from jobs.console.values import print_json
-from propagate.datasets.base import DatasetOptions
+from propagate.cli.places import layout_of
 from segtrain.cli.network import say_left_out
 from segtrain.cli.video_network import VideoNetworkConfig
 from segtrain.video.registry import SCHEMES, SchemeSettings, settings_of_each
@@ -22,7 +22,6 @@ PER_FRAME = "per-frame"
 class VideoEvaluateConfig(VideoNetworkConfig):
     """Which network is scored on which clips, and by which schemes."""
 
-    root: Path = setting_of(DatasetOptions, "root", default=MISSING, otherwise="")
     schemes: tuple[str, ...] = setting(
         ("warp-features",),
         f"A scheme, beside {PER_FRAME}; repeatable.",
@@ -84,14 +83,13 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
     from segtrain.video.evaluate import distances_of, evaluate_video
     from segtrain.video.page import write_report
 
-    options = DatasetOptions(root=config.root, split=config.split, layout=config.layout)
-    dataset = open_dataset(config.dataset, options)
+    dataset = open_dataset(layout_of(config.data, config.dataset), config.data)
     classes = config.class_table() or dataset.classes
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=classes)
     schemes = config.settings()
     farthest = max(distances_of(trained.network, schemes, config.scored_distances()))
-    clips = clips_with(dataset, farthest, str(config.root))[: config.limit]
+    clips = clips_with(dataset, farthest, str(config.data.root))[: config.limit]
     with Progress("clips", len(clips)) as progress:
         report = evaluate_video(
             trained.network,

@@ -59,22 +59,22 @@ def crop(scores: Tensor, offset: int, like: Tensor) -> Tensor:
     return scores[..., offset : offset + height, offset : offset + width]
 
 
-def fuse(score_pool3: Tensor, score_pool4: Tensor, upscored: Tensor) -> Tensor:
-    """Scores of three depths, at strides 8, 16 and 16 -> their sum at stride 1, border included."""
+def fuse(score_pool3: Tensor, score_pool4: Tensor, upscored: Tensor, image: Tensor) -> Tensor:
+    """Scores of three depths, at strides 8, 16 and 16 -> their sum, [B,C,H,W], the size of the image."""
     added = upscored + crop(score_pool4, OFFSETS["score_pool4"], upscored)
     added = enlarge(added, 2)
-    return enlarge(added + crop(score_pool3, OFFSETS["score_pool3"], added), 8)
+    added = enlarge(added + crop(score_pool3, OFFSETS["score_pool3"], added), 8)
+    return crop(added, OFFSETS[IMAGE], image)
 
 
-def cut_border(scores: Tensor, image: Tensor) -> Tensor:
-    """What `fuse` gives -> [B,C,H,W], the size of the image."""
-    return crop(scores, OFFSETS[IMAGE], image)
+def as_it_is(scores: Tensor, image: Tensor) -> Tensor:  # noqa: ARG001
+    return scores
 
 
 class FCN8s(SegmentationNetwork):
     """Its trunk's features get coarser up to stride 32; its finest scores have stride 8, the one output stride it has.
 
-    Its `context` is the deepest scores at stride 16, its `decoder` the sum of all scores.
+    Its `context` is the deepest scores at stride 16; its `decoder` gives the sum of all at the image's size already.
     """
 
     head = frozenset(
@@ -122,8 +122,8 @@ class FCN8s(SegmentationNetwork):
             Stage("pool4", ("pool3",), partial(self._run_blocks, (4,))),
             Stage("score_pool4", ("pool4",), self.score_pool4),
             Stage("context", ("pool4",), self._run_context),
-            Stage("decoder", ("score_pool3", "score_pool4", "context"), fuse),
-            Stage("logits", ("decoder", IMAGE), cut_border),
+            Stage("decoder", ("score_pool3", "score_pool4", "context", IMAGE), fuse),
+            Stage("logits", ("decoder", IMAGE), as_it_is),
         )
 
     def _run_blocks(self, blocks: tuple[int, ...], features: Tensor) -> Tensor:

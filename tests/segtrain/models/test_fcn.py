@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from segtrain.checkpoints import Checkpoint, load_trunk_weights
-from segtrain.models.fcn import crop, cut_border, enlarge, foreign_names, fuse
+from segtrain.models.fcn import crop, enlarge, foreign_names, fuse
 from segtrain.models.network import SegmentationNetwork, run_stages
 from segtrain.models.registry import build_network
 
@@ -101,7 +101,7 @@ def test_fused_scores_match_the_stored_numbers(
         stored[f"{tag}_{name}"][[frame]].float()
         for name, frame in zip(("score_pool3", "score_pool4", "score_fr"), frames, strict=True)
     )
-    found = cut_border(fuse(pool3, pool4, enlarge(deepest, 2)), torch.empty(expected.shape))
+    found = fuse(pool3, pool4, enlarge(deepest, 2), torch.empty(expected.shape))
     np.testing.assert_allclose(found[0], expected, atol=1e-5, rtol=0)
     alone = enlarge(stored[f"{tag}_score_fr"][:1].float(), 2)
     np.testing.assert_allclose(alone[0], stored[f"{tag}_upscore2_t0"], atol=1e-5, rtol=0)

@@ -141,7 +141,7 @@ def test_what_it_says_it_ran_is_what_ran(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_stages_together_cost_what_the_network_costs(name: str) -> None:
     with torch.device("meta"):
-        network = build_network(name, num_classes=19, output_stride=16).eval()
+        network = build_network(name, num_classes=19, output_stride=NETWORKS[name].output_strides[-1]).eval()
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, 96, 128))
     macs = stage_macs(network, (96, 128))
