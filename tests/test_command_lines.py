@@ -20,7 +20,7 @@ PROGRAMS = {"propagate": propagate.main, "sdcnet": sdcnet.main, "segtrain": segt
 LONG = {
     "propagate": ("run", "synth"),
     "sdcnet": ("fit", "evaluate"),
-    "segtrain": ("fit", "evaluate", "predict", "video predict"),
+    "segtrain": ("fit", "evaluate", "predict", "video predict", "video evaluate"),
 }
 
 
@@ -85,7 +85,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
 
     for place in ("propagate.job.run.run", "sdcnet.fit.training.fit", "segtrain.fit.training.fit"):
         monkeypatch.setattr(place, refuse)
-    monkeypatch.setattr("segtrain.cli.video_config.SteppingConfig.motion_settings", refuse)
+    monkeypatch.setattr("segtrain.cli.video_network.VideoNetworkConfig.open_motion", refuse)
     return seen
 
 

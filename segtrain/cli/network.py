@@ -12,7 +12,6 @@ from jobs.training.devices import RuntimeSettings
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice
-from segtrain.inference_settings import Inference
 from segtrain.models.registry import NETWORKS
 
 if TYPE_CHECKING:
@@ -44,13 +43,12 @@ class WeightsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(WeightsConfig):
-    """A network and how it is given images, and the data set on which it may be used."""
+    """A network, and the data set on which it is used."""
 
     root: Path = setting_of(DatasetOptions, "root")
     dataset: str | None = setting_of(DatasetChoice, "dataset")
     split: str = setting_of(DatasetOptions, "split", default="val")
     layout: Path | None = setting_of(DatasetOptions, "layout")
-    inference: Inference
 
     @property
     def data(self) -> DatasetOptions:

@@ -2,7 +2,8 @@
 
 import click
 
-from segtrain.cli.video_predict import predict
+from segtrain.cli.video_evaluate import video_evaluate
+from segtrain.cli.video_predict import video_predict
 
 
 @click.group()
@@ -11,8 +12,9 @@ def video() -> None:
 
     \b
     segtrain video predict run/best.safetensors drive.mp4 --scheme warp-features --interval 12 --out drive
+    segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features
     """
 
 
-for command in (predict,):
+for command in (video_predict, video_evaluate):
     video.add_command(command)

@@ -14,19 +14,20 @@ from jobs.console.settings import setting
 from jobs.console.tables import Table
 from jobs.console.values import counted, print_json
 from jobs.signals import ending
-from segtrain.cli.network import WeightsConfig
-from segtrain.cli.video_config import SteppingConfig
+from segtrain.cli.video_network import VideoNetworkConfig
 from segtrain.prediction.views import KINDS
+from segtrain.video.registry import SchemeSettings
 
 if TYPE_CHECKING:
     from segtrain.video.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoPredictConfig(WeightsConfig, SteppingConfig):
+class VideoPredictConfig(VideoNetworkConfig):
     """Which network segments which video, by which scheme, and what is written of it."""
 
-    source: Path = setting(MISSING, "A video, or a folder of frames.", argument="SOURCE")
+    scheme: SchemeSettings
+    source: Path = setting(MISSING, "A video, a folder of frames, or -, a video that is sent.", argument="SOURCE")
     out: Path = setting(MISSING, "The folder for what is found.")
     kinds: tuple[str, ...] = setting(
         ("pred",),
@@ -46,30 +47,29 @@ class VideoPredictConfig(WeightsConfig, SteppingConfig):
             raise ValueError("--beside is of --video; give that, or leave it out")
 
 
-@command()
+@command("predict")
 @configured(config=VideoPredictConfig)
 @config_file
 @json_option
-def predict(config: VideoPredictConfig, as_json: bool) -> None:
+def video_predict(config: VideoPredictConfig, as_json: bool) -> None:
     """Segment the frames of a video, in order, into OUT/KIND/NAME.png, by a scheme that need not compute each in full.
 
-    SOURCE is a video, whose frames are named by their numbers, or a folder of frames. It is read once, in constant
-    memory; Ctrl-C ends it, and what is written is kept. OUT/KIND must be new or empty.
+    SOURCE is a video, whose frames are named by their numbers, a folder of frames, or -, standard input. It is read
+    once, in constant memory; Ctrl-C ends it, and what is written is kept. OUT/KIND must be new or empty.
 
     \b
     segtrain video predict run/best.safetensors drive.mp4 --scheme warp-features --interval 12 --out drive
     segtrain video predict run/best.safetensors frames/ --scheme copy --out drive --kinds none --video seen.mp4
-    segtrain video predict run/best.safetensors drive.mp4 --live --out drive --kinds compose
+    segtrain video predict run/best.safetensors - --live --out camera --kinds compose < camera.ts
     """
     from jobs.training.runtime import open_runtime
-    from sdcnet.motion.registry import open_estimator
     from segtrain.prediction.video import VideoOutput
     from segtrain.trained import open_trained
     from segtrain.video.predict import predict_video
     from segtrain.video.registry import open_stepper
     from segtrain.video.sources import open_source
 
-    estimator = open_estimator(config.motion_settings(config.device, config.dtype))
+    estimator = config.open_motion()
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=config.class_table())
     source = open_source(config.source)

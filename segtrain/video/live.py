@@ -31,17 +31,19 @@ def live(source: VideoSource) -> Iterator[SourceFrame]:
 
 class Clock:
     """When frames are due, by the time of `perf_counter`: the first one when it has come, others after it by their
-    time stamps."""
+    time stamps. Bytes that came late move the clock: what was not there was not due."""
 
     def __init__(self) -> None:
         self._begin: float | None = None  # the time that stands for 0 seconds
         self._before = 0.0
 
-    def due(self, seconds: float) -> float:
-        """seconds: the frame's time stamp."""
+    def due(self, seconds: float, came: float | None) -> float:
+        """seconds: the frame's time stamp. came: when the last bytes came that had to be waited for."""
         if self._begin is None or not 0 <= seconds - self._before <= LONGEST_GAP:
             self._begin = perf_counter() - seconds
         self._before = seconds
+        if came is not None:
+            self._begin = max(self._begin, came - seconds)
         return self._begin + seconds
 
 
@@ -93,7 +95,7 @@ def _read(source: VideoSource, place: _Place) -> None:
         for frame in source:
             if frame.seconds is None:
                 raise DataError(f"{source.name}: its frames have no time stamps, so that none is due; leave --live out")
-            due = clock.due(frame.seconds)
+            due = clock.due(frame.seconds, source.came)
             if source.stopped.wait(max(0.0, due - perf_counter())):
                 break
             place.put(replace(frame, due=due))

@@ -1,5 +1,8 @@
-"""Where a video comes from: a file, or a folder of frames; read forward, each frame once."""
+"""Where a video comes from: a file, a pipe, or a folder of frames; read forward, each frame once."""
 
+import os
+import select
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from time import perf_counter
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -15,10 +19,11 @@ from torch import Tensor
 from jobs.errors import FileError
 from propagate.errors import PropagateError
 from sdcnet.frames import pictures, visible_files
-from sdcnet.frames.video import VideoSequence
+from sdcnet.frames.stream import FrameStream
 from segtrain.errors import DataError
 from segtrain.prediction.sources import ENDINGS, read_picture
 
+PIPE = Path("-")
 RATE = Fraction(25)  # frames a second of what does not say
 
 
@@ -56,11 +61,13 @@ class VideoSource(ABC):
 
     name: for messages. rate: frames a second, as its container says, or RATE. num_frames: None where that is not known
     before. told: sentences on what went wrong, no more than NUM_TOLD. num_lost_at_end: frames that should follow the
-    last one.
+    last one. came: the time of `perf_counter` when bytes came that had to be waited for, and waited: seconds of that.
     `stop` ends it before the next frame; it may be called from a signal's handler.
     """
 
     NUM_TOLD = 16
+    came: float | None = None
+    waited: float = 0.0
 
     def __init__(self, name: str, rate: Fraction, num_frames: int | None) -> None:
         self.name, self.rate, self.num_frames = name, rate, num_frames
@@ -71,11 +78,11 @@ class VideoSource(ABC):
     def __iter__(self) -> Iterator[SourceFrame]:
         frames = self._frames()
         while True:
-            begin = perf_counter()
+            begin, waited = perf_counter(), self.waited
             frame = None if self.stopped.is_set() else next(frames, None)
             if frame is None:
                 return
-            yield replace(frame, decode_seconds=perf_counter() - begin)
+            yield replace(frame, decode_seconds=perf_counter() - begin - (self.waited - waited))
 
     def stop(self) -> None:
         self.stopped.set()
@@ -89,29 +96,63 @@ class VideoSource(ABC):
 
 
 def open_source(path: Path) -> VideoSource:
-    """A video file, or a folder of frames.
+    """A video file, a folder of frames, or what comes through standard input, where the path is `-`.
 
     Raises: FrameError for a video that cannot be opened; DataError for a folder without frames, or no such path.
     """
     if path.is_dir():
         return FolderSource(path)
-    if not path.exists():
-        raise DataError(f"{path}: does not exist, expected a video or a folder of frames; check the path")
-    return FileSource(path)
+    if path != PIPE:
+        if not path.exists():
+            raise DataError(f"{path}: does not exist, expected a video, a folder of frames, or -; check the path")
+        return StreamSource(path, path.stem)
+    if sys.stdin.isatty():
+        raise DataError("-: nothing is sent to standard input; send it a video, as in: ffmpeg … -f matroska - | …")
+    return StreamSource(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False), "stream")
 
 
-class FileSource(VideoSource):
-    """A video file; its frames are named by their numbers, below the video's name."""
+class StreamSource(VideoSource):
+    """A video file, or a pipe with a video in it; its frames are named by their numbers, below `name`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._sequence = path, VideoSequence(path)
-        super().__init__(str(path), self._sequence.rate, len(self._sequence))
+    def __init__(self, source: Path | BinaryIO, name: str) -> None:
+        self._names = name
+        self._pipe = None if isinstance(source, Path) else _Pipe(source)
+        self._stream = FrameStream(self._pipe or source)  # type: ignore[arg-type]
+        rate = self._stream.rate
+        super().__init__(
+            self._stream.name, RATE if rate is None else Fraction(rate).limit_denominator(1001), num_frames=None
+        )
+
+    @property
+    def came(self) -> float | None:  # type: ignore[override]
+        return None if self._pipe is None else self._pipe.came
+
+    @property
+    def waited(self) -> float:  # type: ignore[override]
+        return 0.0 if self._pipe is None else self._pipe.waited
+
+    def stop(self) -> None:
+        super().stop()
+        if self._pipe is not None:
+            self._pipe.stop()
 
     def _frames(self) -> Iterator[SourceFrame]:
-        for number, seconds in enumerate(self._sequence.seconds):
-            pixels = self._sequence.frames(number, number + 1)
-            yield SourceFrame(number=number, name=f"{self._path.stem}/{number:06d}", pixels=pixels, seconds=seconds)
-        self._sequence.close()
+        for frame in self._stream:
+            kinds = {incident.kind for incident in frame.incidents}
+            for incident in frame.incidents:
+                self._tell(incident.sentence)
+            yield SourceFrame(
+                number=frame.number,
+                name=f"{self._names}/{frame.number:06d}",
+                pixels=_tensor(frame.pixels),
+                seconds=frame.seconds,
+                is_key=frame.is_key,
+                is_new=not kinds.isdisjoint(("lost", "resized")),
+                num_lost=sum(incident.num_frames for incident in frame.incidents),
+            )
+        if self._stream.ending is not None and not self.stopped.is_set():
+            self.num_lost_at_end = self._stream.ending.num_frames
+            self._tell(self._stream.ending.sentence)
 
 
 class FolderSource(VideoSource):
@@ -153,6 +194,30 @@ class FolderSource(VideoSource):
                     is_first, num_lost = False, 0
                 number += 1
         self.num_lost_at_end = num_lost
+
+
+class _Pipe:
+    """Bytes as they come, never more than have come; and the end of them, once it is stopped."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.name = "standard input"
+        self.came: float | None = None
+        self.waited = 0.0
+        self._file = file
+        self._stopped, self._stop = os.pipe()
+
+    def read(self, size: int) -> bytes:
+        waiting = [self._file.fileno(), self._stopped]
+        ready, _, _ = select.select(waiting, (), (), 0)
+        if not ready:
+            begin = perf_counter()
+            ready, _, _ = select.select(waiting, (), ())
+            self.came = perf_counter()
+            self.waited += self.came - begin
+        return b"" if self._stopped in ready else self._file.read(size)
+
+    def stop(self) -> None:
+        os.write(self._stop, b"s")
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

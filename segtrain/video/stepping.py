@@ -17,7 +17,7 @@ from segtrain.video.stepper import Cost, Seen, Stepper
 class Stepped(NamedTuple):
     """What was made of a frame.
 
-    labels: [H,W] uint8 train ids. seconds: without those of the motion asked for, motion_seconds, 0 where none was.
+    labels: [H,W] uint8 train ids. seconds: without motion_seconds, those of the motion, 0 where none was asked for.
     """
 
     number: int

@@ -118,4 +118,4 @@ def test_command_lines_that_make_no_sense(weights: Path, tmp_path: Path) -> None
     assert "does not exist, expected a video" in run(weights, tmp_path / "none.mp4", *out, exit_code=1).stderr
     assert "no images in this folder" in run(weights, tmp_path, *out, exit_code=1).stderr
     refused = run(weights, tmp_path, *out, "--scheme", "copy", "--chain", "composed", exit_code=2)
-    assert "scheme 'copy' has no setting chain" in refused.stderr
+    assert "scheme 'copy' has no --chain" in refused.stderr
