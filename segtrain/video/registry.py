@@ -11,6 +11,7 @@ from jobs.registry import Registry
 
 if TYPE_CHECKING:
     from segtrain.models.network import SegmentationNetwork
+    from segtrain.video.signals import Signal
     from segtrain.video.stepper import Stepper
 
 
@@ -32,9 +33,23 @@ SCHEMES: Registry[Scheme] = Registry(
         "warp-labels": "segtrain.video.keyframe:WarpLabels",
         "warp-scores": "segtrain.video.keyframe:WarpScores",
         "warp-features": "segtrain.video.keyframe:WarpFeatures",
+        "clockwork": "segtrain.video.clockwork:FixedClockwork",
+        "adaptive-clockwork": "segtrain.video.clockwork:AdaptiveClockwork",
+        "pipelined-clockwork": "segtrain.video.pipeline:PipelinedClockwork",
     },
 )
 CHAINS = ("recursive", "composed")
+
+# What an adaptive clock compares of two frames; padded: with the border around the image, as published.
+SIGNALS: "Registry[Signal]" = Registry(
+    "signal",
+    {
+        "feature": "segtrain.video.signals:FEATURE",
+        "pixels": "segtrain.video.signals:PIXELS",
+        "argmax": "segtrain.video.signals:ARGMAX",
+        "padded-argmax": "segtrain.video.signals:PADDED_ARGMAX",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +65,16 @@ class SchemeSettings:
     chain: str = setting(
         "recursive", "Carry from the previous frame, or by composed motion from the key frame.", choices=CHAINS
     )
+    cuts: tuple[str, ...] = setting(
+        (), "Stages of the network after which those of a clock end.", otherwise="the network's own"
+    )
+    rates: tuple[int, ...] = setting((), "Of each stage, in frames.", otherwise="1, but 2 for the last")
+    threshold: float = setting(0.25, "Compute the last stage where a frame differs by as much.", least=0)
+    signal: str = setting("feature", "What is compared of frames.", choices=SIGNALS)
+    longest_wait: int | None = setting(
+        None, "Frames after which the last stage is computed in any case.", otherwise="any number", least=1
+    )
+    pipeline: int = setting(2, "Steps that work at the same time.", least=1)
 
     def __post_init__(self) -> None:
         """Raises: ValueError for an unknown name, and for settings that the scheme of that name does not have."""
