@@ -21,13 +21,7 @@ from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.stepper import Seen
 
 STORED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "clockwork_schedules.json").read_text())
-LAST = {
-    "pool3": 0,
-    "score_pool3": 0,
-    "pool4": 1,
-    "score_pool4": 1,
-    "context": 2,
-}  # the stage of a clock that each is of
+CLOCK_STAGE = {"pool3": 0, "score_pool3": 0, "pool4": 1, "score_pool4": 1, "context": 2}
 
 
 class Tags(SegmentationNetwork):
