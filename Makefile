@@ -47,7 +47,8 @@ clean:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# what checks the code, which running it does not need
+# what checks the code, which running it does not need; cityscapesScripts without what its viewers need
 .venv/developer: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps cityscapesscripts pyquaternion
 	touch $@

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from jobs.training.devices import RuntimeSettings
 from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
 from propagate.datasets.base import DatasetOptions
-from propagate.datasets.registry import DatasetChoice
+from propagate.datasets.registry import DatasetChoice, found_dataset
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.settings import IMAGES_PER_GPU
 from segtrain.models.registry import NETWORKS
@@ -36,8 +36,14 @@ class FitConfig:
         "A file of decisions on a store of --shards, whose rejected samples are left out; repeatable.",
         repeatable=True,
     )
-    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
-    root: Path | None = setting(None, "A data set: what is validated on; without --shards, trained on as well.")
+    dataset: str | None = setting_of(DatasetChoice, "dataset")
+    root: Path | None = setting_of(
+        DatasetOptions,
+        "root",
+        default=None,
+        help="A data set: what is validated on; without --shards, trained on as well.",
+        otherwise="PROPAGATE_ROOT, or without --shards where you stand",
+    )
     layout: Path | None = setting_of(DatasetOptions, "layout")
     train_split: str | None = setting(
         None, "Train on the annotated frames of this split of the data set.", otherwise="train, without --shards"
@@ -147,12 +153,10 @@ class FitConfig:
             raise ValueError(f"boost must be above 0 for every class, found {dict(self.boost)}")
         if min(self.crop) < 1 or min(self.val_window or (1, 1)) < 1:
             raise ValueError(f"crop and val_window are in pixels, 1 or more, found {self.crop}, {self.val_window}")
-        if not self.shards and self.root is None:
-            raise ValueError("nothing to train on; give --shards, or --root with --dataset")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
-        if self.root is None and self.train_split is not None:
-            raise ValueError(f"the split '{self.train_split}' of which data set? Give --root with --dataset")
+        if self.shards and self.root is None and self.train_split is not None:
+            raise ValueError(f"the split '{self.train_split}' of which data set? Give --root")
         if self.new_head and self.weights is None:
             raise ValueError("--new-head leaves out a layer of --weights, and there are none")
         if self.learning_rate <= 0:
@@ -188,6 +192,19 @@ class FitConfig:
         if self.restart is not None:
             return self.restart
         return self.epochs if self.relax_until is None else self.relax_until + 1
+
+    @property
+    def data(self) -> DatasetOptions | None:
+        """Where its data set lies, and how it is read, but for the split; None where there is none."""
+        if self.root is None and self.shards:
+            return None
+        return DatasetOptions(root=self.root or Path(), layout=self.layout)
+
+    def found(self) -> "FitConfig":
+        """The same with the root and the layout of its data set, if there is one. Raises: DatasetError."""
+        if self.data is None:
+            return self
+        return replace(self, root=self.data.root, dataset=self.dataset or found_dataset(self.data))
 
     @property
     def trains_on_split(self) -> str | None:

@@ -122,7 +122,9 @@ def test_options_of_a_predictors_training_come_from_four_places(called: Called, 
 def test_options_of_a_training_come_from_five_places(called: Called, tmp_path: Path) -> None:
     file, recipe = tmp_path / "fit.yaml", tmp_path / "recipe.yaml"
     recipe.write_text("{epochs: 4, batch_size: 4, seed: 4, border: 4, max_offset: 4}")
-    file.write_text(f"{{recipe: {recipe}, root: street, epochs: 3, batch_size: 3, seed: 3, max_offset: null}}")
+    file.write_text(
+        f"{{recipe: {recipe}, root: street, dataset: camvid, epochs: 3, batch_size: 3, seed: 3, max_offset: null}}"
+    )
     variables = {"SEGTRAIN_FIT_EPOCHS": "2", "SEGTRAIN_FIT_BATCH_SIZE": "2", "SEGTRAIN_FIT_SHARDS": "a:b"}
     invoke("segtrain", "fit", "--out", "run", "--config", str(file), "--epochs", "1", **variables)
     [config] = called

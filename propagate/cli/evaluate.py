@@ -9,6 +9,7 @@ from jobs.console.options import command, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.settings import setting, setting_of
 from jobs.console.values import print_json
+from propagate.cli.places import layout_of
 from propagate.datasets.base import Dataset, DatasetOptions
 from propagate.datasets.registry import DatasetChoice, open_dataset
 from propagate.errors import DatasetError
@@ -20,8 +21,12 @@ class EvaluateConfig:
     """Which store is scored, by which truth."""
 
     out: Path = setting(MISSING, "The shard store.", argument="OUT")
-    root: Path | None = setting_of(DatasetOptions, "root", default=None, otherwise="none, but --truth")
-    dataset: str | None = setting_of(DatasetChoice, "dataset", default=None, otherwise="the store's")
+    root: Path | None = setting_of(
+        DatasetOptions, "root", default=None, otherwise="PROPAGATE_ROOT, or without --truth where you stand"
+    )
+    dataset: str | None = setting_of(
+        DatasetChoice, "dataset", default=None, otherwise="the store's, or what the root holds"
+    )
     split: str | None = setting_of(DatasetOptions, "split", default=None, otherwise="the store's")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     max_gap: int | None = setting_of(DatasetOptions, "max_gap")
@@ -32,9 +37,7 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.root is None and self.truth is None:
-            raise ValueError("no true labels to compare with; give --root, --truth, or both")
-        if self.root is None and (self.dataset or self.split or self.layout or self.max_gap):
+        if self.truth is not None and self.root is None and (self.dataset or self.split or self.layout or self.max_gap):
             raise ValueError("--dataset, --split, --layout and --max-gap say how --root is read; give it, or none")
 
 
@@ -57,7 +60,9 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     from propagate.shards.reader import open_store
 
     store = open_store(config.out)
-    dataset = None if config.root is None else _open_dataset(config, config.root, store.manifest)
+    dataset = None
+    if config.root is not None or config.truth is None:
+        dataset = _open_dataset(config, config.root or Path(), store.manifest)
     if config.truth is not None:
         _require_same(config, store.manifest)
         labels_of = truth_directory(config.truth)
@@ -78,7 +83,7 @@ def _open_dataset(config: EvaluateConfig, root: Path, manifest: Manifest) -> Dat
     options = DatasetOptions(
         root=root, split=config.split or manifest.split, layout=config.layout, max_gap=config.max_gap
     )
-    return open_dataset(config.dataset or manifest.dataset, options)
+    return open_dataset(layout_of(options, config.dataset, likely=manifest.dataset, instead="--truth"), options)
 
 
 def _require_same(config: EvaluateConfig, manifest: Manifest) -> None:

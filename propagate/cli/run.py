@@ -1,16 +1,15 @@
 """The command `propagate run`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.values import print_json
-from propagate.cli.places import failed_place
+from propagate.cli.places import failed_place, layout_of
 from propagate.job.config import Continuation, RunConfig
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
     from propagate.job.places import told
     from propagate.job.run import run
 
-    if config.dataset is None:
-        config = config.found()
-        if click.get_current_context().get_parameter_source("root") is not ParameterSource.COMMANDLINE:
-            click.echo(f"{config.options.root.absolute()}: a data set of the layout {config.dataset}", err=True)
+    config = replace(config, dataset=layout_of(config.options, config.dataset))
 
     def tell(staff: "Sequence[Staff]") -> None:
         for line in told(staff, is_network=config.motion.is_network):

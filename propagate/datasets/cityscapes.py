@@ -6,7 +6,6 @@ Reference: Cordts et al., CVPR 2016; names and snippets as the data set's own do
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from propagate.data.classes import load_classes
 from propagate.data.clip import LABEL_IDS, TRAIN_IDS
@@ -148,9 +147,9 @@ class CityscapesCoarse(Cityscapes):
     _label_zip = "gtCoarse.zip"
 
     @classmethod
-    def fits(cls, root: Path) -> bool:
+    def fits(cls, options: DatasetOptions) -> bool:
         """Whether there are coarse annotations, and no fine ones, which count more."""
-        return super().fits(root) and not Cityscapes.fits(root)
+        return super().fits(options) and not Cityscapes.fits(options)
 
 
 def _folds(places: Sequence[Place]) -> dict[str, list[Place]]:

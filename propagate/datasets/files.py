@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
+from propagate.datasets.base import DatasetOptions
 from propagate.datasets.sequence import Entry, Recording, find_labels, make_clips, walk_steps
 from propagate.datasets.tree import Tree
 
@@ -21,9 +21,9 @@ class FileDataset(ABC):
     marks: tuple[str, ...] = ()  # paths below a root, with wildcards, of which one is there where it is of this layout
 
     @classmethod
-    def fits(cls, root: Path) -> bool:
-        """Whether a folder looks like a root of this layout."""
-        return any(True for mark in cls.marks for _ in root.glob(mark))
+    def fits(cls, options: DatasetOptions) -> bool:
+        """Whether the root looks like one of this layout, and no layout file says that it is of another."""
+        return options.layout is None and any(True for mark in cls.marks for _ in options.root.glob(mark))
 
     def __init__(self, tree: Tree, split: str, *, max_gap: int | None = None) -> None:
         self._tree, self._split, self._max_gap = tree, split, max_gap

@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from propagate.datasets.base import DatasetOptions, refuse_unknown_split, say_without_effect
 from propagate.datasets.files import FileDataset
@@ -24,8 +23,9 @@ class Folder(FileDataset):
     """
 
     @classmethod
-    def fits(cls, root: Path) -> bool:
-        return has_layout(root, with_patterns=True)
+    def fits(cls, options: DatasetOptions) -> bool:
+        """Whether a layout file with patterns is given, or lies in the root."""
+        return has_layout(options, with_patterns=True)
 
     def __init__(self, options: DatasetOptions) -> None:
         layout = layout_file(options, "folder", "frames, labels and classes")

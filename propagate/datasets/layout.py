@@ -68,23 +68,28 @@ def layout_file(options: DatasetOptions, dataset: str, needed: str) -> Path:
     return options.layout or own
 
 
-def has_layout(root: Path, *, with_patterns: bool) -> bool:
-    """Whether a folder has a layout file of its own, and that has patterns, or none."""
-    try:
-        data = parse_yaml((root / LAYOUT_FILE).read_bytes())
-    except (OSError, ValueError):
+def has_layout(options: DatasetOptions, *, with_patterns: bool) -> bool:
+    """Whether there is a layout file, and it has patterns, or none. Raises: DatasetError: one that cannot be read."""
+    own = options.root / LAYOUT_FILE
+    if options.layout is None and not own.is_file():
         return False
+    data = _parsed(options.layout or own)
     return isinstance(data, dict) and ("frames" in data) == with_patterns
 
 
-def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a layout file, which has these patterns. Raises: DatasetError."""
+def _parsed(path: Path) -> Any:
+    """What a layout file holds. Raises: DatasetError."""
     try:
-        data = parse_yaml(path.read_bytes())
+        return parse_yaml(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"{path}: the layout file cannot be read ({error.strerror}); check --layout") from None
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from None
+
+
+def _fields(path: Path, patterns: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a layout file, which has these patterns. Raises: DatasetError."""
+    data = _parsed(path)
     known = (*patterns, *(field.name for field in fields(LabelForm)))
     if not isinstance(data, dict):
         raise DatasetError(f"{path}: expected fields, one a line: {', '.join(known)}")

@@ -37,12 +37,18 @@ class DatasetChoice:
     )
 
 
-def found_dataset(options: DatasetOptions) -> str:
-    """The name of the layout that the root has, of ours. Raises: DatasetError where none fits, or two do."""
+def found_dataset(options: DatasetOptions, *, likely: str | None = None) -> str:
+    """The name of the layout that the root has, of ours.
+
+    likely: the one that it is, unless it is one of ours and does not fit. Raises: DatasetError where none fits, or two
+    do.
+    """
     root = options.root
     names = ", ".join(DATASETS)
     require_folder(root)
-    fitting = [name for name in _OURS if DATASETS[name].fits(root)]  # type: ignore[attr-defined]
+    fitting = [name for name in _OURS if DATASETS[name].fits(options)]  # type: ignore[attr-defined]
+    if likely is not None and (likely in fitting or likely not in _OURS):
+        return likely
     if not fitting:
         raise DatasetError(
             f"{root.absolute()}: no data set of a known layout; name its root with --root or PROPAGATE_ROOT, and its "

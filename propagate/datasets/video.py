@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 from propagate.data.clip import Clip, Label
@@ -32,9 +31,9 @@ class Video:
     """Offsets count the frames of a video. Raises: DatasetError: no videos, labels of a video that is not there, …"""
 
     @classmethod
-    def fits(cls, root: Path) -> bool:
-        """Whether a folder looks like a root of this layout."""
-        return has_layout(root, with_patterns=False)
+    def fits(cls, options: DatasetOptions) -> bool:
+        """Whether a layout file without patterns is given, or lies in the root."""
+        return has_layout(options, with_patterns=False)
 
     def __init__(self, options: DatasetOptions) -> None:
         refuse_max_gap(options, "video", "since a video's frames follow one another")

@@ -14,10 +14,10 @@ import numpy as np
 
 from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
+from sdcnet.frames.opening import CONVERT, open_video
 from sdcnet.frames.sequence import FrameSequence
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-CONVERT = "convert it, as with: ffmpeg -i VIDEO -c:v libx264 -crf 12 VIDEO.mp4"
 NUM_TRIED = 16  # frames at the start that are decoded to see whether their time stamps tell their order
 
 _log = logging.getLogger(__name__)
@@ -91,20 +91,7 @@ class VideoSequence(FrameSequence):
         return super().__getstate__() | {"_decoder": None, "_container": None}
 
     def _opened(self) -> Any:
-        if self._path.suffix.lower() in (".yaml", ".yml"):
-            reason = "a YAML file, expected a video; options in a file are given by --config, a layout by --layout"
-            raise FrameError(str(self._path), reason)
-        try:
-            container = av.open(str(self._path), metadata_errors="replace")  # titles, of which nothing is used
-        except (av.FFmpegError, OSError) as error:
-            reason = f"cannot be opened as a video ({error}); expected a file that FFmpeg reads; copy it again"
-            raise FrameError(str(self._path), reason) from None
-        if not container.streams.video or container.streams.video[0].codec_context is None:
-            kinds = ", ".join(stream.type for stream in container.streams) or "none"
-            container.close()
-            reason = f"no video stream that can be decoded (streams: {kinds}); give a video, or {CONVERT}"
-            raise FrameError(str(self._path), reason)
-        return container
+        return open_video(self._path, str(self._path))
 
     def _index(self, container: Any) -> tuple[int, list[int], list[_Key]]:
         """How many frames the file should have, the time stamps of those that it has, ascending, and its key frames."""

@@ -1,15 +1,15 @@
 """The command `segtrain evaluate`."""
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
-from jobs.console.settings import setting, setting_of
+from jobs.console.settings import setting
 from jobs.console.values import print_json
-from propagate.datasets.base import DatasetOptions
+from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
 
 
@@ -17,7 +17,6 @@ from segtrain.cli.network import NetworkConfig, say_left_out
 class EvaluateConfig(NetworkConfig):
     """Which network is scored on which data set."""
 
-    root: Path = setting_of(DatasetOptions, "root", default=MISSING, otherwise="")
     band: int = setting(3, "Pixels that the trimap IoU looks at.", least=1)
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
 
@@ -50,11 +49,11 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     from segtrain.evaluation.report import write_markdown
     from segtrain.trained import open_trained
 
-    options = DatasetOptions(root=config.root, split=config.split, layout=config.layout)
-    samples = open_labelled_frames(config.dataset, options, classes=config.class_table())
+    options, dataset = config.data, layout_of(config.data, config.dataset)
+    samples = open_labelled_frames(dataset, options, classes=config.class_table())
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=samples.classes)
-    require_same_fold(trained.about, config.dataset, options, samples)
+    require_same_fold(trained.about, dataset, options, samples)
     with Progress("images", len(samples.records)) as progress:
         report = evaluate_network(
             trained.network,
@@ -62,7 +61,7 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
             config.inference,
             runtime,
             band=config.band,
-            instance_maps=find_instance_maps(config.dataset, options, [record.key for record in samples.records]),
+            instance_maps=find_instance_maps(dataset, options, [record.key for record in samples.records]),
             on_progress=progress.advance,
         )
     if as_json:

@@ -1,6 +1,6 @@
 """The command `segtrain fit`, whose options are the fields of FitConfig."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -8,6 +8,7 @@ from jobs.console.exit_codes import interrupted
 from jobs.console.options import command, config_file, configured, parameter, put_below
 from jobs.console.progress import Progress, ShownAdvance
 from jobs.console.settings import setting, settings_of
+from propagate.cli.places import layout_of
 from segtrain.config import BEST, LAST, FitConfig
 from segtrain.fit.recipes import load_recipe, recipe_names
 
@@ -52,6 +53,9 @@ def fit(config: FitConfig, recipe: str | None) -> None:
 
     has_gpu = config.address is not None or (config.device != "cpu" and torch.cuda.is_available())
     click.echo(_begins(config, recipe, has_gpu=has_gpu), err=True)
+    if config.data is not None:
+        dataset = layout_of(config.data, config.dataset, instead="--shards")
+        config = replace(config, root=config.data.root, dataset=dataset)
     goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
     with interrupted(goes_on), Progress("steps") as progress:
         summary = train(config, ShownAdvance(progress))

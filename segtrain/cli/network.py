@@ -26,8 +26,8 @@ class NetworkConfig:
     """A network and how it is used, and the data set on which it may be."""
 
     weights: Path = setting(MISSING, "A file of `segtrain fit`, or a published one.", argument="WEIGHTS")
-    root: Path | None
-    dataset: str = setting_of(DatasetChoice, "dataset", default="cityscapes", otherwise="")
+    root: Path = setting_of(DatasetOptions, "root")
+    dataset: str | None = setting_of(DatasetChoice, "dataset")
     split: str = setting_of(DatasetOptions, "split", default="val")
     layout: Path | None = setting_of(DatasetOptions, "layout")
     classes: str | None = setting(
@@ -41,6 +41,11 @@ class NetworkConfig:
     inference: Inference
     device: str = setting_of(RuntimeSettings, "device")
     dtype: str = setting_of(RuntimeSettings, "dtype")
+
+    @property
+    def data(self) -> DatasetOptions:
+        """Where the data set lies, and how it is read."""
+        return DatasetOptions(root=self.root, split=self.split, layout=self.layout)
 
     def class_table(self) -> ClassTable | None:
         """The class table that was asked for, if any. Raises: DatasetError."""

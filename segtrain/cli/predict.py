@@ -7,7 +7,8 @@ import click
 
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
-from jobs.console.settings import setting
+from jobs.console.settings import setting, setting_of
+from propagate.cli.places import is_typed, layout_of
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.prediction.views import KINDS
@@ -18,8 +19,10 @@ class PredictConfig(NetworkConfig):
     """Which network segments what, and what is written of it."""
 
     sources: tuple[Path, ...] = setting((), "Folders, images or videos.", argument="[SOURCE]...")
-    root: Path | None = setting(
-        None, "Where a data set lies, whose annotated images are taken.", otherwise="none, but SOURCE"
+    root: Path = setting_of(
+        DatasetOptions,
+        "root",
+        help="Where a data set lies, whose annotated images are taken where there is no SOURCE.",
     )
     out: Path = setting(MISSING, "The folder for what is found.")
     kinds: tuple[str, ...] = setting(
@@ -32,9 +35,7 @@ class PredictConfig(NetworkConfig):
     submission: Path | None = setting(None, "Write the zip file for the Cityscapes benchmark too.")
 
     def __post_init__(self) -> None:
-        if bool(self.sources) == (self.root is not None):
-            raise ValueError("give either SOURCE or --root, the one thing or the other")
-        if self.root is None and "diff" in self.kinds:
+        if self.sources and "diff" in self.kinds:
             raise ValueError("--kinds diff needs the truth of a data set: give --root instead of SOURCE")
         if self.video is not None and (len(self.sources) != 1 or self.video.suffix != ".mp4"):
             raise ValueError(f"--video {self.video}: it is made of one SOURCE, a video, and its name ends in .mp4")
@@ -66,12 +67,14 @@ def predict(config: PredictConfig) -> None:
     from segtrain.prediction.video import VideoOutput
     from segtrain.trained import open_trained
 
+    if config.sources and is_typed("root"):
+        raise click.UsageError("give either SOURCE or --root, the one thing or the other")
     table = config.class_table()
-    if config.root is None:
+    if config.sources:
         pictures = pictures_of_files(config.sources)
     else:
-        options = DatasetOptions(root=config.root, split=config.split, layout=config.layout)
-        samples = open_labelled_frames(config.dataset, options, classes=table)
+        dataset = layout_of(config.data, config.dataset, instead="SOURCE")
+        samples = open_labelled_frames(dataset, config.data, classes=table)
         table, pictures = samples.classes, pictures_of_dataset(samples)
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=table)

@@ -1,6 +1,6 @@
 """What a configuration trains and validates on."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ from jobs.errors import FitError
 from jobs.training.run_folder import is_begun
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
-from propagate.datasets.base import DatasetOptions
 from propagate.errors import StoreError
 from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
@@ -21,6 +20,7 @@ from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
 from segtrain.fit.objective import train_ids
 
+UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
 ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
 
 
@@ -57,7 +57,7 @@ def open_sources(
     if config.trains_on_split is not None:
         parts.append(_frames(config, config.trains_on_split, classes, offsets))
     training = parts[0] if len(parts) == 1 else join(parts)
-    if config.root is None or config.val_split is None:
+    if config.data is None or config.val_split is None:
         return training, None
     held_out = _frames(config, config.val_split, classes)
     require_apart(training, held_out)
@@ -91,9 +91,10 @@ def _decisions_of_stores(config: FitConfig) -> list[Path | None]:
 def _frames(
     config: FitConfig, split: str, classes: ClassTable | None, offsets: tuple[int, ...] = ()
 ) -> SegmentationDataset:
-    assert config.root is not None
-    options = DatasetOptions(root=config.root, split=split, layout=config.layout)
-    return open_labelled_frames(config.dataset, options, classes=classes, offsets=offsets)
+    config = config.found()
+    assert config.data is not None
+    assert config.dataset is not None
+    return open_labelled_frames(config.dataset, replace(config.data, split=split), classes=classes, offsets=offsets)
 
 
 def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
@@ -125,6 +126,7 @@ def described(config: FitConfig, training: SegmentationDataset, held_out: Segmen
     for name in ("weights", "trunk_weights"):
         path: Path | None = getattr(config, name)
         settings[name] = None if path is None else digest(path)
+    settings["dataset"] = config.dataset or UNUSED_LAYOUT
     digests = (read_decisions(path).digest for path in config.decisions)
     settings["decisions"] = sorted(each for each in digests if each is not None)
     settings["training"] = identity(training)

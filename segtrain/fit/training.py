@@ -43,6 +43,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     don't fit the data or the machine, or the loss is not finite. What was saved before stays. RunError, at the end: a
     damaged log.
     """
+    config = config.found()
     require_output_stride(config)
     if config.workers == 1 and config.address is None:
         open_runtime(config.device, config.dtype)  # says what is missing

@@ -130,7 +130,8 @@ def _commands(record: RunRecord, name: str) -> Iterator[str]:
         return
     weights, settings = f"{name}/{network}", record.settings
     places = record.beginnings[-1].places if record.beginnings else {}
-    data = ["--dataset", settings["dataset"], "--root", str(places.get("root", "DATA"))]
+    data = ["--dataset", settings["dataset"]] if "root" in places else []  # otherwise there was none
+    data += ["--root", str(places.get("root", "DATA"))]
     if "layout" in places:
         data += ["--layout", str(places["layout"])]
     is_usual = not settings["validation"] or settings["val_split"] == "val"

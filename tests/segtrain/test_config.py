@@ -78,7 +78,7 @@ def test_every_setting_can_be_typed_and_overrides_the_recipe(
     tmp_path: Path, parsed: list[FitConfig], each: Any
 ) -> None:
     arguments, value = typed(each.name, KINDS[each.name], each.default, each.metadata["choices"])
-    settings = {"root": "somewhere", **BASE.get(each.name, {})}
+    settings = {"root": "somewhere", "dataset": "kitti", **BASE.get(each.name, {})}
     if each.default is not MISSING and each.name not in settings:
         default = list(each.default) if isinstance(each.default, tuple) else each.default
         settings[each.name] = str(default) if isinstance(default, Path) else default
@@ -90,7 +90,7 @@ def test_every_setting_can_be_typed_and_overrides_the_recipe(
 
 
 def test_a_recipe_does_not_say_where_a_run_is_kept(tmp_path: Path, parsed: list[FitConfig]) -> None:
-    recipe = write_recipe(tmp_path, "{root: somewhere, out: elsewhere}")
+    recipe = write_recipe(tmp_path, "{shards: [somewhere], out: elsewhere}")
     CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), "--recipe", recipe])
     assert parsed[0].out == tmp_path / "run"
 
@@ -117,7 +117,7 @@ def test_a_training_says_where_its_settings_come_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, has_gpu: bool, said: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
-    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path), "--root", "somewhere", *options.split()])
+    result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path), "--shards", "store", *options.split()])
     assert result.exit_code == 0, result.output
     assert result.stderr == f"{said}\n"
 
@@ -189,7 +189,6 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing to train on; give --shards, or --root with --dataset"),
         (["--shards", "s", "--train-split", "train"], "the split 'train' of which data set? Give --root"),
         (["--root", "r", "--batch-size", "3", "--workers", "2"], "a batch of 3 cannot be shared equally by 2 workers"),
         (["--root", "r", "--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
@@ -259,7 +258,7 @@ def test_the_command_line_can_take_back_what_a_recipe_sets(tmp_path: Path, parse
     result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *arguments])
     assert result.exit_code == 0, result.stderr
     assert (parsed[0].max_offset, parsed[0].val_split) == (None, None)
-    recipe = write_recipe(tmp_path, "{boost: {pole: 2}, strict_classes: [pole], root: r}")
+    recipe = write_recipe(tmp_path, "{boost: {pole: 2}, strict_classes: [pole], shards: [s]}")
     arguments = ["--recipe", recipe, "--boost", "none", "--strict-classes", "none"]
     assert CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), *arguments]).exit_code == 0
     assert (parsed[1].boost, parsed[1].strict_classes) == ({}, ())

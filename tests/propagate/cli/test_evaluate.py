@@ -54,8 +54,21 @@ def test_another_split_than_the_stores_is_refused_beside_a_truth(
     assert f"{store}: its split is 'train', asked for was 'val'; leave out --split, or name" in process.stderr
 
 
-def test_what_says_no_truth_or_is_of_no_root_is_refused(cli: Cli, street: Path, store: Path) -> None:
-    assert "give --root, --truth, or both" in cli("evaluate", store).stderr
+def test_the_data_set_is_found_where_one_stands(
+    cli: Cli, street: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = cli("evaluate", store, "--root", street).stderr
+    monkeypatch.chdir(street)
+    assert cli("evaluate", store).stderr == f"{street}: a data set of the layout cityscapes\n{expected}"
+    monkeypatch.chdir(tmp_path)
+    assert f"no --truth, and {tmp_path}: no data set of a known layout" in cli("evaluate", store).stderr
+    (tmp_path / "trainannot").mkdir()  # as of CamVid: the layout is the store's no more
+    assert "a data set of the layout camvid\n" in cli("evaluate", store).stderr
+    (tmp_path / "gtFine").symlink_to(street / "gtFine")  # of the store's layout, whatever else it could be
+    assert "a data set of the layout cityscapes\n" in cli("evaluate", store).stderr
+
+
+def test_options_of_no_root_are_refused(cli: Cli, street: Path, store: Path) -> None:
     process = cli("evaluate", store, "--split", "val", "--truth", street / "truth")
     assert process.returncode == 2
     assert "--dataset, --split, --layout and --max-gap say how --root is read" in process.stderr

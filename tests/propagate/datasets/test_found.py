@@ -45,6 +45,30 @@ def test_a_layout_without_patterns_is_of_videos(tmp_path: Path) -> None:
     assert found_dataset(DatasetOptions(root=tmp_path)) == "video"
 
 
+def test_a_layout_file_that_is_given_counts_before_what_lies_in_the_root(tmp_path: Path) -> None:
+    make(tmp_path / "root", "gtFine/", "train/", "trainannot/")
+    for text, expected in ((PATTERNS, "folder"), ("classes: camvid\n", "video")):
+        layout = tmp_path / "mine.yaml"
+        layout.write_text(text)
+        assert found_dataset(DatasetOptions(root=tmp_path / "root", layout=layout)) == expected
+
+
+def test_a_layout_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"nowhere\.yaml: the layout file cannot be read"):
+        found_dataset(DatasetOptions(root=tmp_path, layout=tmp_path / "nowhere.yaml"))
+    (tmp_path / "layout.yaml").write_text("classes: [")
+    with pytest.raises(DatasetError, match=r"layout\.yaml: "):
+        found_dataset(DatasetOptions(root=tmp_path))
+
+
+def test_what_is_likely_counts_where_it_fits_or_is_not_ours(tmp_path: Path) -> None:
+    options = make(tmp_path, "gtFine/", "trainannot/")
+    assert found_dataset(options, likely="camvid") == "camvid"
+    assert found_dataset(options, likely="flat") == "flat"
+    with pytest.raises(DatasetError, match="looks like cityscapes and like camvid"):
+        found_dataset(options, likely="kitti")
+
+
 def test_none_and_several_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"no data set of a known layout; name its root with --root or PROPAGATE_ROOT"

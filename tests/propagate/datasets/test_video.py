@@ -178,6 +178,37 @@ def test_frames_beside_a_damaged_one_are_read(root: Path) -> None:
         clip.frames[1].pixels()
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cut.mp4", {"movflags": "faststart"}), ("cut.mkv", {}), ("cut.avi", {})],
+    ids=["mp4", "mkv", "avi"],
+)
+def test_a_truncated_video_is_used_up_to_the_cut(
+    root: Path, name: str, options: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every frame that is there is that of the whole video, bit for bit; what lacks is said, and fails alone."""
+    path = root / name
+    codec = "mpeg4" if name == "cut.avi" else "libx264"
+    write_video(path, codec, {"g": "6", "bf": "2", **options}, NUM_FRAMES)
+    expected, data = decoded(path), path.read_bytes()
+    path.write_bytes(data[: len(data) * 17 // 20])
+    num_left = len(VideoSequence(path))
+    assert 11 < num_left < NUM_FRAMES
+    caplog.clear()
+    for number in (5, num_left - 2, num_left + 1):
+        label(root, f"cut/{number}.png")
+    inner, last, beyond = opened(root).clips(4)
+    if name != "cut.mkv":  # which says nowhere how many frames there should be
+        said = f"{path}: ends early: expected {NUM_FRAMES} frames, {num_left} are there and are used"
+        assert set(caplog.messages) == {said}
+    assert (sorted(inner.frames), sorted(last.frames)) == ([*range(-4, 5)], [*range(-4, 2)])
+    for clip, number in ((inner, 5), (last, num_left - 2)):
+        for offset, frame in clip.frames.items():
+            np.testing.assert_array_equal(frame.pixels(), expected[number + offset])
+    assert not beyond.frames
+    assert f"{name} has no frame {num_left + 1}, only 0…{num_left - 1}; remove" in beyond.missing[0]
+
+
 def test_a_split_without_effect_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     label(root, "drive/3.png")
     opened(root)

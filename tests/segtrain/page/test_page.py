@@ -151,7 +151,7 @@ def test_what_a_page_says(run: Path) -> None:
         "Last mIoU 30.00 % after step 40",
         "The network resnet18; 33 samples to train on, 33 images to validate on",
         "50.00 % of pixels are wrong",
-        "segtrain evaluate 'a run/best.safetensors' --dataset cityscapes --root DATA",
+        "segtrain evaluate 'a run/best.safetensors' --root DATA",
         "segtrain report 'a run'",
         "epochs 4 180",  # here, and by default
         "crop 128×256 800×800",

@@ -1,0 +1,106 @@
+"""Motion vectors of a video's codec as backward flow, in cells of 8x8 pixels.
+
+Sign and unit are the decoder's: a record's `(motion_x, motion_y) / motion_scale` leads from a block to where its
+content was in the frame before, in pixels; half and quarter pixels are kept.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CELL = 8  # pixels: the smallest blocks that decoders tell apart
+
+
+@dataclass(frozen=True)
+class CellFlow:
+    """The flow from a frame to the one before it, a value for each cell.
+
+    flow: flow_target_to_source [2,ceil(H/8),ceil(W/8)] float32 pixels, 0 where it is not known. known: bool of that
+    size; blocks that the encoder did not predict are not, which often show what was not seen before. size: (H, W).
+    """
+
+    flow: Tensor
+    known: Tensor
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, records: np.ndarray, size: tuple[int, int]) -> Self:
+        """The flow that a decoder's records tell of: [N] with the fields of `sdcnet.frames.exported.RECORD`.
+
+        A block's `(dst_x, dst_y)` is its centre. What lies outside the frame is left out.
+        """
+        height, width = (-(-side // CELL) for side in size)
+        flow, known = np.zeros((2, height, width), np.float32), np.zeros((height, width), bool)
+        scale = records["motion_scale"].astype(np.float32)
+        motion = np.stack((records["motion_x"], records["motion_y"])).astype(np.float32) / scale
+        wide, high = records["w"].astype(np.int32), records["h"].astype(np.int32)
+        left, top = (records["dst_x"] - wide // 2) // CELL, (records["dst_y"] - high // 2) // CELL
+        for row in range(-(-int(high.max(initial=0)) // CELL)):
+            for column in range(-(-int(wide.max(initial=0)) // CELL)):
+                y, x = top + row, left + column
+                there = (row * CELL < high) & (column * CELL < wide) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+                flow[:, y[there], x[there]] = motion[:, there]
+                known[y[there], x[there]] = True
+        return cls(torch.from_numpy(flow), torch.from_numpy(known), size)
+
+    @property
+    def share_known(self) -> float:
+        return float(self.known.float().mean())
+
+    def filled(self) -> Tensor:
+        """The flow with every cell that is not known the mean of its known neighbours of eight, repeated inwards; 0
+        where nothing is known: [2,ceil(H/8),ceil(W/8)]."""
+        known = self.known.numpy().astype(np.float32)
+        values = np.dstack((*self.flow.numpy(), known))
+        while 0 < np.count_nonzero(known) < known.size:
+            sums = cv2.boxFilter(values, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+            new = (known == 0) & (sums[..., 2] > 0)
+            values[new] = sums[new] / sums[new, 2:]
+            known = values[..., 2]
+        return torch.from_numpy(values[..., :2]).permute(2, 0, 1).contiguous()
+
+    def dense(self) -> Tensor:
+        """The filled flow, for every pixel that of its cell: [1,2,H,W] float32 pixels."""
+        return _of_pixels(self.filled(), self.size)[None]
+
+    def of_features(self, stride: int) -> tuple[Tensor, Tensor]:
+        """The flow of features of a stride of 8, 16, 32 … pixels, and which is known.
+
+        Returns: [2,ceil(H/stride),ceil(W/stride)] float32, in features, the mean over the known cells of each, 0 where
+        there are none; bool of that size. Raises: ValueError for a stride that is no multiple of 8.
+        """
+        if stride <= 0 or stride % CELL:
+            raise ValueError(f"features of a stride of {stride} pixels, expected a multiple of {CELL}")
+        side = stride // CELL
+        weight = self.known.float()
+        sums = functional.avg_pool2d(torch.cat((self.flow * weight, weight[None]))[None], side, ceil_mode=True)[0]
+        share = sums[2]
+        return sums[:2] / share.where(share > 0, share.new_ones(())) / stride, share > 0
+
+    def residual(self, target: np.ndarray, source: np.ndarray) -> Tensor:
+        """What the flow leaves to tell: the target less the source carried to it, cells not known being left in place.
+
+        target, source: [H,W,3] uint8 RGB, as decoded. Returns: [3,H,W] float32 grey levels.
+        """
+        flow = _of_pixels(self.flow, self.size).numpy()
+        height, width = self.size
+        x, y = np.arange(width, dtype=np.float32) + flow[0], np.arange(height, dtype=np.float32)[:, None] + flow[1]
+        carried = cv2.remap(source.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return torch.from_numpy(target.astype(np.float32) - carried).permute(2, 0, 1).contiguous()
+
+
+def residual_of_features(residual: Tensor, stride: int) -> Tensor:
+    """How much a residual [3,H,W] comes to in each feature, as the mean of its absolute values over stride x stride
+    pixels: [3,ceil(H/stride),ceil(W/stride)] float32 grey levels."""
+    return functional.avg_pool2d(residual.abs()[None], stride, ceil_mode=True)[0]
+
+
+def _of_pixels(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """A flow of cells [2,h,w] -> [2,H,W]."""
+    pixels = flow.repeat_interleave(CELL, dim=1).repeat_interleave(CELL, dim=2)
+    return pixels[:, : size[0], : size[1]].contiguous()
