@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up seconds by stage: ``with watch("decode"): …``. Stages do not nest."""
+    """Adds up seconds by stage, and how often it was: ``with watch("decode"): …``. Stages do not nest."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.times: dict[str, int] = defaultdict(int)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -19,3 +20,4 @@ class Stopwatch:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - begin
+            self.times[stage] += 1

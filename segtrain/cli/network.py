@@ -12,7 +12,6 @@ from jobs.training.devices import RuntimeSettings
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice
-from segtrain.inference_settings import Inference
 from segtrain.models.registry import NETWORKS
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ class NetworkConfig:
     architecture: str | None = setting(
         None, "Which network a published file holds.", choices=NETWORKS, otherwise="as the file says, if it is ours"
     )
-    inference: Inference
     device: str = setting_of(RuntimeSettings, "device")
     dtype: str = setting_of(RuntimeSettings, "dtype")
 
