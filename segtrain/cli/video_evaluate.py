@@ -11,17 +11,18 @@ from jobs.console.progress import Progress
 from jobs.console.settings import setting
 from jobs.console.values import print_json
 from propagate.cli.places import layout_of
-from segtrain.cli.network import say_left_out
+from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.cli.video_network import VideoNetworkConfig
-from segtrain.video.registry import SCHEMES, SchemeSettings, settings_of_each
+from segtrain.video.registry import SCHEMES, SchemeOptions, SchemeSettings, settings_of_each
 
 PER_FRAME = "per-frame"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoEvaluateConfig(VideoNetworkConfig):
+class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
     """Which network is scored on which clips, and by which schemes."""
 
+    options: SchemeOptions
     schemes: tuple[str, ...] = setting(
         ("warp-features",),
         f"A scheme, beside {PER_FRAME}; repeatable.",

@@ -1,4 +1,4 @@
-"""What the commands on videos have in common: which network, which schemes may need what, and which motion."""
+"""What the commands on videos have in common: which network, and which motion its schemes carry by what they hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 from jobs.console.settings import setting_of
 from sdcnet.motion.registry import ESTIMATORS, MotionSettings, open_estimator
-from segtrain.cli.network import NetworkConfig
-from segtrain.video.registry import SchemeOptions
+from segtrain.cli.network import WeightsConfig
 
 if TYPE_CHECKING:
     from sdcnet.motion.estimator import MotionEstimator
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoNetworkConfig(NetworkConfig):
-    """A network, the options of schemes, and the motion by which they carry what they hold."""
+class VideoNetworkConfig(WeightsConfig):
+    """A network, and a motion."""
 
-    options: SchemeOptions
     motion: str = setting_of(MotionSettings, "name")
     flownet2_weights: Path | None = setting_of(
         MotionSettings, "flownet2_weights", help="flownet2: the published file; it needs it.", otherwise=""
