@@ -12,6 +12,7 @@ from jobs.console.values import counted
 from propagate.cli.places import is_typed, layout_of
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
+from segtrain.inference_settings import Inference
 from segtrain.prediction.views import KINDS
 
 
@@ -19,6 +20,7 @@ from segtrain.prediction.views import KINDS
 class PredictConfig(NetworkConfig):
     """Which network segments what, and what is written of it."""
 
+    inference: Inference
     sources: tuple[Path, ...] = setting((), "Folders, images or videos.", argument="[SOURCE]...")
     root: Path = setting_of(
         DatasetOptions,

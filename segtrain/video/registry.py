@@ -3,6 +3,7 @@
 `segtrain.video.stepper` says what a stepper is. A new scheme is a class in a file of its own, and a line below.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,27 +39,60 @@ CHAINS = ("recursive", "composed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemeSettings:
-    """A scheme, by its name in SCHEMES, and what some of them need besides.
+class SchemeOptions:
+    """What some schemes need besides their name.
 
     chain: what is carried from the previous frame is carried again (recursive), or the flows are composed to one that
     leads to the key frame.
     """
 
-    name: str = setting("warp-features", "How frames of a video are segmented.", choices=SCHEMES, option="scheme")
     interval: int = setting(12, "From one key frame to the next.", least=1)
     chain: str = setting(
         "recursive", "Carry from the previous frame, or by composed motion from the key frame.", choices=CHAINS
     )
 
+    def changed(self) -> list[str]:
+        """The names of those that are not the defaults."""
+        return [field.name for field in fields(SchemeOptions) if getattr(self, field.name) != field.default]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemeSettings(SchemeOptions):
+    """A scheme, by its name in SCHEMES, and its options."""
+
+    name: str = setting("warp-features", "How frames of a video are segmented.", choices=SCHEMES, option="scheme")
+
     def __post_init__(self) -> None:
-        """Raises: ValueError for an unknown name, and for settings that the scheme of that name does not have."""
-        takes = SCHEMES[self.name].takes
-        for field in fields(self):
-            if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
-                raise ValueError(f"scheme '{self.name}' has no setting {field.name}; leave it out")
+        """Raises: ValueError for an unknown name, and for options that the scheme of that name does not have."""
+        for option in self.changed():
+            if option not in SCHEMES[self.name].takes:
+                raise ValueError(f"scheme '{self.name}' has no --{option.replace('_', '-')}; leave it out")
+
+    @property
+    def title(self) -> str:
+        """The name, and the options that are not the defaults, as people write them."""
+        return " ".join([self.name, *(f"{option}={_told(getattr(self, option))}" for option in self.changed())])
+
+
+def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[SchemeSettings]:
+    """Several schemes, each with those of the options that it takes.
+
+    Raises: ValueError for an unknown name, and for an option that is given and that none of them takes.
+    """
+    taken = {name: SCHEMES[name].takes for name in names}
+    for option in options.changed():
+        if not any(option in takes for takes in taken.values()):
+            raise ValueError(f"none of the schemes {', '.join(names)} has --{option.replace('_', '-')}; leave it out")
+    return [
+        SchemeSettings(name=name, **{option: getattr(options, option) for option in takes})
+        for name, takes in taken.items()
+    ]
 
 
 def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "Stepper":
     """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it."""
     return SCHEMES[settings.name].open(network, settings)
+
+
+def _told(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
