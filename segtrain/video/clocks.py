@@ -10,7 +10,7 @@ from typing import Protocol
 HISTORY = 12  # frames before one that is scored, for a clock that no number of frames describes
 
 
-class Clock(Protocol):
+class StageClock(Protocol):
     """Which stages are computed of a frame, the first stage first; where one is not, none after it is."""
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jobs.registry import meant
 from segtrain.models.network import IMAGE, SegmentationNetwork
-from segtrain.video.clocks import Adaptive, Clock, Fixed
+from segtrain.video.clocks import Adaptive, Fixed, StageClock
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SIGNALS, SchemeSettings
 from segtrain.video.stepper import Cost, Seen
@@ -81,7 +81,7 @@ class Clockwork(Clocked):
     _mark: Tensor  # what the signal keeps of the last frame of which all stages were computed
 
     def __init__(
-        self, network: SegmentationNetwork, clock: Clock, cuts: Sequence[str] = (), signal: str | None = None
+        self, network: SegmentationNetwork, clock: StageClock, cuts: Sequence[str] = (), signal: str | None = None
     ) -> None:
         """signal: of SIGNALS, for a clock that looks at frames. Raises: ValueError for what the network cannot do."""
         super().__init__(network, clock.num_stages, cuts)
