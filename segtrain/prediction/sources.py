@@ -15,6 +15,7 @@ from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+OTHER_IMAGES = (".bmp", ".gif", ".heic", ".ppm", ".tif", ".tiff", ".webp")  # FFmpeg would open most of them as videos
 
 
 class Picture(NamedTuple):
@@ -89,6 +90,8 @@ def _of_file(path: Path, folder: Path) -> Iterator[Picture]:
     if path.suffix.lower() in ENDINGS:
         yield Picture(name, str(path), partial(_read_picture, path))
         return
+    if path.suffix.lower() in OTHER_IMAGES:
+        raise DataError(f"{path}: an image of a kind that is not read, expected PNG or JPEG; convert it to PNG")
     sequence = video.VideoSequence(path)
     for number in range(len(sequence)):
         where = f"{path}, frame {number}"

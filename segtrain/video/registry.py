@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from jobs.console.settings import setting
 from jobs.registry import Registry
+from segtrain.errors import InferenceError
+from segtrain.video.clocks import Fixed
 
 if TYPE_CHECKING:
     from segtrain.models.network import SegmentationNetwork
+    from segtrain.video.signals import Signal
     from segtrain.video.stepper import Stepper
 
 
@@ -33,9 +36,23 @@ SCHEMES: Registry[Scheme] = Registry(
         "warp-labels": "segtrain.video.keyframe:WarpLabels",
         "warp-scores": "segtrain.video.keyframe:WarpScores",
         "warp-features": "segtrain.video.keyframe:WarpFeatures",
+        "clockwork": "segtrain.video.clockwork:FixedClockwork",
+        "adaptive-clockwork": "segtrain.video.clockwork:AdaptiveClockwork",
+        "pipelined-clockwork": "segtrain.video.pipeline:PipelinedClockwork",
     },
 )
 CHAINS = ("recursive", "composed")
+
+# What an adaptive clock compares of two frames; padded: with the border around the image, as published.
+SIGNALS: "Registry[Signal]" = Registry(
+    "signal",
+    {
+        "feature": "segtrain.video.signals:FEATURE",
+        "pixels": "segtrain.video.signals:PIXELS",
+        "argmax": "segtrain.video.signals:ARGMAX",
+        "padded-argmax": "segtrain.video.signals:PADDED_ARGMAX",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +67,16 @@ class SchemeOptions:
     chain: str = setting(
         "recursive", "Carry from the previous frame, or by composed motion from the key frame.", choices=CHAINS
     )
+    cuts: tuple[str, ...] = setting(
+        (), "Stages of the network after which those of a clock end.", otherwise="the network's own"
+    )
+    rates: tuple[int, ...] = setting((), "Of each stage, in frames.", otherwise="1, but 2 for the last")
+    threshold: float = setting(0.25, "Compute the last stage where a frame differs by as much.", least=0)
+    signal: str = setting("feature", "What is compared of frames.", choices=SIGNALS)
+    longest_wait: int | None = setting(
+        None, "Frames after which the last stage is computed in any case.", otherwise="any number", least=1
+    )
+    pipeline: int = setting(2, "Steps that work at the same time.", least=1)
 
     def changed(self) -> list[str]:
         """The names of those that are not the defaults."""
@@ -67,6 +94,8 @@ class SchemeSettings(SchemeOptions):
         for option in self.changed():
             if option not in SCHEMES[self.name].takes:
                 raise ValueError(f"scheme '{self.name}' has no --{option.replace('_', '-')}; leave it out")
+        if self.rates:
+            Fixed(self.rates)  # says what makes no sense
 
     @property
     def title(self) -> str:
@@ -90,8 +119,14 @@ def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[Schem
 
 
 def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "Stepper":
-    """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it."""
-    return SCHEMES[settings.name].open(network, settings)
+    """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it.
+
+    Raises: InferenceError for settings of which the network can make nothing.
+    """
+    try:
+        return SCHEMES[settings.name].open(network, settings)
+    except ValueError as error:
+        raise InferenceError(f"scheme '{settings.name}': {error}") from None
 
 
 def _told(value: object) -> str:
