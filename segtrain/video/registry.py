@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from jobs.console.settings import setting
 from jobs.registry import Registry
+from segtrain.errors import InferenceError
+from segtrain.video.clocks import Fixed
 
 if TYPE_CHECKING:
     from segtrain.models.network import SegmentationNetwork
@@ -92,6 +94,8 @@ class SchemeSettings(SchemeOptions):
         for option in self.changed():
             if option not in SCHEMES[self.name].takes:
                 raise ValueError(f"scheme '{self.name}' has no --{option.replace('_', '-')}; leave it out")
+        if self.rates:
+            Fixed(self.rates)  # says what makes no sense
 
     @property
     def title(self) -> str:
@@ -115,8 +119,14 @@ def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[Schem
 
 
 def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "Stepper":
-    """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it."""
-    return SCHEMES[settings.name].open(network, settings)
+    """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it.
+
+    Raises: InferenceError for settings of which the network can make nothing.
+    """
+    try:
+        return SCHEMES[settings.name].open(network, settings)
+    except ValueError as error:
+        raise InferenceError(f"scheme '{settings.name}': {error}") from None
 
 
 def _told(value: object) -> str:
