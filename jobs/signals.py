@@ -14,6 +14,7 @@ DEFAULTS = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
 }
+_UNTOUCHED = (signal.SIG_IGN, None)  # handlers: what is ignored stays so
 
 
 @contextmanager
@@ -95,10 +96,39 @@ def uninterrupted() -> Iterator[None]:
     with ExitStack() as restoring:
         restoring.callback(deliver)
         for signum in DEFAULTS:
-            if (handler := signal.getsignal(signum)) not in (signal.SIG_IGN, None):
+            if (handler := signal.getsignal(signum)) not in _UNTOUCHED:
                 restoring.callback(signal.signal, signum, handler)
                 signal.signal(signum, lambda signum, _: arrived.append(signum))
         yield
+
+
+@contextmanager
+def ending(stop: Callable[[], object]) -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGHUP calls `stop`, for work that then ends by itself; it is delivered when the
+    context is left. A second one is delivered at once."""
+    if threading.current_thread() is not threading.main_thread():  # no handler runs here
+        yield
+        return
+    handlers = {signum: handler for signum in DEFAULTS if (handler := signal.getsignal(signum)) not in _UNTOUCHED}
+    arrived: list[int] = []
+
+    def restore() -> None:
+        for known, handler in handlers.items():
+            signal.signal(known, handler)
+
+    def end(signum: int, _: FrameType | None) -> None:
+        restore()
+        arrived.append(signum)
+        stop()
+
+    for known in handlers:
+        signal.signal(known, end)
+    try:
+        yield
+    finally:
+        restore()
+    for signum in arrived:
+        signal.raise_signal(signum)
 
 
 @contextmanager

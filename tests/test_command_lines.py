@@ -17,14 +17,30 @@ from segtrain.cli import main as segtrain
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAMS = {"propagate": propagate.main, "sdcnet": sdcnet.main, "segtrain": segtrain.main}
-COMMANDS = [(program, name) for program, group in PROGRAMS.items() for name in group.commands]
+LONG = {
+    "propagate": ("run", "synth"),
+    "sdcnet": ("fit", "evaluate"),
+    "segtrain": ("fit", "evaluate", "predict", "video predict", "video evaluate"),
+}
+
+
+def commands_of(group: click.Group) -> dict[str, click.Command]:
+    """By what is typed after the program's name; those of a group within it by its name and theirs."""
+    found = {}
+    for name, command in group.commands.items():
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {inner}": each for inner, each in commands_of(command).items()}
+    return found
+
+
+COMMANDS = {(program, name): each for program, group in PROGRAMS.items() for name, each in commands_of(group).items()}
 OPTIONS = [
     pytest.param(option, id=f"{program} {name} {option.opts[0]}")
-    for program, name in COMMANDS
-    for option in PROGRAMS[program].commands[name].params
+    for (program, name), command in COMMANDS.items()
+    for option in command.params
     if isinstance(option, click.Option)
 ]
-LONG = {"propagate": ("run", "synth"), "sdcnet": ("fit", "evaluate"), "segtrain": ("fit", "evaluate", "predict")}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -37,19 +53,19 @@ def test_every_option_says_what_it_is_and_what_holds_without_it(option: click.Op
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
 def test_every_command_has_an_example(program: str, name: str) -> None:
-    help = CliRunner().invoke(PROGRAMS[program], [name, "--help"], prog_name=program).stdout
+    help = CliRunner().invoke(PROGRAMS[program], [*name.split(), "--help"], prog_name=program).stdout
     assert f"\n  {program} {name} " in help
 
 
 @pytest.mark.parametrize(("program", "name"), [(program, name) for program, names in LONG.items() for name in names])
 def test_every_long_command_takes_a_file(program: str, name: str) -> None:
-    assert "--config" in {opt for option in PROGRAMS[program].commands[name].params for opt in option.opts}
+    assert "--config" in {opt for option in COMMANDS[program, name].params for opt in option.opts}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_of_commands_does_not_wait_for_torch(program: str) -> None:
     script = f"import sys\nfrom {program}.cli.main import main\n" + "".join(
-        f"main([{name!r}, '--help'], standalone_mode=False)\n" for name in PROGRAMS[program].commands
+        f"main([*{name.split()!r}, '--help'], standalone_mode=False)\n" for each, name in COMMANDS if each == program
     )
     script += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
@@ -69,6 +85,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
 
     for place in ("propagate.job.run.run", "sdcnet.fit.training.fit", "segtrain.fit.training.fit"):
         monkeypatch.setattr(place, refuse)
+    monkeypatch.setattr("segtrain.cli.video_network.VideoNetworkConfig.open_motion", refuse)
     return seen
 
 
@@ -130,6 +147,17 @@ def test_options_of_a_training_come_from_five_places(called: Called, tmp_path: P
     [config] = called
     assert (config.epochs, config.batch_size, config.seed, config.border, config.accumulate) == (1, 2, 3, 4, 1)
     assert (config.max_offset, config.shards) == (None, (Path("a"), Path("b")))
+
+
+def test_options_of_a_command_within_a_command_come_from_four_places(called: Called, tmp_path: Path) -> None:
+    file = tmp_path / "predict.yaml"
+    file.write_text("{interval: 3, scheme: copy, motion: none, kinds: [rgb], out: seen}")
+    variables = {"SEGTRAIN_VIDEO_PREDICT_INTERVAL": "2", "SEGTRAIN_VIDEO_PREDICT_SCHEME": "warp-labels"}
+    arguments = ("video", "predict", "best.safetensors", "drive.mp4", "--config", str(file), "--interval", "1")
+    invoke("segtrain", *arguments, **variables)
+    [config] = called
+    assert (config.scheme.interval, config.scheme.name, config.motion) == (1, "warp-labels", "none")
+    assert (config.source, config.out, config.kinds) == (Path("drive.mp4"), Path("seen"), ("rgb",))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

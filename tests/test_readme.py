@@ -5,6 +5,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from helpers.documents import DOCUMENTS, REPOSITORY, Block, blocks, command_lines, follow
@@ -102,10 +103,13 @@ def test_every_block_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("block", COMMAND_BLOCKS, ids=str)
 def test_every_command_that_is_shown_has_these_options(block: Block) -> None:
-    for program, command, *words in command_lines(block):
-        commands = import_module(f"{program}.cli.main").main.commands
-        assert command in commands, f"{block}: {program} {command}"
-        commands[command].make_context(f"{program} {command}", words)
+    for program, *words in command_lines(block):
+        command, name = import_module(f"{program}.cli.main").main, program
+        while isinstance(command, click.Group):
+            name = f"{name} {words[0]}"
+            assert words[0] in command.commands, f"{block}: {name}"
+            command = command.commands[words.pop(0)]
+        command.make_context(name, words)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))

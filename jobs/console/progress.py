@@ -12,7 +12,7 @@ _LOG_EVERY = 15.0  # seconds
 
 
 class Progress:
-    """Counts `unit`s towards `total`, which may be set later than the start. Use as a context."""
+    """Counts `unit`s towards `total`, which may be set later than the start, or stay 0: unknown. Use as a context."""
 
     def __init__(self, unit: str, total: int = 0) -> None:
         self._unit, self._total, self._done = unit, total, 0
@@ -55,6 +55,8 @@ class Progress:
 
     def _line(self) -> str:
         rate = self._done / max(time.monotonic() - self._begin, 1e-9)
+        if not self._total:
+            return f"{self._done} {self._unit}, {rate:.2f} {self._unit}/s"
         left = (self._total - self._done) / rate if rate else 0.0
         return f"{self._done}/{self._total} {self._unit}, {rate:.2f} {self._unit}/s, {clock(left)} left"
 

@@ -43,14 +43,23 @@ class Numbers(click.ParamType):
     """NUMBER,NUMBER…"""
 
     name = "N,N…"
+    kind: type[float] | type[int] = float
+    example = "numbers, as 0.5,1,2"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(float(number) for number in str(value).split(","))
+            return tuple(self.kind(number) for number in str(value).split(","))
         except ValueError:
-            self.fail(f"'{value}' is no list of numbers, as 0.5,1,2", param, ctx)
+            self.fail(f"'{value}' is no list of {self.example}", param, ctx)
+
+
+class WholeNumbers(Numbers):
+    """NUMBER,NUMBER…, none of them a fraction."""
+
+    kind = int
+    example = "whole numbers, as 1,1,2"
 
 
 class Names(click.ParamType):
@@ -110,6 +119,7 @@ _TYPES: Mapping[Any, click.ParamType] = {
     tuple[int, int]: Size(),
     tuple[float, float]: Range(),
     tuple[float, ...]: Numbers(),
+    tuple[int, ...]: WholeNumbers(),
     tuple[str, ...]: Names(),
 }
 

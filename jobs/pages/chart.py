@@ -45,9 +45,9 @@ class Chart:
         y_ticks = ticks(0 if self.from_zero else min(values), max(values))
         last = max(self.num_steps, shown[-1][0], 1)
         x_ticks = [step for step in ticks(0, last, whole=True) if step <= last]
-        axes = _Axes(last, y_ticks[0], y_ticks[-1])
+        axes = Axes(last, y_ticks[0], y_ticks[-1])
         line, band = _curve(axes, shown)
-        unit, value_labels = _labels(y_ticks)
+        unit, labels = value_labels(y_ticks)
         return render(
             "jobs.pages",
             "chart.svg.j2",
@@ -58,8 +58,9 @@ class Chart:
             top=TOP,
             bottom=HEIGHT - BOTTOM,
             told=self.told(shown),
+            x_name="steps",
             unit="%" if self.percent else unit,
-            values=[(axes.y(value), label) for value, label in zip(y_ticks, value_labels, strict=True)],
+            values=[(axes.y(value), label) for value, label in zip(y_ticks, labels, strict=True)],
             steps=[(axes.x(step), tick_label(step, x_ticks[1] - x_ticks[0])) for step in x_ticks],
             resumed=[axes.x(step) for step in self.resumed],
             line=line,
@@ -67,7 +68,7 @@ class Chart:
             dots=[*self._dots(axes, shown)],
         )
 
-    def _dots(self, axes: "_Axes", shown: Sequence[Point]) -> Iterator[tuple[str, float, str, str, str]]:
+    def _dots(self, axes: "Axes", shown: Sequence[Point]) -> Iterator[tuple[str, float, str, str, str]]:
         """Class, radius, place and words of every point, where they are few, and then of the one to stand out."""
         dots = [("dot", 3.5, point) for point in shown if len(shown) <= MOST_DOTS]
         marks = [("mark", 6, point) for point in shown if point[0] == self.mark]
@@ -86,7 +87,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Axes:
+class Axes:
     """Both axes, steps from 0 to `last` and values from `low` to `high`: where these lie in the picture."""
 
     last: float
@@ -131,7 +132,7 @@ def thinned(points: Sequence[Point]) -> tuple[list[Point], list[tuple[float, flo
     return means, [(min(y for _, y in group), max(y for _, y in group)) for group in groups]
 
 
-def _labels(values: Sequence[float]) -> tuple[str, list[str]]:
+def value_labels(values: Sequence[float]) -> tuple[str, list[str]]:
     """The labels of an axis of values, and the power of ten that they share where values are small."""
     greatest = max(map(abs, values))
     exponent = math.floor(math.log10(greatest)) if greatest < 0.01 else 0
@@ -140,7 +141,7 @@ def _labels(values: Sequence[float]) -> tuple[str, list[str]]:
     return unit, [tick_label(scale * value, scale * (values[1] - values[0])) for value in values]
 
 
-def _curve(axes: _Axes, points: Sequence[Point]) -> tuple[list[str], list[str]]:
+def _curve(axes: Axes, points: Sequence[Point]) -> tuple[list[str], list[str]]:
     """The corners of the line, and those of the band around it, where its points are means."""
     means, ranges = thinned(points)
     line = [axes.at(point) for point in means]

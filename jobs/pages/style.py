@@ -11,6 +11,14 @@ LIGHT = {
     "edge": "#dce0e7",
     "accent": "#1f5fc4",
     "second": "#b4530a",
+    "series-1": "#1f5fc4",
+    "series-2": "#b4530a",
+    "series-3": "#1d7d46",
+    "series-4": "#8a3fb0",
+    "series-5": "#b3265c",
+    "series-6": "#0b7285",
+    "series-7": "#7a6500",
+    "series-8": "#566072",
 }
 DARK = {
     "ground": "#12151b",
@@ -20,6 +28,14 @@ DARK = {
     "edge": "#343c4a",
     "accent": "#7fb0ff",
     "second": "#f2a65a",
+    "series-1": "#7fb0ff",
+    "series-2": "#f2a65a",
+    "series-3": "#6fd08c",
+    "series-4": "#cf9cf0",
+    "series-5": "#f58aa8",
+    "series-6": "#5ed3e0",
+    "series-7": "#d8c64f",
+    "series-8": "#a3adbd",
 }
 
 

@@ -69,14 +69,15 @@ def begin(
     versions: Mapping[str, str],
     *,
     defaults: Mapping[str, Any] | None = None,
-    may_grow: str | None = None,
+    growing: str | None = None,
+    may_grow: bool = False,
 ) -> None:
     """Enter the settings of a training, or see that those of the one that was begun here are the same.
 
     One that has saved nothing yet gives way: what stopped it may be a setting that is now another. What a killed
     process left half-written is removed.
-    defaults: what settings were in a training that was begun before the program had them. may_grow: the setting, a
-    number, that may be larger than it was when the training was begun.
+    defaults: what settings were in a training that was begun before the program had them. growing: the setting,
+    a number, that may be larger than it was when the training was begun if it may grow, as --extend says.
     Raises: RunFolderError where they differ, or the folder holds something else.
     """
     settings, defaults = json.loads(json.dumps(settings)), json.loads(json.dumps(defaults or {}))
@@ -98,13 +99,13 @@ def begin(
         for name in sorted(begun.keys() | settings.keys())
         if begun.get(name) != settings.get(name)
     ]
-    has_grown = may_grow is not None and settings[may_grow] > begun[may_grow]
-    if (has_grown and len(differences) == 1) or (differences and not is_begun(out)):
+    has_grown = growing is not None and len(differences) == 1 and settings[growing] > begun[growing]
+    if (has_grown and may_grow) or (differences and not is_begun(out)):
         replace(out / CONFIG, text.encode())
     elif differences:
         raise RunFolderError(
             f"{out}: a training with other settings was begun here ({'; '.join(differences)}); give the former ones to "
-            "go on with it, or choose another --out"
+            f"go on with it,{' or --extend to train longer,' * has_grown} or choose another --out"
         )
     remove_leftovers(out, map(partial_names, (CHECKPOINT, "*.safetensors")))  # as large as networks
 

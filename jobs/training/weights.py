@@ -166,7 +166,9 @@ def require_parameters(
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights")
+    inside = ", ".join(sorted(each.name for each in path.glob("*.safetensors"))) if path.is_dir() else ""
+    advice = f"; give one that is in there: {inside}" if inside else ""
+    return CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights{advice}")
 
 
 def _require_room(path: Path, num_bytes: int) -> None:
@@ -231,6 +233,9 @@ def _read_torch(path: Path, file: BinaryIO) -> _Content:
         raise CheckpointError(str(path), reason) from error
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
+    if {"optimiser", "network", "version"} <= content.keys():
+        reason = "the state of a training, expected weights. Give the .safetensors file beside it"
+        raise CheckpointError(str(path), reason)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         reason = "no dictionary of named tensors, nor one under state_dict. Is it the right file?"
         raise CheckpointError(str(path), reason)

@@ -17,14 +17,15 @@ def synth(config: StreetConfig) -> None:
     \b
     propagate synth street --snippets 2 --size 256x512
     propagate synth street --split train --split val
+    propagate synth sideways --scene translate --speed 32
     """
-    from propagate.synth.write import write_street
+    from propagate.synth.write import write_splits
 
     not_whole = f"Interrupted. {config.dest} is not whole: remove it, and begin again."
-    with interrupted(not_whole), Progress("frames", config.num_snippets * config.length) as progress:
-        write_street(config, on_progress=progress.advance)
+    with interrupted(not_whole), Progress("frames", config.num_snippets * config.num_frames) as progress:
+        write_splits(config, on_progress=progress.advance)
     click.echo(
-        f"{config.num_snippets} snippets of {config.length} frames in {config.dest}, exact labels and flow in "
+        f"{config.num_snippets} snippets of {config.num_frames} frames in {config.dest}, exact labels and flow in "
         f"{config.dest / 'truth'}",
         err=True,
     )

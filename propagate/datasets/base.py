@@ -70,7 +70,9 @@ def refuse_max_gap(options: DatasetOptions, dataset: str, reason: str) -> None:
 def say_without_effect(options: DatasetOptions, reason: str) -> None:
     """Log a warning where a split is asked for of what has none."""
     if options.split != TRAIN:
-        _log.warning("%s: --split %s without effect: %s", options.root, options.split, reason)
+        _log.warning(
+            "%s: --split %s without effect, all annotated frames are taken: %s", options.root, options.split, reason
+        )
 
 
 def refuse_unknown_split(options: DatasetOptions, splits: Sequence[str]) -> None:

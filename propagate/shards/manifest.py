@@ -208,7 +208,7 @@ def load_manifest(store: Path) -> Manifest:
         if path.exists() and not path.is_file():
             raise StoreError(f"{path}: cannot be read (it is no regular file)")
         raw = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{store}: no shard store here (it has no {MANIFEST}); `propagate run` makes one") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from None

@@ -5,21 +5,34 @@ from pathlib import Path
 
 from jobs.console.settings import require_settings, setting
 
+STREET, TRANSLATE = SCENES = ("street", "translate")
+LENGTHS = {STREET: 30, TRANSLATE: 6}  # of a snippet, where nothing else is asked for
+SPEED = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreetConfig:
-    """A synthetic driving data set: its snippets are dealt out to the cities of each split in turn."""
+    """A synthetic data set: its snippets are dealt out to the cities of each split in turn."""
 
     dest: Path = setting(MISSING, "The folder of the data set.", argument="DEST")
+    scene: str = setting(STREET, "street: a drive; translate: pictures of streets that move sideways.", choices=SCENES)
     splits: tuple[str, ...] = setting(("train",), "A split to write; repeatable.", option="split", repeatable=True)
     cities: int = setting(1, "Of a split.", least=1)
     snippets: int = setting(4, "Of a split, in all cities together.", least=1)
     size: tuple[int, int] = setting((256, 512), "Of frames: height x width.")
-    length: int = setting(30, "Frames per snippet.", least=20)
+    length: int | None = setting(None, "Frames per snippet.", otherwise="30, of translate 6", least=2)
+    speed: int | None = setting(None, "Of translate: pixels a frame.", otherwise=f"{SPEED}", least=1)
     seed: int = setting(0, "Another one gives other streets.")
 
     def __post_init__(self) -> None:
         require_settings(self)
+        if self.speed is not None and self.scene != TRANSLATE:
+            raise ValueError(f"speed is of the scene {TRANSLATE}, found {self.scene}; leave it out")
+
+    @property
+    def num_frames(self) -> int:
+        """Of a snippet."""
+        return LENGTHS[self.scene] if self.length is None else self.length
 
     @property
     def num_snippets(self) -> int:

@@ -33,8 +33,9 @@ class Rendered:
 class Renderer:
     """Renders the frames of one scene at one size."""
 
-    def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
-        self._scene, self._grid = scene, Pinhole(*size)
+    def __init__(self, scene: Scene, size: tuple[int, int], lens: int | None = None) -> None:
+        """lens: the width of the frame by whose lens a wider one is seen."""
+        self._scene, self._grid = scene, Pinhole(*size, lens)
         self._views: dict[int, Snapshot] = {}
         self._shadows = ShadowPlan(scene, self._view(0))
         sky = label_ids()["sky"]

@@ -16,14 +16,15 @@ _NEAREST = np.float32(1 / 0.4)  # inverse metres: nothing is closer to the camer
 
 @dataclass(frozen=True)
 class Pinhole:
-    """The pixel grid of a frame."""
+    """The pixel grid of a frame, or of a wider one by the lens of a frame of `lens` pixels' width."""
 
     height: int
     width: int
+    lens: int | None = None
 
     @property
     def focal(self) -> float:
-        return Camera.focal * self.width
+        return Camera.focal * (self.lens or self.width)
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -2,7 +2,8 @@
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 
 from propagate.errors import DatasetError
-from propagate.synth.config import StreetConfig
+from propagate.synth.config import SPEED, TRANSLATE, StreetConfig
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
+from propagate.synth.translate import translated, width_of_picture
 from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path
 from sdcnet.flow_files import PNG_LIMIT, write_flow
 
@@ -23,8 +25,9 @@ FRAMES_FOLDER, LABELS_FOLDER = "leftImg8bit_sequence", "gtFine"
 _CITIES = ("synthburg", "rasterstadt", "pixelheim", "voxelmar", "renderfurt", "noisehafen", "aliasingen", "quadbach")
 
 
-def write_street(config: StreetConfig, on_progress: Callable[[int], None] | None = None) -> None:
+def write_splits(config: StreetConfig, on_progress: Callable[[int], None] | None = None) -> None:
     """Write all splits of a synthetic data set; see `write_dataset`."""
+    speed = (config.speed or SPEED) if config.scene == TRANSLATE else None
     for split in config.splits:
         write_dataset(
             config.dest,
@@ -32,8 +35,9 @@ def write_street(config: StreetConfig, on_progress: Callable[[int], None] | None
             num_cities=config.cities,
             num_snippets=config.snippets,
             size=config.size,
-            length=config.length,
+            length=config.num_frames,
             seed=config.seed,
+            speed=speed,
             on_progress=on_progress,
         )
 
@@ -47,21 +51,27 @@ def write_dataset(
     size: tuple[int, int] = (256, 512),
     length: int = 30,
     seed: int = 0,
+    speed: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write a synthetic driving data set, or another split of one.
 
     num_snippets: of the split, dealt out to the cities in turn. size: height and width of the frames.
     length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
-    snippets changes none of the others. on_progress: called with the number of frames done since it was called last.
+    snippets changes none of the others. speed: pixels a frame by which pictures move sideways, all of whose frames are
+    annotated; None is a drive, of which one frame of a snippet is. on_progress: called with the number of frames done
+    since it was called last.
 
     Raises: DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
     """
-    _check(split, num_cities, num_snippets, size, length, seed)
+    _check(split, num_cities, num_snippets, size, length, seed, speed)
     _claim(dest, split)
     for number in range(num_snippets):
         in_city, city = divmod(number, num_cities)
-        _write_snippet(dest, split, city, in_city, size, length, seed, on_progress or (lambda _: None))
+        identity = (seed, zlib.crc32(split.encode()), city, in_city)
+        frames = _driven(identity, size, length) if speed is None else _moved(identity, size, length, speed)
+        annotated = {ANNOTATED_FRAME} if speed is None else range(length)
+        _write_snippet(dest, split, city_name(city, split), in_city, frames, annotated, on_progress or (lambda _: None))
 
 
 def city_name(number: int, split: str = "train") -> str:
@@ -80,7 +90,15 @@ def write_true_flow(path: Path, flow: np.ndarray) -> None:
     write_flow(path, torch.from_numpy(flow)[None], torch.from_numpy(valid)[None, None])
 
 
-def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int], length: int, seed: int) -> None:
+def _check(
+    split: str,
+    num_cities: int,
+    num_snippets: int,
+    size: tuple[int, int],
+    length: int,
+    seed: int,
+    speed: int | None,
+) -> None:
     if not re.fullmatch(r"\w[\w.-]*", split):
         raise DatasetError(f"split '{split}' cannot name a folder; give a plain name, such as train or val")
     if num_cities < 1:
@@ -92,11 +110,13 @@ def _check(split: str, num_cities: int, num_snippets: int, size: tuple[int, int]
     if size[0] < SMALLEST_SIZE[0] or size[1] < SMALLEST_SIZE[1]:
         height, width = SMALLEST_SIZE
         raise DatasetError(f"frames of {size[0]}x{size[1]} pixels are too small; ask for {height}x{width} or more")
-    if length <= ANNOTATED_FRAME:
+    if speed is None and length <= ANNOTATED_FRAME:
         raise DatasetError(
             f"snippets of {length} frames have no frame {ANNOTATED_FRAME}, which is the annotated one; ask for a "
             f"length of at least {ANNOTATED_FRAME + 1}"
         )
+    if speed is not None and min(speed, length) < 1:
+        raise DatasetError(f"{length} frames at {speed} pixels a frame do not move; ask for 1 or more of both")
     if seed < 0:
         raise DatasetError(f"seed {seed} is negative; give a whole number from 0 on")
 
@@ -119,32 +139,46 @@ def _claim(dest: Path, split: str) -> None:
         raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
 
 
-def _write_snippet(
-    dest: Path,
-    split: str,
-    city: int,
-    number: int,
-    size: tuple[int, int],
-    length: int,
-    seed: int,
-    on_progress: Callable[[int], None],
-) -> None:
-    identity = (seed, zlib.crc32(split.encode()), city, number)
+def _driven(identity: tuple[int, ...], size: tuple[int, int], length: int) -> Iterator[Rendered]:
+    """The frames of a drive, as a camera sees them, and their truth."""
     rng = np.random.default_rng(identity)
     renderer = Renderer(build_scene(rng, length), size)
     sensor = draw_sensor(rng, length)
-    name = city_name(city, split)
-    frames, labels, truth = (dest / folder / split / name for folder in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER))
-    for folder in (frames, labels, truth):
-        folder.mkdir(parents=True, exist_ok=True)
     for frame in range(length):
-        key = f"{name}_{number:06d}_{frame:06d}"
         rendered = renderer.render(frame)
         image = sensor.expose(rendered.image, frame, np.random.default_rng((*identity, frame)))
-        _write_png(frames / f"{key}_leftImg8bit.png", image[..., ::-1])
-        if frame == ANNOTATED_FRAME:
-            _write_png(labels / f"{key}_gtFine_labelIds.png", rendered.labels)
-        _write_truth(truth, key, rendered)
+        yield replace(rendered, image=image)
+
+
+def _moved(identity: tuple[int, ...], size: tuple[int, int], length: int, speed: int) -> Iterator[Rendered]:
+    """The frames of a picture that moves sideways, and their truth."""
+    rng = np.random.default_rng(identity)
+    height, width = size
+    picture = (height, width_of_picture(width, length, speed))
+    rendered = Renderer(build_scene(rng, 1), picture, lens=width).render(0)
+    image = draw_sensor(rng, 1).expose(rendered.image, 0, np.random.default_rng((*identity, 0)))
+    yield from translated(image, rendered.labels, length, speed)
+
+
+def _write_snippet(
+    dest: Path,
+    split: str,
+    city: str,
+    number: int,
+    rendered: Iterable[Rendered],
+    annotated: Container[int],
+    on_progress: Callable[[int], None],
+) -> None:
+    """Write frames, whose images are uint8, and their truth; the label maps of annotated ones as annotations too."""
+    frames, labels, truth = (dest / folder / split / city for folder in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER))
+    for folder in (frames, labels, truth):
+        folder.mkdir(parents=True, exist_ok=True)
+    for frame, each in enumerate(rendered):
+        key = f"{city}_{number:06d}_{frame:06d}"
+        _write_png(frames / f"{key}_leftImg8bit.png", each.image[..., ::-1])
+        if frame in annotated:
+            _write_png(labels / f"{key}_gtFine_labelIds.png", each.labels)
+        _write_truth(truth, key, each)
         on_progress(1)
 
 

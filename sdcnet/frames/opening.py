@@ -20,7 +20,7 @@ def open_video(source: Path | BinaryIO, name: str) -> Any:
         opened = str(source) if isinstance(source, Path) else source
         container = av.open(opened, metadata_errors="replace")  # titles, of which nothing is used
     except (av.FFmpegError, OSError) as error:
-        reason = f"cannot be opened as a video ({error}); expected a file that FFmpeg reads; copy it again"
+        reason = f"cannot be opened as a video ({error.strerror}); expected a file that FFmpeg reads; copy it again"
         if not isinstance(source, Path):
             reason += f", or {FORWARD}"
         raise FrameError(name, reason) from None

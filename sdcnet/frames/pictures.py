@@ -56,14 +56,14 @@ def picture_sequences(paths: Iterable[Path]) -> list[PictureSequence]:
     Numbers count in steps of their recording's smallest step. Frames without a neighbour are left out, with a warning.
     Raises: FrameError, as `PictureSequence` does.
     """
-    runs = list(_runs(paths))
+    runs = list(consecutive(paths))
     lone = [run[0] for run in runs if len(run) == 1]
     if lone:
         _log.warning("%d frames have no neighbour and are left out, first %s", len(lone), lone[0])
     return [PictureSequence(run) for run in runs if len(run) > 1]
 
 
-def _runs(paths: Iterable[Path]) -> Iterator[list[Path]]:
+def consecutive(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """Files of consecutive numbers, in the order of their recordings' names."""
     recordings: dict[tuple[str, ...], list[tuple[int, Path]]] = defaultdict(list)
     for position, path in enumerate(sorted(paths, key=natural_order)):

@@ -14,8 +14,11 @@ QUALITY = {"crf": "18"}  # of H.264
 class Film(Protocol):
     """A video that is being written."""
 
-    def __call__(self, picture: np.ndarray) -> None:
-        """Add a picture, [H,W,3] uint8 RGB, of the size of the first; an odd last row or column is left out."""
+    def __call__(self, picture: np.ndarray, number: int | None = None) -> None:
+        """Add a picture, [H,W,3] uint8 RGB, of the size of the first; an odd last row or column is left out.
+
+        number: from which it follows when it is shown, ascending; without one, right after the last.
+        """
         ...
 
 
@@ -30,12 +33,14 @@ def film(file: BinaryIO, rate: Fraction | int) -> Iterator[Film]:
         stream = container.add_stream(codec, rate=rate, options=QUALITY)
         stream.pix_fmt = "yuv420p"  # which everything plays; its colours have half the size
 
-        def add(picture: np.ndarray) -> None:
+        def add(picture: np.ndarray, number: int | None = None) -> None:
             height, width = (side // 2 * 2 for side in picture.shape[:2])
             if not stream.codec_context.is_open:
                 stream.height, stream.width = height, width
-            frame = np.ascontiguousarray(picture[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+            if number is not None:
+                frame.pts, frame.time_base = number, 1 / Fraction(rate)
+            container.mux(stream.encode(frame))
 
         yield add
         container.mux(stream.encode())

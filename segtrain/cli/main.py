@@ -19,6 +19,7 @@ from segtrain.cli.fit import fit
 from segtrain.cli.index import index
 from segtrain.cli.predict import predict
 from segtrain.cli.report import report
+from segtrain.cli.video import video
 from segtrain.errors import SegtrainError
 
 
@@ -41,5 +42,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (fit, evaluate, predict, index, report):
+for command in (fit, evaluate, predict, video, index, report):
     main.add_command(command)

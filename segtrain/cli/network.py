@@ -12,7 +12,6 @@ from jobs.training.devices import RuntimeSettings
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice
-from segtrain.inference_settings import Inference
 from segtrain.models.registry import NETWORKS
 
 if TYPE_CHECKING:
@@ -22,14 +21,10 @@ NUM_NAMED = 4  # images that were left out, and are named
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """A network and how it is used, and the data set on which it may be."""
+class WeightsConfig:
+    """A network, what its scores mean, and where it computes."""
 
     weights: Path = setting(MISSING, "A file of `segtrain fit`, or a published one.", argument="WEIGHTS")
-    root: Path = setting_of(DatasetOptions, "root")
-    dataset: str | None = setting_of(DatasetChoice, "dataset")
-    split: str = setting_of(DatasetOptions, "split", default="val")
-    layout: Path | None = setting_of(DatasetOptions, "layout")
     classes: str | None = setting(
         None,
         "A class table's name or YAML file.",
@@ -38,18 +33,27 @@ class NetworkConfig:
     architecture: str | None = setting(
         None, "Which network a published file holds.", choices=NETWORKS, otherwise="as the file says, if it is ours"
     )
-    inference: Inference
     device: str = setting_of(RuntimeSettings, "device")
     dtype: str = setting_of(RuntimeSettings, "dtype")
+
+    def class_table(self) -> ClassTable | None:
+        """The class table that was asked for, if any. Raises: DatasetError."""
+        return None if self.classes is None else load_classes(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(WeightsConfig):
+    """A network, and the data set on which it is used."""
+
+    root: Path = setting_of(DatasetOptions, "root")
+    dataset: str | None = setting_of(DatasetChoice, "dataset")
+    split: str = setting_of(DatasetOptions, "split", default="val")
+    layout: Path | None = setting_of(DatasetOptions, "layout")
 
     @property
     def data(self) -> DatasetOptions:
         """Where the data set lies, and how it is read."""
         return DatasetOptions(root=self.root, split=self.split, layout=self.layout)
-
-    def class_table(self) -> ClassTable | None:
-        """The class table that was asked for, if any. Raises: DatasetError."""
-        return None if self.classes is None else load_classes(self.classes)
 
 
 def say_left_out(failures: Sequence["LeftOut"]) -> None:

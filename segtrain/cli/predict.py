@@ -8,9 +8,11 @@ import click
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
 from jobs.console.settings import setting, setting_of
+from jobs.console.values import counted
 from propagate.cli.places import is_typed, layout_of
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
+from segtrain.inference_settings import Inference
 from segtrain.prediction.views import KINDS
 
 
@@ -18,6 +20,7 @@ from segtrain.prediction.views import KINDS
 class PredictConfig(NetworkConfig):
     """Which network segments what, and what is written of it."""
 
+    inference: Inference
     sources: tuple[Path, ...] = setting((), "Folders, images or videos.", argument="[SOURCE]...")
     root: Path = setting_of(
         DatasetOptions,
@@ -92,11 +95,12 @@ def predict(config: PredictConfig) -> None:
             else VideoOutput(config.video, rate_of(config.sources[0]), config.beside),
             on_progress=progress.advance,
         )
-    click.echo(f"{config.out}: {summary.images} images segmented, {summary.files} files written")
+    images = counted(summary.images, "image")
+    click.echo(f"{config.out}: {images} segmented, {counted(summary.files, 'file')} written")
     if config.video is not None:
-        click.echo(f"{config.video}: a video of {summary.images} frames")
+        click.echo(f"{config.video}: a video of {counted(summary.images, 'frame')}")
     if config.submission is not None:
-        click.echo(f"{config.submission}: the label ids of {summary.images} images")
+        click.echo(f"{config.submission}: the label ids of {images}")
     if summary.failures:
         say_left_out(summary.failures)
         raise SystemExit(1)

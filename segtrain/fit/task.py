@@ -31,6 +31,7 @@ from segtrain.data.index import ClassIndex
 from segtrain.data.sampling import Epoch, build_epoch
 from segtrain.data.transforms import Augmentation
 from segtrain.fit.drawing import segmentation_picture
+from segtrain.fit.effects import without_effect
 from segtrain.fit.objective import open_objective
 from segtrain.fit.sources import open_sampling
 from segtrain.fit.validation import ValidationScores, predict, spread, validate
@@ -138,8 +139,7 @@ class SegmentationTask:
         if config.scale[1] * height < config.crop[0] and config.scale[1] * width < config.crop[1]:
             asked = "x".join(map(str, config.crop))
             told.append(f"images of {height}x{width} fill crops of {asked} in part only; a smaller --crop is quicker")
-        if config.strict_classes and config.loss != "relaxed":
-            told.append(f"--strict-classes without effect: they are of the loss relaxed, this one is {config.loss}")
+        told.extend(without_effect(config))
         if self._job.held_out is None:
             told.append("nothing to validate on")
         return "\n".join(told)

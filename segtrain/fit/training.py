@@ -56,8 +56,14 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     with locked(config.out):
         # a training that was begun before groups were recorded is known by its samples alone
         before = {**default_settings(), "validation_groups": settings["validation_groups"]}
-        may_grow = "epochs" if config.extend else None
-        begin(config.out, settings, versions(torch, np, cv2, h5py), defaults=before, may_grow=may_grow)
+        begin(
+            config.out,
+            settings,
+            versions(torch, np, cv2, h5py),
+            defaults=before,
+            growing="epochs",
+            may_grow=config.extend,
+        )
         index = training.index(config.class_uniform_tile)
         job = Job(config=config, settings=settings, training=training, held_out=held_out, index=index)
         job.epoch(0)  # says whether there are samples

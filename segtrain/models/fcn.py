@@ -7,6 +7,7 @@ Reference: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic S
 Shelhamer et al., Clockwork Convnets for Video Semantic Segmentation, 2016. It begins as in He et al., ICCV 2015.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -23,6 +24,15 @@ FC_CHANNELS = 4096
 DROPOUT = 0.5
 # Where scores lie over those of the next deeper ones, and the image over the last ones, for that border.
 OFFSETS: Mapping[str, int] = {"score_pool4": 5, "score_pool3": 9, IMAGE: 31}
+
+# The distance of places, and how far before the image's first pixel the first one lies, in pixels.
+PLACES: Mapping[str, tuple[int, float]] = {
+    "pool3": (8, 95.5),
+    "score_pool3": (8, 95.5),
+    "pool4": (16, 91.5),
+    "score_pool4": (16, 91.5),
+    "context": (16, 11.5),
+}
 
 
 def names_of(block: int) -> tuple[str, ...]:
@@ -125,6 +135,14 @@ class FCN8s(SegmentationNetwork):
             Stage("decoder", ("score_pool3", "score_pool4", "context", IMAGE), fuse),
             Stage("logits", ("decoder", IMAGE), as_it_is),
         )
+
+    def inside(self, stage: str, features: Tensor, image: Tensor) -> Tensor:
+        if stage not in PLACES:
+            return features
+        stride, before = PLACES[stage]
+        begin = math.ceil(before / stride)
+        height, width = (math.floor((pixels - 1 + before) / stride) + 1 for pixels in image.shape[-2:])
+        return features[..., begin:height, begin:width]
 
     def _run_blocks(self, blocks: tuple[int, ...], features: Tensor) -> Tensor:
         for block in blocks:

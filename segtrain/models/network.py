@@ -102,6 +102,10 @@ class SegmentationNetwork(nn.Module, ABC):
         logits, the same at the image's size, which is all that it reads of the image. Before them come the trunk's own.
         """
 
+    def inside(self, stage: str, features: Tensor, image: Tensor) -> Tensor:  # noqa: ARG002
+        """Of what a stage gives, [B,C,h,w], what lies over the image: all, but in a family with a border around it."""
+        return features
+
     @property
     def auxiliary_stages(self) -> tuple[Stage, ...]:
         """Heads that only help to train, of logits [B,C,h,w]: they read what the others give, and are read by none."""

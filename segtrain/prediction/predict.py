@@ -10,18 +10,16 @@ import numpy as np
 
 from jobs.ahead import ahead
 from jobs.errors import FileError
-from jobs.files import write_whole
 from jobs.training.runtime import Runtime
-from propagate.data.classes import ClassTable
-from propagate.data.images import encode_png
 from propagate.errors import PropagateError
-from segtrain.errors import DataError, InferenceError
+from segtrain.errors import DataError
 from segtrain.evaluation.report import LeftOut
 from segtrain.inference import Inference, segment
 from segtrain.prediction.sources import Picture
 from segtrain.prediction.submission import Submission
-from segtrain.prediction.video import VideoOutput, written
-from segtrain.prediction.views import KINDS, overlaid, view
+from segtrain.prediction.video import Films, VideoOutput
+from segtrain.prediction.views import overlaid
+from segtrain.prediction.writing import ViewFiles
 from segtrain.trained import TrainedNetwork
 
 NUM_AHEAD = 2  # images that are read before they are segmented, and segmented before they are written
@@ -75,40 +73,28 @@ def predict(
     <out>/<kind> holds files already, the network cannot segment an image, or a file cannot be written; ValueError for a
     kind that is none of KINDS.
     """
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f"kinds must be of {', '.join(KINDS)}, found {', '.join(sorted(unknown))}")
+    classes, failures = trained.classes, list[LeftOut]()
+    files = ViewFiles(out, kinds, classes)
     if not pictures:
         raise DataError("no images to segment; name a folder that holds some, or another split")
-    for kind in kinds:
-        _require_empty(out / kind)
-    classes, failures, num_files = trained.classes, list[LeftOut](), 0
     names = [picture.name for picture in pictures]
     with ExitStack() as cleanup:
         archive = cleanup.enter_context(Submission(submission, names, classes)) if submission is not None else None
-        show = cleanup.enter_context(written(video)) if video is not None else None
+        films = cleanup.enter_context(Films(video)) if video is not None else None
         segmented = _segmented(trained, ahead(_read(pictures), NUM_AHEAD), inference, runtime)
         for result in ahead(segmented, NUM_AHEAD):
             if isinstance(result, LeftOut):
                 failures.append(result)
             else:
-                views = _views({*kinds, "pred"} if archive is not None else kinds, result, classes)
-                for kind in kinds:
-                    if kind in views:
-                        _write(out / kind / f"{result.image.name}.png", views[kind])
-                        num_files += 1
-                if show is not None:
-                    show(result.image.pixels, overlaid(result.image.pixels, result.found, classes))
+                (name, pixels, truth), found = result
+                written = files.write(name, pixels, found, truth, also="pred" if archive is not None else "")
+                if films is not None:
+                    films.add(pixels, overlaid(pixels, found, classes))
                 if archive is not None:
-                    archive.add(result.image.name, views["pred"])
+                    archive.add(name, written["pred"])
             if on_progress is not None:
                 on_progress(1)
-    return PredictSummary(images=len(pictures) - len(failures), files=num_files, failures=tuple(failures))
-
-
-def _require_empty(folder: Path) -> None:
-    """Results of two predictions are not mixed."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InferenceError(f"{folder}: already holds files; remove it, or give another --out")
+    return PredictSummary(images=len(pictures) - len(failures), files=files.num_files, failures=tuple(failures))
 
 
 def _read(pictures: Iterable[Picture]) -> Iterator[_Image | LeftOut]:
@@ -129,22 +115,3 @@ def _segmented(
             yield image
         else:
             yield _Segmented(image, segment(trained.network, image.pixels, inference, runtime))
-
-
-def _views(kinds: Iterable[str], result: _Segmented, classes: ClassTable) -> dict[str, bytes]:
-    """PNG files by kind, without those that need a truth that is not known."""
-    (_, pixels, truth), found = result
-    views = {kind: view(kind, pixels, found, truth, classes) for kind in kinds}
-    return {kind: encode_png(picture) for kind, picture in views.items() if picture is not None}
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, but for power cuts: there are many, and they can be made again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data, synced=False)
-    except OSError as error:
-        raise InferenceError(
-            f"{path}: cannot be written ({error.strerror}); make room, remove what was written, and begin again, or "
-            "choose another --out"
-        ) from None

@@ -15,6 +15,7 @@ from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+OTHER_IMAGES = (".bmp", ".gif", ".heic", ".ppm", ".tif", ".tiff", ".webp")  # FFmpeg would open most of them as videos
 
 
 class Picture(NamedTuple):
@@ -87,16 +88,23 @@ def _of_source(source: Path) -> Iterator[Picture]:
 def _of_file(path: Path, folder: Path) -> Iterator[Picture]:
     name = path.relative_to(folder).with_suffix("").as_posix()
     if path.suffix.lower() in ENDINGS:
-        yield Picture(name, str(path), partial(_read_image, path))
+        yield Picture(name, str(path), partial(_read_picture, path))
         return
+    if path.suffix.lower() in OTHER_IMAGES:
+        raise DataError(f"{path}: an image of a kind that is not read, expected PNG or JPEG; convert it to PNG")
     sequence = video.VideoSequence(path)
     for number in range(len(sequence)):
         where = f"{path}, frame {number}"
         yield Picture(str(PurePosixPath(name, f"{number:06d}")), where, partial(_read_frame, sequence, number))
 
 
-def _read_image(path: Path) -> tuple[np.ndarray, None]:
-    return decode_frame(read_image(Resource(str(path.parent), path.name, 0)), str(path)), None
+def read_picture(path: Path) -> np.ndarray:
+    """An image file, PNG or JPEG: [H,W,3] uint8 RGB. Raises: InputError, FileError."""
+    return decode_frame(read_image(Resource(str(path.parent), path.name, 0)), str(path))
+
+
+def _read_picture(path: Path) -> tuple[np.ndarray, None]:
+    return read_picture(path), None
 
 
 def _read_frame(sequence: video.VideoSequence, number: int) -> tuple[np.ndarray, None]:

@@ -50,7 +50,7 @@ class KeyFrames(ABC):
         self._since_key += 1
         logits, ran = self.follow(seen)
         looked = set(ran) - {"decoder", LOGITS}
-        return logits, Cost(ran, (seen.number, self._key) if looked else (self._key,))
+        return logits, Cost(ran, (seen.number, self._key) if looked else (self._key,), moved="motion" in vars(seen))
 
     def carried(self, seen: Seen, name: str) -> Tensor:
         """What is held under that name, where it is in this frame. In a recursive chain that is held from now on."""

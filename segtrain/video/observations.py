@@ -12,6 +12,7 @@ from jobs.training.runtime import Runtime
 from sdcnet.motion.estimator import MotionEstimator, Observation, Step
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
+from segtrain.video.sources import SourceFrame
 from segtrain.video.stepper import Motion, Seen
 
 CUT = 0.5  # of the frames' mean brightness: frames that differ by more, on average, are of two scenes
@@ -23,7 +24,8 @@ def observed(
 ) -> Iterator[Seen]:
     """The frames of one video in their order. Motion is estimated where a stepper asks for it, on `watch` as "motion".
 
-    Only the last frame is kept. Raises: InferenceError for an estimator that reads more than one frame before.
+    frames: a `SourceFrame` says its number, and what else its source knows; others are counted. Only the last is kept.
+    Raises: InferenceError for an estimator that reads more than one frame before.
     """
     if estimator.num_history > 1:
         raise InferenceError(
@@ -32,9 +34,11 @@ def observed(
         )
     previous: Observation | None = None
     for number, frame in enumerate(frames):
-        is_new = previous is None or is_cut(previous.pixels, frame.pixels)
+        known = frame if isinstance(frame, SourceFrame) else SourceFrame(number=number, name="", pixels=frame.pixels)
+        is_new = known.is_new or previous is None or is_cut(previous.pixels, frame.pixels)
         image = normalised(frame.pixels.to(runtime.device))
-        yield Seen(number, image, None, is_new, partial(_motion, previous, frame, estimator, runtime, watch))
+        find_motion = partial(_motion, previous, frame, estimator, runtime, watch)
+        yield Seen(known.number, image, known.is_key, is_new, find_motion)
         previous = frame
 
 

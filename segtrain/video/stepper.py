@@ -44,12 +44,13 @@ class Cost(NamedTuple):
     """What a step did.
 
     ran: the parts of the network that were computed, in order. fused_from: the numbers of the frames that the scores
-    descend from, the earlier parts of the network first. difference: how far the frame was from the last one that was
-    computed in full, where the scheme asks for that.
+    descend from, the earlier parts of the network first. moved: whether the frame's motion was asked for. difference:
+    how far the frame was from the last one that was computed in full, where the scheme asks for that.
     """
 
     ran: tuple[str, ...]
     fused_from: tuple[int, ...]
+    moved: bool = False
     difference: float | None = None
 
 

@@ -15,12 +15,21 @@ from segtrain.video.stepper import Cost, Seen, Stepper
 
 
 class Stepped(NamedTuple):
-    """What was made of a frame. labels: [H,W] uint8 train ids. seconds: without those of the motion asked for."""
+    """What was made of a frame.
+
+    labels: [H,W] uint8 train ids. seconds: without motion_seconds, those of the motion, 0 where none was asked for.
+    """
 
     number: int
     labels: Tensor
     cost: Cost
     seconds: float
+    motion_seconds: float
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the scores descend from this frame alone: nothing was kept, or carried, from those before."""
+        return set(self.cost.fused_from) == {self.number}
 
 
 def stepped(stepper: Stepper, frames: Iterable[Seen], runtime: Runtime, watch: Stopwatch) -> Iterator[Stepped]:
@@ -41,7 +50,8 @@ def stepped(stepper: Stepper, frames: Iterable[Seen], runtime: Runtime, watch: S
             logits, cost = stepper.step(seen)
             least, most = torch.aminmax(logits)
             labels = logits[0].argmax(0).to(torch.uint8).cpu()  # waits for the device
-        seconds = perf_counter() - begin - (watch.seconds["motion"] - of_motion)
+        motion_seconds = watch.seconds["motion"] - of_motion
+        seconds = perf_counter() - begin - motion_seconds
         if not (torch.isfinite(least) and torch.isfinite(most)):
             raise InferenceError(f"frame {seen.number}: the network's scores are not finite; check the weights")
-        yield Stepped(seen.number, labels, cost, seconds)
+        yield Stepped(seen.number, labels, cost, seconds, motion_seconds)

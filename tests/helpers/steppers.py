@@ -18,10 +18,10 @@ from segtrain.video.stepper import Cost, Seen, Stepper
 RUNTIME = Runtime(device=torch.device("cpu"))
 
 
-def network_of(name: str) -> SegmentationNetwork:
+def network_of(name: str, *, num_classes: int = 5) -> SegmentationNetwork:
     """A network with weights of its own, ready for inference."""
     torch.manual_seed(3)
-    return RUNTIME.prepare(build_network(name, num_classes=5, output_stride=8))
+    return RUNTIME.prepare(build_network(name, num_classes=num_classes, output_stride=8))
 
 
 def moving(number: int, *, size: tuple[int, int] = (48, 64), speed: int = 3, seed: int = 0) -> list[Tensor]:

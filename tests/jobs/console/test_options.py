@@ -28,6 +28,7 @@ class Cake:
     oven: Oven
     tin: tuple[int, int] = setting((20, 30), "Height x width.")
     layers: tuple[float, ...] = setting((1.0, 0.5), "Their heights.")
+    slices: tuple[int, ...] = setting((8, 12), "How many of each layer.")
     toppings: tuple[str, ...] = setting((), "What is on it.", choices=("sugar", "cream"))
     notes: tuple[str, ...] = setting((), "Anything; repeatable.", option="note", repeatable=True)
     shares: Mapping[str, float] = setting({}, "Of flours.")
@@ -62,7 +63,8 @@ def test_what_is_not_given_has_the_defaults_of_the_dataclass() -> None:
 
 
 def test_every_kind_of_setting_can_be_typed() -> None:
-    typed = "rich --eggs none --heat 200 --oven-mode grill --tin 5x6 --layers 1,2 --toppings cream --note a --note b"
+    typed = "rich --eggs none --heat 200 --oven-mode grill --tin 5x6 --layers 1,2 --slices 6,4 --toppings cream"
+    typed += " --note a --note b"
     result, [cake] = bake(*typed.split(), *["--shares", "rye=2,oat=1", "--book", "b.txt", "--no-glaze", "--json"])
     assert result.stdout == "True\n"
     assert cake == Cake(
@@ -71,6 +73,7 @@ def test_every_kind_of_setting_can_be_typed() -> None:
         oven=Oven(heat=200, mode="grill"),
         tin=(5, 6),
         layers=(1.0, 2.0),
+        slices=(6, 4),
         toppings=("cream",),
         notes=("a", "b"),
         shares={"rye": 2.0, "oat": 1.0},
@@ -102,9 +105,18 @@ def test_what_is_typed_counts_before_the_environment_before_the_file_before_the_
 
 def test_the_file_may_be_named_by_the_environment_and_hold_what_a_command_line_does(tmp_path: Path) -> None:
     path = tmp_path / "cake.yaml"
-    path.write_text("{eggs: null, tin: 7x8, layers: [1, 1e-1], note: [a], shares: {rye: 2}, toppings: sugar}")
+    path.write_text(
+        "{eggs: null, tin: 7x8, layers: [1, 1e-1], slices: [6, 4], note: [a], shares: {rye: 2}, toppings: sugar}"
+    )
     _, [cake] = bake("plain", variables={"CONFIG": str(path)})
-    lists = {"tin": (7, 8), "layers": (1.0, 0.1), "notes": ("a",), "toppings": ("sugar",), "shares": {"rye": 2.0}}
+    lists = {
+        "tin": (7, 8),
+        "layers": (1.0, 0.1),
+        "slices": (6, 4),
+        "notes": ("a",),
+        "toppings": ("sugar",),
+        "shares": {"rye": 2.0},
+    }
     assert cake == Cake(name="plain", eggs=None, oven=Oven(), **lists)  # type: ignore[arg-type]
 
 
@@ -173,6 +185,7 @@ def test_help_says_the_default_and_the_limits_and_what_none_stands_for() -> None
     assert "--oven-mode [fan|grill] How it heats. [default: fan]" in help
     assert "--tin HxW Height x width. [default: 20x30]" in help
     assert "--layers N,N… Their heights. [default: 1,0.5]" in help
+    assert "--slices N,N… How many of each layer. [default: 8,12]" in help
     assert "--book PATH|none Where the recipe is. [default: none]" in help
     assert "--glaze / --no-glaze With a glaze. [default: yes]" in help
     assert "unknown" not in help

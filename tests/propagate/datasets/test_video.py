@@ -214,4 +214,6 @@ def test_a_split_without_effect_is_said(root: Path, caplog: pytest.LogCaptureFix
     opened(root)
     assert not caplog.messages
     open_dataset("video", DatasetOptions(root=root, split="val"))
-    assert caplog.messages == [f"{root}: --split val without effect: videos have no splits"]
+    assert caplog.messages == [
+        f"{root}: --split val without effect, all annotated frames are taken: videos have no splits"
+    ]

@@ -93,7 +93,7 @@ def test_snippets_are_dealt_out_to_cities(tmp_path: Path, monkeypatch: pytest.Mo
     written = []
     monkeypatch.setattr("propagate.synth.write._write_snippet", lambda *which: written.append(which[2:4]))
     write_dataset(tmp_path, num_cities=2, num_snippets=3)
-    assert written == [(0, 0), (1, 0), (0, 1)]
+    assert written == [("synthburg", 0), ("rasterstadt", 0), ("synthburg", 1)]
     assert [city_name(n) for n in (0, 1, 8)] == ["synthburg", "rasterstadt", "synthburg2"]
 
 

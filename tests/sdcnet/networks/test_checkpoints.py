@@ -229,6 +229,12 @@ def test_file_without_a_state_dict_is_refused(saved: Callable, content: object) 
         load_predictor(saved(content))
 
 
+def test_the_state_of_a_training_is_known(saved: Callable) -> None:
+    state = {"version": 1, "step": 2, "network": {}, "optimiser": {}}
+    with pytest.raises(CheckpointError, match=r"the state of a training, expected weights\. Give the \.safetensors"):
+        load_predictor(saved(state))
+
+
 def test_weights_that_are_not_finite_are_refused(recon: SDCNet2DRecon, saved: Callable) -> None:
     state = {name: tensor.clone() for name, tensor in recon.state_dict().items()}
     state["conv3.0.weight"][5, 0, 0, 0] = float("nan")
@@ -275,7 +281,10 @@ def test_empty_and_absent_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth.tar"
     with pytest.raises(CheckpointError, match=r"cannot be read \(No such file or directory\)"):
         load_predictor(path)
-    with pytest.raises(CheckpointError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Is a directory\), expected a file of weights$"):
+        load_predictor(tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"expected a file of weights; give one .* in there: best\.safetensors$"):
         load_predictor(tmp_path)
     path.touch()
     with pytest.raises(CheckpointError, match=r"empty file \(0 bytes\), expected weights"):

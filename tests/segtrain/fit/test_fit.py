@@ -137,7 +137,7 @@ def test_a_training_that_has_ended_can_be_extended(config: FitConfig) -> None:
     short = replace(config, epochs=1, schedule="poly", power=1.0)
     assert fit(short).steps == 3
     longer = replace(short, epochs=3, extend=True)
-    with pytest.raises(RunFolderError, match=r"epochs: 1 then, 3 now"):
+    with pytest.raises(RunFolderError, match=r"epochs: 1 then, 3 now.*go on with it, or --extend to train longer, or"):
         fit(replace(longer, extend=False))
     with pytest.raises(RunFolderError, match=r"epochs: 1 then, 3 now; seed: 0 then, 1 now"):
         fit(replace(longer, seed=1))
@@ -145,7 +145,7 @@ def test_a_training_that_has_ended_can_be_extended(config: FitConfig) -> None:
     assert json.loads((config.out / "config.json").read_text())["settings"]["epochs"] == 3
     rates = [line["learning_rate"] for line in lines(config.out) if "loss" in line]
     assert rates[-1] == pytest.approx(config.learning_rate / 9)  # of the last of nine steps
-    with pytest.raises(RunFolderError, match=r"epochs: 3 then, 2 now"):
+    with pytest.raises(RunFolderError, match=r"epochs: 3 then, 2 now\); give .* to go on with it, or choose"):
         fit(replace(longer, epochs=2))
 
 

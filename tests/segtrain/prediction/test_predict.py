@@ -1,5 +1,6 @@
 """What is found in folders, videos and data sets, written as images and as a submission."""
 
+import re
 import shutil
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,6 +19,7 @@ from propagate.data.colours import colours_of_train_ids, difference, overlay
 from propagate.data.images import encode_png
 from sdcnet.frames.video import VideoSequence
 from segtrain.checkpoints import save_network
+from segtrain.cli.main import main
 from segtrain.cli.predict import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
@@ -226,6 +228,24 @@ def test_the_command_segments_a_data_set(weights: Path, tmp_path: Path) -> None:
     grey = np.repeat((image_of(stripes(1)).mean(axis=2, keepdims=True) / 2).astype(np.uint8), 3, axis=2)
     is_right = (found == stripes() + 7) | (stripes() + 7 == 9)  # 9, parking, is not trained
     np.testing.assert_array_equal(shown, np.where(is_right[..., None], grey, classes.palette[found]))
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "advice"),
+    [
+        ("a.png", np.zeros((8, 8, 4), np.uint8), "8-bit RGBA PNG frame, expected 8-bit RGB; remove the alpha channel"),
+        ("a.png", np.zeros((8, 8, 3), np.uint16), "16-bit RGB PNG frame, expected 8-bit RGB; scale its values to 8"),
+        ("a.tif", np.zeros((8, 8, 3), np.uint8), "a.tif: an image of a kind that is not read, .*; convert it to PNG"),
+    ],
+)
+def test_an_image_of_another_form_is_refused_with_the_way_on(
+    weights: Path, tmp_path: Path, name: str, pixels: np.ndarray, advice: str
+) -> None:
+    cv2.imwrite(str(tmp_path / name), pixels)
+    arguments = ("predict", weights, tmp_path / name, "--out", tmp_path / "out", "--device", "cpu")
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 1
+    assert re.search(advice, result.stderr)
 
 
 def test_the_command_exits_with_1_where_an_image_is_damaged(weights: Path, tmp_path: Path) -> None:

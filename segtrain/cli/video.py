@@ -1,0 +1,20 @@
+"""The commands `segtrain video …`."""
+
+import click
+
+from segtrain.cli.video_evaluate import video_evaluate
+from segtrain.cli.video_predict import video_predict
+
+
+@click.group()
+def video() -> None:
+    """Segment video by schemes that see its frames in order, and spend less on most of them.
+
+    \b
+    segtrain video predict run/best.safetensors drive.mp4 --scheme warp-features --interval 12 --out drive
+    segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features
+    """
+
+
+for command in (video_predict, video_evaluate):
+    video.add_command(command)

@@ -1,0 +1,146 @@
+"""Score schemes on the annotated frames of videos: by the distance from the last frame that was computed in full."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from jobs.console.values import counted
+from jobs.timing import Stopwatch
+from jobs.training.runtime import Runtime
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip
+from propagate.errors import PropagateError
+from propagate.scoring.metrics import confusion
+from sdcnet.motion.estimator import MotionEstimator
+from segtrain.errors import DataError
+from segtrain.evaluation.report import LeftOut
+from segtrain.models.network import SegmentationNetwork
+from segtrain.video.clips import SeenClip, read_clip
+from segtrain.video.cost import stage_macs
+from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.report import SchemeScore, ScoredStep, VideoReport
+from segtrain.video.stepper import Stepper
+from segtrain.video.stepping import stepped
+from segtrain.video.temporal import consistency
+
+NUM_WARM_UP = 5  # steps of each scheme that are not timed
+
+
+def evaluate_video(
+    network: SegmentationNetwork,
+    classes: ClassTable,
+    clips: Sequence[Clip],
+    schemes: Sequence[SchemeSettings],
+    estimator: MotionEstimator,
+    runtime: Runtime,
+    *,
+    distances: Sequence[int] | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> VideoReport:
+    """Segment clips by each scheme, and count what is right.
+
+    A clip's annotated frame is scored once at each distance: the scheme begins so many frames before it, with one that
+    is computed in full. Consistency in time is that of the labels along the whole clip.
+
+    network: in evaluation mode, on the runtime's device, with the classes. clips: with at least as many frames before
+    the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`). A clip
+    that cannot be read is a failure of the report, and the rest goes on. on_progress: called with the number of clips
+    dealt with since its last call.
+
+    Raises: InferenceError, TooLargeError, where the network cannot segment a frame; DataError where no clip is left.
+    """
+    watch = Stopwatch()
+    num_classes = len(classes.train_names)
+    runs = [_Run(settings, open_stepper(network, settings), num_classes, distances) for settings in schemes]
+    failures: list[LeftOut] = []
+    macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
+    frames: list[np.ndarray] = []
+    num_clips = num_frames = 0
+    for clip in clips:
+        try:
+            seen = read_clip(clip, classes, estimator, runtime, watch)
+        except (PropagateError, DataError) as error:
+            failures.append(LeftOut(image=clip.key, reason=str(error)))
+        else:
+            num_clips += 1
+            num_frames += len(seen.frames)
+            frames = frames or [pixels[0].permute(1, 2, 0).numpy() for pixels in seen.pixels]
+            size = seen.truth.shape[0], seen.truth.shape[1]
+            if size not in macs:
+                macs[size] = stage_macs(network, size)
+            for run in runs:
+                run.add(seen, macs[size], runtime, watch)
+        if on_progress is not None:
+            on_progress(1)
+    if not num_clips:
+        raise DataError(f"none of {len(clips)} clips can be read; the first: {failures[0].reason}")
+    for run in runs:
+        run.score.motion_seconds = watch.seconds["motion"] / max(1, watch.times["motion"])
+    return VideoReport(
+        classes=classes,
+        clips=num_clips,
+        size=next(iter(macs)),
+        motion=str(estimator.fingerprint["motion"]),
+        device=_told(runtime),
+        decode_seconds=watch.seconds["decode"] / num_frames,
+        macs=next(iter(macs.values())),
+        schemes=[run.score for run in runs],
+        frames=frames,
+        failures=tuple(failures),
+    )
+
+
+def distances_of(
+    network: SegmentationNetwork, schemes: Iterable[SchemeSettings], distances: Sequence[int] | None
+) -> set[int]:
+    """The distances at which frames are scored, by one scheme or another: `evaluate_video` has the arguments."""
+    if distances is not None:
+        return set(distances)
+    return {distance for settings in schemes for distance in open_stepper(network, settings).phases}
+
+
+class _Run:
+    """One scheme along all clips."""
+
+    def __init__(
+        self, settings: SchemeSettings, stepper: Stepper, num_classes: int, distances: Sequence[int] | None
+    ) -> None:
+        self._stepper, self._num_classes = stepper, num_classes
+        self._distances = tuple(stepper.phases if distances is None else distances)
+        self._is_warm = False
+        nothing = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.score = SchemeScore(
+            title=settings.title,
+            counts={distance: nothing.copy() for distance in self._distances},
+            temporal=nothing.copy(),
+        )
+
+    def add(self, clip: SeenClip, macs: Mapping[str, int], runtime: Runtime, watch: Stopwatch) -> None:
+        if not self._is_warm:
+            for _ in stepped(self._stepper, clip.frames[:NUM_WARM_UP], runtime, watch):
+                self._is_warm = True
+        for distance in self._distances:
+            before = clip.frames[clip.place - distance : clip.place + 1]
+            *_, last = stepped(self._stepper, before, runtime, watch)
+            self.score.counts[distance] += confusion(clip.truth, last.labels.numpy(), self._num_classes)
+            cost = last.cost
+            self.score.steps.append(
+                ScoredStep(
+                    distance=distance,
+                    seconds=last.seconds,
+                    macs=sum(macs[name] for name in cost.ran),
+                    is_full=len(cost.ran) == len(macs),
+                    moved=cost.moved,
+                )
+            )
+        labels = [each.labels for each in stepped(self._stepper, clip.frames, runtime, watch)]
+        self.score.shown = self.score.shown or [each.numpy() for each in labels]
+        self.score.temporal += consistency(clip.pairs, labels, self._num_classes)
+
+
+def _told(runtime: Runtime) -> str:
+    """The device in words, with what its speed depends on."""
+    if runtime.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(runtime.device)}, {runtime.dtype}".replace("torch.", "")
+    return f"a CPU, {counted(torch.get_num_threads(), 'thread')}"

@@ -1,0 +1,50 @@
+"""Settings of a training that do nothing are said to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segtrain.config import FitConfig
+from segtrain.fit.effects import without_effect
+from segtrain.fit.recipes import load_recipe, recipe_names
+
+
+def told(**settings: Any) -> list[str]:
+    return list(without_effect(FitConfig(out=Path("run"), shards=(Path("store"),), **settings)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentences"),
+    [
+        ({"loss": "relaxed", "strict_classes": ("pole",), "border": 2, "relax_until": 3, "class_weight": 1.0}, []),
+        (
+            {"loss": "cross-entropy", "strict_classes": ("pole",)},
+            ["--strict-classes without effect: of loss relaxed, this one is cross-entropy"],
+        ),
+        (
+            {"loss": "ohem", "border": 2, "class_weight": 1.0},
+            [
+                "--border without effect: of loss relaxed, this one is ohem",
+                "--class-weight without effect: of loss relaxed and image-weighted, this one is ohem",
+            ],
+        ),
+        ({"loss": "image-weighted", "class_weight": 1.0}, []),
+        ({"loss": "ohem", "relax_until": 3}, ["--relax-until without effect: of loss relaxed, this one is ohem"]),
+        ({"loss": "ohem", "relax_until": 3, "schedule": "scaled-poly", "restart_rate": 0.5}, []),
+        (
+            {"schedule": "cosine", "restart": 3, "power": 0.9},
+            [
+                "--restart without effect: of schedule scaled-poly, this one is cosine",
+                "--power without effect: of schedule poly and scaled-poly, this one is cosine",
+            ],
+        ),
+    ],
+)
+def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sentences: list[str]) -> None:
+    assert told(**settings) == sentences
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_set_nothing_in_vain(name: str) -> None:
+    assert told(**load_recipe(name)) == []
