@@ -2,6 +2,7 @@
 
 import click
 
+from segtrain.cli.video_calibrate import video_calibrate
 from segtrain.cli.video_evaluate import video_evaluate
 from segtrain.cli.video_predict import video_predict
 
@@ -16,5 +17,5 @@ def video() -> None:
     """
 
 
-for command in (video_predict, video_evaluate):
+for command in (video_predict, video_evaluate, video_calibrate):
     video.add_command(command)
