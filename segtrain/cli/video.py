@@ -14,6 +14,7 @@ def video() -> None:
     \b
     segtrain video predict run/best.safetensors drive.mp4 --scheme warp-features --interval 12 --out drive
     segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features
+    segtrain video calibrate run/best.safetensors drive.mp4 --share 0.5
     """
 
 

@@ -49,6 +49,24 @@ def decoded(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
+def packets(path: Path) -> list[tuple[int, int]]:
+    """Where each packet lies in its file, and how many bytes it has."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def damaged(path: Path, number: int, *, zero: bool = False) -> Path:
+    """The file with the middle of a packet, or all of it, overwritten."""
+    data = bytearray(path.read_bytes())
+    position, size = packets(path)[number]
+    begin, length = (position, size) if zero else (position + size // 3, size // 3)
+    noise = bytes(length) if zero else np.random.default_rng(1).bytes(length)
+    data[begin : begin + length] = noise
+    other = path.with_stem("damaged")
+    other.write_bytes(data)
+    return other
+
+
 def write_drive(root: Path, num_frames: int, names: Sequence[str]) -> None:
     """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half."""
     folder = root / "labels" / "drive"

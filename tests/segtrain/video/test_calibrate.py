@@ -1,61 +1,54 @@
-"""`segtrain video calibrate`: what it says is what an adaptive clock then does."""
+"""The command that finds a threshold, which another command then keeps to."""
 
 import json
 from pathlib import Path
 
 import pytest
-import torch
-from click.testing import CliRunner, Result
-from helpers.steppers import moving
+from click.testing import CliRunner
+from helpers.steppers import moving, network_of
 
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from segtrain.checkpoints import save_network
-from segtrain.cli.main import main
-from segtrain.models.registry import build_network
+from segtrain.cli.video import video
+
+CITYSCAPES = load_classes("cityscapes")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
-    return path
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Weights, and ten frames of which the last five do not move."""
+    save_network(tmp_path / "weights.safetensors", network_of("resnet18", num_classes=19), classes=CITYSCAPES, about={})
+    (tmp_path / "frames").mkdir()
+    moved = moving(6)
+    for number, frame in enumerate([*moved, *moved[-1:] * 4]):
+        picture = encode_png(frame[0].permute(1, 2, 0).contiguous().numpy())
+        (tmp_path / f"frames/a{number:02d}.png").write_bytes(picture)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of which the later ones move faster."""
-    folder = tmp_path_factory.mktemp("frames")
-    for number, pixels in enumerate([*moving(6, speed=1), *moving(12)[6:]]):
-        (folder / f"{number:03d}.png").write_bytes(encode_png(pixels[0].permute(1, 2, 0).numpy()))
-    return folder
+def call(*args: object) -> str:
+    result = CliRunner().invoke(video, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
-def video(*args: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["video", *map(str, args), "--device", "cpu"], catch_exceptions=False)
-    assert result.exit_code == exit_code, result.output
-    return result
+def test_what_is_calibrated_is_kept_to(place: Path) -> None:
+    weights, frames = place / "weights.safetensors", place / "frames"
+    line = call("calibrate", weights, frames, "--share", "0.5")
+    assert line.startswith("--scheme adaptive-clockwork --signal feature --threshold ")
+    found = json.loads(call("predict", weights, frames, *line.split(), "--out", place / "out", "--json"))
+    # five frames of ten differ from those before; half of the nine that have one before them are five, at the least
+    assert (found["frames"], found["full"]) == (10, 1 + 5)
+    said = json.loads(call("calibrate", weights, frames, "--json"))
+    assert said == {"signal": "feature", "threshold": float(line.split()[-1]), "share": 5 / 9, "num_frames": 9}
 
 
-@pytest.mark.parametrize("signal", ["feature", "pixels"])
-def test_the_clock_fires_as_often_as_said(signal: str, weights: Path, frames: Path, tmp_path: Path) -> None:
-    said = json.loads(video("calibrate", weights, frames, "--share", 0.4, "--signal", signal, "--json").stdout)
-    assert said["num_frames"] == 11
-    assert 0.4 <= said["share"] < 1
-    options = ("--scheme", "adaptive-clockwork", "--signal", signal, "--threshold", said["threshold"])
-    result = video("predict", weights, frames, *options, "--out", tmp_path / "out", "--kinds", "none")
-    assert f"12 frames segmented, {1 + round(11 * said['share'])} in full" in result.stdout
-
-
-def test_it_says_the_option(weights: Path, frames: Path) -> None:
-    line = video("calibrate", weights, frames, "--limit", 5).stdout
-    assert line.startswith("--threshold 0.")
-    assert line.endswith("% of 4 frames in full\n")
-
-
-def test_what_makes_no_sense_is_refused(weights: Path, frames: Path) -> None:
-    refused = video("calibrate", weights, frames, "--share", 0, exit_code=2)
-    assert "--share 0: give more than 0, and no more than 1" in refused.stderr
-    refused = video("calibrate", weights, frames, "--signal", "argmax", exit_code=1)
-    assert f"{frames}: this signal compares the classes at layer3, where mobilenetv2 has features" in refused.stderr
+def test_what_makes_no_sense_is_refused(place: Path) -> None:
+    weights, frames = place / "weights.safetensors", place / "frames"
+    for option, sentence in (
+        (("--share", "0"), "share must be above 0 and at most 1, found 0"),
+        (("--signal", "argmax"), "this signal compares the classes at layer3, where resnet18 has features"),
+    ):
+        result = CliRunner().invoke(video, ["calibrate", str(weights), str(frames), *option])
+        assert sentence in str(result.exception)
