@@ -62,7 +62,7 @@ def video_calibrate(config: VideoCalibrateConfig, as_json: bool) -> None:
     frames = islice(open_source(config.source), config.frames)
     with Progress("frames", config.frames) as progress:
         try:
-            threshold = calibrate(
+            found = calibrate(
                 trained.network,
                 _told(observed(frames, still, runtime, Stopwatch()), progress),
                 config.share,
@@ -73,9 +73,10 @@ def video_calibrate(config: VideoCalibrateConfig, as_json: bool) -> None:
         except ValueError as error:
             raise InferenceError(f"{config.source}: {error}") from None
     if as_json:
-        print_json({"threshold": threshold, "share": config.share, "signal": config.signal})
+        print_json({"signal": config.signal, **found._asdict()})
     else:
-        click.echo(f"--scheme {SCHEME} --signal {config.signal} --threshold {threshold}")
+        click.echo(f"--scheme {SCHEME} --signal {config.signal} --threshold {found.threshold}")
+        click.echo(f"{found.share:.1%} of {found.num_frames} frames in full", err=True)
 
 
 def _told(frames: "Iterable[Seen]", progress: Progress) -> "Iterator[Seen]":

@@ -40,4 +40,15 @@ def test_what_is_calibrated_is_kept_to(place: Path) -> None:
     found = json.loads(call("predict", weights, frames, *line.split(), "--out", place / "out", "--json"))
     # five frames of ten differ from those before; half of the nine that have one before them are five, at the least
     assert (found["frames"], found["full"]) == (10, 1 + 5)
-    assert json.loads(call("calibrate", weights, frames, "--json"))["threshold"] == float(line.split()[-1])
+    said = json.loads(call("calibrate", weights, frames, "--json"))
+    assert said == {"signal": "feature", "threshold": float(line.split()[-1]), "share": 5 / 9, "num_frames": 9}
+
+
+def test_what_makes_no_sense_is_refused(place: Path) -> None:
+    weights, frames = place / "weights.safetensors", place / "frames"
+    for option, sentence in (
+        (("--share", "0"), "share must be above 0 and at most 1, found 0"),
+        (("--signal", "argmax"), "this signal compares the classes at layer3, where resnet18 has features"),
+    ):
+        result = CliRunner().invoke(video, ["calibrate", str(weights), str(frames), *option])
+        assert sentence in str(result.exception)
