@@ -31,6 +31,8 @@ from propagate.data.images import decode_frame
 from propagate.data.memory_frame import MemoryFrame
 from propagate.scoring.metrics import confusion, mean_iou
 from propagate.synth.write import write_dataset
+from sdcnet.frames import open_sequences
+from sdcnet.frames.exported import VectorSource
 from sdcnet.frames.stream import FrameStream, StreamedFrame
 from sdcnet.frames.transcoding import Transcoder
 from sdcnet.motion.classical import Dis, NoMotion, dis_flow
@@ -51,26 +53,48 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     for path in sorted((options.data / "driving_video").glob("*.mp4")):
-        print_motion(path, options.frames)
+        measured = decoding(path, options.frames)
+        print_motion(path.name, list(islice(FrameStream(path, with_vectors=True), options.frames)), measured)
+    for sequence in open_sequences(path for path in [options.data / "driving_video" / "aachen"] if path.is_dir()):
+        pixels = sequence.frames(0, min(options.frames, len(sequence))).permute(0, 2, 3, 1).numpy()
+        print_motion(sequence.name, [without_vectors(number, frame) for number, frame in enumerate(pixels)], {})
     size = tuple(map(int, options.size.split("x")))
     print_labels(f"synthetic street, {options.size}, H.264", *street(options.snippets, size))
     if (options.data / "camvid_15hz").is_dir():
         print_labels("CamVid 0016E5", *camvid(options.data / "camvid_15hz"))
 
 
-def timed(measured: Measured, name: str, work: Callable[[], Any]) -> Any:
+def timed(measured: Measured, name: str, work: Callable[..., Any], *args: Any) -> Any:
     begin = time.process_time()
-    result = work()
+    result = work(*args)
     measured[name].append((time.process_time() - begin) * 1e3)
     return result
 
 
-def print_motion(path: Path, num_frames: int) -> None:
+def without_vectors(number: int, pixels: np.ndarray) -> StreamedFrame:
+    return StreamedFrame(number, None, np.ascontiguousarray(pixels), False, None, "a picture")
+
+
+def decoding(path: Path, num_frames: int) -> Measured:
+    """Milliseconds a frame: decoded, decoded with vectors, and with these as flow; not converted to RGB. Best of three
+    times."""
+    found: Measured = defaultdict(list)
+    for name in ("decode", "decode and export", "decode, export and flow") * 3:
+        begin = time.process_time()
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            source = None if name == "decode" else VectorSource(stream.codec_context)
+            for frame in islice(container.decode(stream), num_frames):
+                exported = frame.side_data.get("MOTION_VECTORS") if source else None
+                if exported is not None and name.endswith("flow"):
+                    CellFlow.of(exported.to_ndarray(), (frame.height, frame.width))
+        found[f"ms {name}"].append((time.process_time() - begin) * 1e3 / num_frames)
+    return {name: [min(times)] for name, times in found.items()}
+
+
+def print_motion(name: str, frames: Sequence[StreamedFrame], decoded: Measured) -> None:
     """What motion costs on a video, and the PSNR of frames predicted by it, from the one before and from the next."""
-    measured: Measured = defaultdict(list)
-    for name, settings in (("decode", {}), ("decode, with vectors", {"with_vectors": True})):
-        begin, frames = time.process_time(), list(islice(FrameStream(path, **settings), num_frames))
-        measured[f"ms {name}"].append((time.process_time() - begin) * 1e3 / len(frames))
+    measured: Measured = defaultdict(list, decoded)
     forward, backward = (
         vectors_of(order, measured) for order in ([f.pixels for f in frames], [f.pixels for f in reversed(frames)])
     )
@@ -79,32 +103,32 @@ def print_motion(path: Path, num_frames: int) -> None:
         grey, other = (cv2.cvtColor(each.pixels, cv2.COLOR_RGB2GRAY) for each in (frame, before))
         measured["dB none"].append(psnr(grey, other))
         flows = {
-            "DIS ultrafast": timed(measured, "ms DIS ultrafast", lambda: ultrafast.calc(grey, other, None)),
+            "DIS ultrafast": timed(measured, "ms DIS ultrafast", ultrafast.calc, grey, other, None),
             "encoder": pixels_of(cells_of(forward[number], frame)),
         }
         backwards = {"encoder": pixels_of(cells_of(backward[len(frames) - number], frame))}
         if number % 4 == 1:
-            flows["DIS"] = timed(measured, "ms DIS", lambda: dis_flow(grey, other))
+            flows["DIS"] = timed(measured, "ms DIS", dis_flow, grey, other)
             backwards["DIS"] = dis_flow(other, grey)
         if frame.vectors is not None:
-            cells = timed(measured, "ms vectors to flow", lambda: cells_of(frame.vectors, frame))
+            cells = timed(measured, "ms vectors to flow", cells_of, frame.vectors, frame)
             measured["share unknown"].append(1 - cells.share_known)
-            flows["video"] = timed(measured, "ms filled, of all pixels", lambda: pixels_of(cells))
-            timed(measured, "ms residual", lambda: cells.residual(frame.pixels, before.pixels))
+            flows["video"] = timed(measured, "ms filled, of all pixels", pixels_of, cells)
+            timed(measured, "ms residual", cells.residual, frame.pixels, before.pixels)
             backwards["video, inverted"] = pixels_of(inverted(cells))
-        for name, flow in flows.items():
-            measured[f"dB {name}"].append(psnr(grey, carried(other, flow)))
-        for name, flow in backwards.items():
-            measured[f"dB backwards, {name}"].append(psnr(other, carried(grey, flow)))
+        for motion, flow in flows.items():
+            measured[f"dB {motion}"].append(psnr(grey, carried(other, flow)))
+        for motion, flow in backwards.items():
+            measured[f"dB backwards, {motion}"].append(psnr(other, carried(grey, flow)))
     height, width = frames[0].size
-    print(f"\n{path.name}, {height}x{width}, {len(frames)} frames")
-    for name, values in sorted(measured.items()):
-        print(f"  {name:<34} {np.mean(values):8.2f}")
+    print(f"\n{name}, {height}x{width}, {len(frames)} frames")
+    for quantity, values in sorted(measured.items()):
+        print(f"  {quantity:<34} {np.mean(values):8.2f}")
 
 
 def vectors_of(frames: Sequence[np.ndarray], measured: Measured) -> list[np.ndarray | None]:
     transcoder = Transcoder(frames[0].shape[:2])
-    return [timed(measured, "ms encode and decode", lambda f=frame: transcoder.vectors_of(f)[0]) for frame in frames]
+    return [timed(measured, "ms encode and decode", transcoder.vectors_of, frame)[0] for frame in frames]
 
 
 def cells_of(records: np.ndarray | None, frame: StreamedFrame) -> CellFlow:
@@ -190,7 +214,7 @@ def camvid(root: Path) -> tuple[ClassTable, Iterable[Snippet]]:
     frames = [decode_frame(file.read_bytes(), str(file)) for file in files]
     labels = [cv2.imread(str(root / "truth" / file.name), cv2.IMREAD_UNCHANGED) for file in files]
     annotated = [number for number, file in enumerate(files) if (root / "clipannot" / file.name).exists()]
-    seen = [StreamedFrame(number, None, pixels, False, None, "") for number, pixels in enumerate(frames)]
+    seen = [without_vectors(number, pixels) for number, pixels in enumerate(frames)]
     return load_classes("camvid"), [(seen, labels, annotated)]
 
 
@@ -222,7 +246,7 @@ def print_labels(title: str, classes: ClassTable, snippets: Iterable[Snippet]) -
                     seconds[name, refined].append((time.process_time() - begin) / len(found))
                     for offset, label in found.items():
                         truth, said = (classes.train_id_of[each] for each in (labels[number + offset], label))
-                        matrix = confusion(truth, said, classes.num_classes)
+                        matrix = confusion(truth, said, len(classes.train_names))
                         counts[name, refined] = counts.get((name, refined), 0) + matrix
     print(f"\n{title}: mIoU of ±1…±{NUM_NEIGHBOURS}, seconds a sample")
     for (name, refined), matrix in counts.items():

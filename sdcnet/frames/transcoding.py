@@ -6,12 +6,14 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from sdcnet.errors import MotionError
 from sdcnet.frames.exported import VectorSource
 from sdcnet.frames.stream import StreamedFrame
 
 LARGEST_GROUP = 600  # frames; the encoder takes no more
-# Four vectors for each 16x16 block, and no block that is not predicted: the price of rate, of which there is plenty.
-_ENCODER = {"qmin": "4", "qmax": "4", "intra_penalty": "1000000", "flags": "+mv4"}
+# Four vectors for each 16x16 block, hardly a block that is not predicted, and no key frame at a cut: what it costs is
+# rate, of which there is plenty.
+_ENCODER = {"qmin": "4", "qmax": "4", "intra_penalty": "1000000", "flags": "+mv4", "sc_threshold": "1000000000"}
 _RATE = 25  # frames a second, which decides nothing
 _BITS_A_SECOND = 200_000_000
 
@@ -19,7 +21,7 @@ _BITS_A_SECOND = 200_000_000
 class Transcoder:
     """Frames of one size (H, W), one after another, to the vectors that lead from each to the one before it.
 
-    The first of every `group` frames has none: with the next it begins anew, as a video that is cut anywhere does.
+    The first of every `group` frames has none; nothing else decides.
     """
 
     def __init__(self, size: tuple[int, int], group: int = LARGEST_GROUP) -> None:
@@ -36,10 +38,20 @@ class Transcoder:
         self._next = 0
 
     def vectors_of(self, pixels: np.ndarray) -> tuple[np.ndarray | None, str | None]:
-        """The next frame [H,W,3] uint8 RGB -> its records, or None and why: as `VectorSource.of`."""
+        """The next frame [H,W,3] uint8 RGB -> its records, or None and why: as `VectorSource.of`.
+
+        Raises: MotionError for frames that are too large for MPEG-4, 8191 pixels along a side.
+        """
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.pts, self._next = self._next, self._next + 1
-        (packet,) = self._encoder.encode(frame)
+        try:
+            (packet,) = self._encoder.encode(frame)
+        except av.FFmpegError as error:
+            height, width = pixels.shape[:2]
+            raise MotionError(
+                f"frames of {height}x{width} cannot be encoded as MPEG-4 ({error.strerror}), whose sides have at most "
+                "8191 pixels; make them smaller, or take --motion dis"
+            ) from None
         self._vectors.take(packet)
         (decoded,) = self._decoder.decode(packet)
         return self._vectors.of(decoded)

@@ -6,10 +6,11 @@ from typing import Self
 
 import av
 import cv2
+import numpy as np
 from torch import Tensor
 
 from sdcnet.errors import MotionError
-from sdcnet.frames.transcoding import Transcoder
+from sdcnet.frames.transcoding import LARGEST_GROUP, Transcoder
 from sdcnet.motion.classical import dis_flow, to_flow, to_grey, to_pixels
 from sdcnet.motion.estimator import CodedObservation, Observation, Step
 from sdcnet.motion.registry import MotionSettings
@@ -40,7 +41,8 @@ class CodecMotion:
         versions: dict[str, object] = {"opencv": cv2.__version__}
         if self._encodes:
             versions = {"libavcodec": ".".join(map(str, av.library_versions["libavcodec"]))}
-        served_by = {"transcode": transcode} if transcode else {"fallback": fallback}
+        vectors = {"vectors": "video", "fallback": fallback, "negative_offsets": fallback}
+        served_by = {"vectors": transcode} if transcode else vectors
         self.fingerprint: Mapping[str, object] = {"motion": "codec", **served_by, **versions}
 
     @classmethod
@@ -99,19 +101,23 @@ class _Chain:
     def __init__(self, observations: Mapping[int, Observation]) -> None:
         self._observations = observations
         self._transcoder: Transcoder | None = None
-        self._end: int | None = None
+        self._end: int | None = None  # the frame that was encoded last
+        self._num_left = 0  # frames until the group is full
 
     def flow(self, step: Step) -> Tensor:
-        if self._transcoder is None or self._end != step.source:
-            self._transcoder = Transcoder(_size(self._observations[step.source]))
-            self._transcoder.vectors_of(to_pixels(self._observations[step.source].pixels))
-        records, _ = self._transcoder.vectors_of(to_pixels(self._observations[step.target].pixels))
-        self._end = step.target
-        if records is None:  # a group ends; the target is the first of the next
-            self._end = step.source
-            self._transcoder = None
-            return self.flow(step)
+        """Raises: MotionError for frames that are too large for the encoder."""
+        if self._transcoder is None or self._end != step.source or self._num_left == 0:
+            self._transcoder, self._num_left = Transcoder(_size(self._observations[step.source])), LARGEST_GROUP - 1
+            self._vectors_of(step.source)
+        records = self._vectors_of(step.target)
+        assert records is not None  # only the first of a group has none
+        self._end, self._num_left = step.target, self._num_left - 1
         return CellFlow.of(records, _size(self._observations[step.target])).dense()
+
+    def _vectors_of(self, offset: int) -> np.ndarray | None:
+        assert self._transcoder is not None
+        records, _ = self._transcoder.vectors_of(to_pixels(self._observations[offset].pixels))
+        return records
 
 
 def _size(observation: Observation) -> tuple[int, int]:

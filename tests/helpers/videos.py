@@ -1,6 +1,6 @@
 """Small videos for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,11 +67,14 @@ def damaged(path: Path, number: int, *, zero: bool = False) -> Path:
     return other
 
 
-def write_drive(root: Path, num_frames: int, names: Sequence[str]) -> None:
-    """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half."""
+def write_drive(root: Path, num_frames: int, names: Sequence[str], options: Mapping[str, str] | None = None) -> None:
+    """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half.
+
+    options: of the encoder, H.264; by default with B-frames.
+    """
     folder = root / "labels" / "drive"
     folder.mkdir(parents=True)
-    write_video(root / "drive.mp4", "libx264", {"g": "12", "bf": "3"}, num_frames)
+    write_video(root / "drive.mp4", "libx264", dict(options or {"g": "12", "bf": "3"}), num_frames)
     (root / "layout.yaml").write_text(LAYOUT)
     colours = np.full((48, 64, 3), (200, 0, 0), np.uint8)
     colours[:, 32:] = (0, 200, 0)
