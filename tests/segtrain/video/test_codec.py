@@ -161,7 +161,7 @@ def test_frames_in_files_are_encoded_for_it_or_refused(
     monkeypatch.setattr(CodecMotion, "estimate", None)  # each frame brings its motion
     arguments = (weights, tmp_path, "--out", tmp_path / "o", "--transcode", "mpeg4", "--json")
     assert json.loads(run(*arguments).stdout)["frames"] == 5
-    second = [frame for frame in open_source(tmp_path, transcodes=True)][1]
+    second = list(open_source(tmp_path, transcodes=True))[1]
     assert isinstance(second, CodedSourceFrame)
     assert second.to_previous is not None
     assert second.to_previous.flow[0].median() == 1
