@@ -14,8 +14,11 @@ from jobs.console.tables import Table
 from jobs.errors import ComputeError, FileError
 from sdcnet.errors import FlowFileError, FrameError, MotionError
 from sdcnet.flow_truth import Target, find_targets
+from sdcnet.frames.video import VideoSequence
 from sdcnet.geometry import inside, warp_frames
-from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
+from sdcnet.motion.codec import CodecMotion
+from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedInVideo, ObservedPixels, Step
+from sdcnet.motion.vectors import CellFlow
 from sdcnet.scores import SMALLEST_SIDE, FlowErrors, ImageErrors, ImageScores
 
 STEPS_AT_A_TIME = 8  # that an estimator may batch; their frames are in memory
@@ -170,7 +173,9 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
     """Targets of one sequence; where one of their frames cannot be read, each by itself."""
     steps = [Step(history=target.history(estimator.num_history), target=target.index) for target in targets]
     try:
-        observations = _observe(targets[0], steps)
+        observations = _observe(
+            targets[0], steps, with_vectors=isinstance(estimator, CodecMotion) and estimator.reads_vectors
+        )
     except FrameError as error:
         if len(targets) == 1:
             yield UnusableSource(error.path, error.reason)
@@ -185,15 +190,26 @@ def _score_together(estimator: MotionEstimator, targets: Sequence[Target]) -> It
             yield UnusableSource(error.path, error.reason)
 
 
-def _observe(target: Target, steps: Sequence[Step]) -> dict[int, Observation]:
+def _observe(target: Target, steps: Sequence[Step], *, with_vectors: bool) -> dict[int, Observation]:
     """All frames of some steps, by their number. Raises: FrameError."""
     if min(target.sequence.size) < SMALLEST_SIDE:
         height, width = target.sequence.size
         reason = f"frames of {height}x{width} are too small to score; each side needs {SMALLEST_SIDE} pixels"
         raise FrameError(target.sequence.name, reason)
     numbers = sorted({number for step in steps for number in (*step.history, step.target)})
+    if with_vectors and isinstance(target.sequence, VideoSequence):
+        return _observe_coded(target.sequence, numbers[0], numbers[-1] + 1)
     frames = target.sequence.frames(numbers[0], numbers[-1] + 1)
     return {number: ObservedPixels(frame) for number, frame in enumerate(frames.split(1), start=numbers[0])}
+
+
+def _observe_coded(sequence: VideoSequence, start: int, stop: int) -> dict[int, Observation]:
+    """The same with the motion vectors of a video's codec. Raises: FrameError."""
+    frames, vectors = sequence.frames_and_vectors(start, stop)
+    return {
+        number: ObservedInVideo(frame, None if records is None else CellFlow.of(records, sequence.size))
+        for number, frame, records in zip(range(start, stop), frames.split(1), vectors, strict=True)
+    }
 
 
 def _score(target: Target, step: Step, observations: Mapping[int, Observation], flow: Tensor) -> FrameScores:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, Frame
+from propagate.data.clip import Clip, CodedFrame, Frame
 from propagate.data.images import decode_frame, encode_png, read_label
 from propagate.errors import InputError, UnreachableError
 from propagate.shards.manifest import Failure
+from sdcnet.motion.vectors import CellFlow
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class OpenFrame:
 
 
 @dataclass(frozen=True)
+class OpenCodedFrame(OpenFrame):
+    """The same of a video, and the flow to the frame before it that the codec stored: a `CodedObservation`."""
+
+    to_previous: CellFlow | None = None
+
+
+@dataclass(frozen=True)
 class OpenClip:
     """A clip that was read: pictures by offset, none where the annotated frame cannot be used; its label map [H,W]
     uint8; why frames could not be used, and whether another machine may be able to read what this one cannot reach.
@@ -51,8 +59,10 @@ class OpenClip:
     unreachable: bool
 
 
-def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads: int = 1) -> OpenClip:
-    """Read a clip's frames and its label map; frames in so many threads.
+def open_clip(
+    clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads: int = 1, with_vectors: bool = False
+) -> OpenClip:
+    """Read a clip's frames and its label map; frames in so many threads, and of videos with the codec's motion if so.
 
     A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
     map that cannot be used ends it altogether. What this machine cannot reach is said with its name.
@@ -71,7 +81,7 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads:
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
     if 0 in clip.frames:
-        with watch("decode"), _decoder(clip, num_threads) as decoded:
+        with watch("decode"), _decoder(clip, num_threads, with_vectors) as decoded:
             try:
                 source = decoded(0)
                 label = read_label(clip.label, classes)
@@ -89,28 +99,35 @@ def open_clip(clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads:
 
 
 @contextmanager
-def _decoder(clip: Clip, num_threads: int) -> Iterator[Callable[[int], OpenFrame]]:
+def _decoder(clip: Clip, num_threads: int, with_vectors: bool) -> Iterator[Callable[[int], OpenFrame]]:
     """What decodes the frame at an offset, or raises InputError: when it is asked to, or ahead of that, in threads.
 
     Those that are not asked for in the end, as there is a bad one before them, are decoded in vain at most.
     """
     if num_threads == 1:
-        yield lambda offset: _decode(clip.frames[offset])
+        yield lambda offset: _decode(clip.frames[offset], with_vectors)
         return
     as_asked_for = sorted(clip.frames, key=lambda offset: (offset < 0, abs(offset)))
     with ThreadPoolExecutor(num_threads) as threads:
-        coming = {offset: threads.submit(_decode, clip.frames[offset]) for offset in as_asked_for}
+        coming = {offset: threads.submit(_decode, clip.frames[offset], with_vectors) for offset in as_asked_for}
         try:
             yield lambda offset: coming[offset].result()
         finally:
             threads.shutdown(cancel_futures=True)
 
 
-def _decode(frame: Frame) -> OpenFrame:
+def _decode(frame: Frame, with_vectors: bool) -> OpenFrame:
     """Raises: InputError."""
+    if with_vectors and isinstance(frame, CodedFrame):
+        to_previous = frame.to_previous()  # first: pixels are decoded with it
+        return OpenCodedFrame(_to_tensor(frame.pixels()), to_previous=to_previous)
     encoded = frame.encoded()
     pixels = frame.pixels() if encoded is None else decode_frame(encoded, frame.where)  # never read twice
-    return OpenFrame(torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous(), encoded)
+    return OpenFrame(_to_tensor(pixels), encoded)
+
+
+def _to_tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
 def _decode_outwards(

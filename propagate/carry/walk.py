@@ -10,7 +10,14 @@ from torch import Tensor
 from propagate.carry.paths import CarryingPath
 from propagate.carry.refinement import RefinedWay, resized, small
 from sdcnet.geometry import compose
-from sdcnet.motion.estimator import MotionEstimator, Observation, ObservedPixels, Step
+from sdcnet.motion.estimator import (
+    CodedObservation,
+    MotionEstimator,
+    Observation,
+    ObservedInVideo,
+    ObservedPixels,
+    Step,
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,19 @@ def walk(
     size = frames[0].shape[-2:]
     way: Way = RefinedWay(frames[0], path) if estimator.refinable else ComposedWay(frames[0])
     if not estimator.full_size:
-        observations = {offset: ObservedPixels(small(frame)) for offset, frame in frames.items()}
+        observations = {offset: _with(small(frames[offset]), seen) for offset, seen in observations.items()}
     step_flows = estimator.estimate(observations, steps)
     for step in steps:
         step_flow = next(step_flows)
         yield Displacement(step.target, resized(step_flow, size), way.extended(step_flow, frames[step.target]))
         del step_flow  # before the next is estimated: at full size each flow is 16 MiB
+
+
+def _with(pixels: Tensor, observation: Observation) -> Observation:
+    """What is known of a frame, with other pixels."""
+    if isinstance(observation, CodedObservation):
+        return ObservedInVideo(pixels, observation.to_previous)
+    return ObservedPixels(pixels)
 
 
 class Way(Protocol):

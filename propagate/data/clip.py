@@ -7,12 +7,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from jobs.files import open_regular
 from propagate.errors import InputError, UnreachableError
+
+if TYPE_CHECKING:
+    from sdcnet.motion.vectors import CellFlow
 
 HOLDS = ("label_ids", "train_ids", "colors")
 LABEL_IDS, TRAIN_IDS, COLORS = HOLDS
@@ -140,6 +143,15 @@ class Frame(Protocol):
 
     def encoded(self) -> bytes | None:
         """The PNG or JPEG file, as it lies, whose pixels these are; None where there is none. Raises: InputError."""
+        ...
+
+
+@runtime_checkable
+class CodedFrame(Frame, Protocol):
+    """A frame of a video, whose codec may have stored motion with it."""
+
+    def to_previous(self) -> "CellFlow | None":
+        """The flow to the frame before; None where the codec has none that surely leads there. Raises: InputError."""
         ...
 
 

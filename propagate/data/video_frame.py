@@ -11,6 +11,7 @@ from propagate.data.clip import unreadable
 from propagate.errors import InputError
 from sdcnet.errors import FrameError
 from sdcnet.frames.video import VideoSequence
+from sdcnet.motion.vectors import CellFlow
 
 AGAIN = "copy it again, or run with --overwrite if it is meant to be another"
 
@@ -56,6 +57,10 @@ class VideoFrame:
     def pixels(self) -> np.ndarray:
         return _OPEN.read(self)
 
+    def to_previous(self) -> CellFlow | None:
+        records = _OPEN.vectors(self)
+        return None if records is None else CellFlow.of(records, self.frame_size)
+
     def encoded(self) -> None:
         return None
 
@@ -69,29 +74,47 @@ class _OpenVideo:
         self._sequence: VideoSequence | None = None
         self._window: tuple[int, int] | None = None
         self._frames: Tensor | None = None
+        self._vectors: list[np.ndarray | None] | None = None  # of the window's frames, where they were asked for
 
     def read(self, frame: VideoFrame) -> np.ndarray:
         """[H,W,3] uint8 RGB. Raises: InputError."""
         with self._lock:
-            try:
-                sequence = self._opened(frame.video)
-                if frame.number >= len(sequence):
-                    raise InputError(frame.where, f"is not there, the video has {len(sequence)} frames now; {AGAIN}")
-                self._decode(sequence, frame)
-                if self._frames is None:
-                    (pixels,) = sequence.frames(frame.number, frame.number + 1)
-                else:
-                    pixels = self._frames[frame.number - frame.window[0]]
-            except FrameError as error:
-                raise InputError(frame.where, error.reason) from None
+            pixels, _ = self._found(frame, with_vectors=False)
             return pixels.permute(1, 2, 0).contiguous().numpy()
 
-    def _decode(self, sequence: VideoSequence, frame: VideoFrame) -> None:
+    def vectors(self, frame: VideoFrame) -> np.ndarray | None:
+        """Those that lead to the frame before: see `VideoSequence.frames_and_vectors`. Raises: InputError."""
+        with self._lock:
+            return self._found(frame, with_vectors=True)[1]
+
+    def _found(self, frame: VideoFrame, *, with_vectors: bool) -> tuple[Tensor, np.ndarray | None]:
+        """[3,H,W] uint8 RGB, and its vectors if they are asked for. Raises: InputError."""
+        try:
+            sequence = self._opened(frame.video)
+            if frame.number >= len(sequence):
+                raise InputError(frame.where, f"is not there, the video has {len(sequence)} frames now; {AGAIN}")
+            self._decode(sequence, frame, with_vectors)
+            if self._frames is not None:
+                place = frame.number - frame.window[0]
+                return self._frames[place], self._vectors[place] if self._vectors is not None else None
+            alone = frame.number, frame.number + 1
+            (pixels,), (vectors,) = (
+                sequence.frames_and_vectors(*alone) if with_vectors else (sequence.frames(*alone), [None])
+            )
+            return pixels, vectors
+        except FrameError as error:
+            raise InputError(frame.where, error.reason) from None
+
+    def _decode(self, sequence: VideoSequence, frame: VideoFrame, with_vectors: bool) -> None:
         """Decode a frame's window, unless that was the last; where a frame of it is damaged, they are read singly."""
-        if frame.window != self._window:
-            self._window, self._frames = frame.window, None
+        if frame.window != self._window or (with_vectors and self._frames is not None and self._vectors is None):
+            self._window, self._frames, self._vectors = frame.window, None, None
+            numbers = frame.window[0], frame.window[1] + 1
             try:
-                self._frames = sequence.frames(frame.window[0], frame.window[1] + 1)
+                if with_vectors:
+                    self._frames, self._vectors = sequence.frames_and_vectors(*numbers)
+                else:
+                    self._frames = sequence.frames(*numbers)
             except FrameError:
                 return
 
@@ -106,7 +129,7 @@ class _OpenVideo:
         if self._sequence is None or video != self._video:
             if self._sequence is not None:
                 self._sequence.close()
-            self._video, self._window, self._frames = video, None, None
+            self._video, self._window, self._frames, self._vectors = video, None, None, None
             self._sequence = None
             self._sequence = VideoSequence(video.path)
         return self._sequence

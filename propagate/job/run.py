@@ -16,6 +16,7 @@ import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.samples import CARRYING
+from propagate.data.clip import CodedFrame
 from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
@@ -25,6 +26,7 @@ from propagate.job.sight import shown_sight
 from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
 from propagate.shards.transaction import open_transaction
+from sdcnet.errors import MotionError
 
 VERSIONS = {
     "propagate": propagate.__version__,
@@ -81,6 +83,13 @@ def run(
         raise DatasetError(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
             "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
+        )
+    if config.motion.reads_vectors and not any(
+        isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
+    ):
+        raise MotionError(
+            f"motion 'codec' reads the motion vectors of videos, and {config.options.root} holds frames of data set "
+            f"'{config.dataset}': have vectors made of them, with --transcode mpeg4"
         )
     fresh = Manifest(
         dataset=config.dataset,

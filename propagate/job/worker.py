@@ -132,7 +132,13 @@ class ShardWorker:
         return chain.from_iterable(map(samples_of, clips))  # a loop's variable would keep a clip while the next is read
 
     def _open(self, clip: Clip, watch: Stopwatch) -> OpenClip:
-        opened = open_clip(clip, self.classes, watch, num_threads=self._decoding_threads)
+        opened = open_clip(
+            clip,
+            self.classes,
+            watch,
+            num_threads=self._decoding_threads,
+            with_vectors=self.motion.reads_vectors,
+        )
         self._unreachable |= opened.unreachable
         return opened
 

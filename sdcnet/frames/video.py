@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from torch import Tensor
 
 from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
+from sdcnet.frames.exported import VectorSource
 from sdcnet.frames.opening import CONVERT, open_video
 from sdcnet.frames.sequence import FrameSequence
 
@@ -21,6 +23,9 @@ ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".w
 NUM_TRIED = 16  # frames at the start that are decoded to see whether their time stamps tell their order
 
 _log = logging.getLogger(__name__)
+
+
+_Decoded = tuple[Any, np.ndarray | None]  # a frame, and its motion vectors
 
 
 class _Key(NamedTuple):
@@ -45,7 +50,9 @@ class VideoSequence(FrameSequence):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._decoder: Iterator[Any] | None = None
+        self._decoder: Iterator[_Decoded] | None = None
+        self._exports = False  # whether the decoder gives motion vectors too
+        self._vectors: dict[int, np.ndarray | None] = {}  # of the frames that are kept
         self._container: Any = None
         self._next = 0  # the number of the frame that the decoder gives next
         with self._opened() as container:
@@ -80,15 +87,28 @@ class VideoSequence(FrameSequence):
         """When each frame is shown, counted from the first."""
         return [float((time - self._times[0]) * self._unit) for time in self._times]
 
+    def frames_and_vectors(self, start: int, stop: int) -> tuple[Tensor, list[np.ndarray | None]]:
+        """As `frames`, and the motion vectors of each that lead to the one before it, as `VectorSource.of` gives them.
+
+        From the first call on, all frames are decoded so, which takes longer.
+        """
+        if not self._exports:
+            self.close()
+            self._exports = True
+        frames = self.frames(start, stop)
+        self._vectors = {i: self._vectors[i] for i in range(start, stop)}
+        return frames, list(self._vectors.values())
+
     def close(self) -> None:
         super().close()
+        self._vectors = {}
         self._decoder = None
         if self._container is not None:
             self._container.close()
             self._container = None
 
     def __getstate__(self) -> dict[str, object]:
-        return super().__getstate__() | {"_decoder": None, "_container": None}
+        return super().__getstate__() | {"_decoder": None, "_container": None, "_vectors": {}}
 
     def _opened(self) -> Any:
         return open_video(self._path, str(self._path))
@@ -149,7 +169,7 @@ class VideoSequence(FrameSequence):
         found = []
         with self._opened() as container:
             try:
-                for frame in islice(_decoded_from(container, key), limit):
+                for frame, _ in islice(_decoded_from(container, key), limit):
                     if frame.is_corrupt:
                         break
                     found.append(frame.pts)
@@ -163,13 +183,10 @@ class VideoSequence(FrameSequence):
         if self._decoder is None or is_passed:
             self.close()
             self._container = self._opened()
-            self._decoder = _decoded_from(self._container, key)
+            self._decoder = _decoded_from(self._container, key, exports=self._exports)
         try:
-            for frame in self._decoder:
-                if frame.pts >= self._times[index]:
-                    break
-            else:
-                frame = None
+            reached = (found for found in self._decoder if found[0].pts >= self._times[index])
+            frame, vectors = next(reached, (None, None))
         except av.FFmpegError as error:
             reason = f"frame {index} of {len(self)} cannot be decoded ({error}); copy it again, or cut the video before"
             raise FrameError(str(self._path), reason) from None
@@ -183,14 +200,21 @@ class VideoSequence(FrameSequence):
                 f"frame {index} has {frame.height}x{frame.width}, those before {height}x{width}; cut the video there"
             )
             raise FrameError(str(self._path), reason)
+        if self._exports:
+            self._vectors[index] = vectors
         return frame.to_ndarray(format="rgb24")
 
 
-def _decoded_from(container: Any, key: _Key) -> Iterator[Any]:
-    """The frames from a key frame on, in the order of their time stamps."""
+def _decoded_from(container: Any, key: _Key, *, exports: bool = False) -> Iterator[_Decoded]:
+    """The frames from a key frame on, in the order of their time stamps, with their motion vectors if `exports`."""
     stream = container.streams.video[0]
+    source = VectorSource(stream.codec_context) if exports else None
     if key.decoded > (stream.start_time or 0):
         container.seek(key.decoded, stream=stream)
-    for frame in container.decode(stream):
-        if frame.pts is not None and frame.pts >= key.shown:
-            yield frame
+    for packet in container.demux(stream):
+        if source is not None:
+            source.take(packet)
+        for frame in packet.decode():
+            vectors, _ = (None, None) if source is None else source.of(frame)
+            if frame.pts is not None and frame.pts >= key.shown:
+                yield frame, vectors

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # who only says what is to be estimated needs no torch
     from torch import Tensor
 
     from jobs.training.transfers import Transfers
+    from sdcnet.motion.vectors import CellFlow
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Step:
 class Observation(Protocol):
     """What is known of one frame: its pixels, and whatever else its source has to offer.
 
-    A source that knows more, such as the motion vectors of a video's codec, gives a class of its own with further
-    properties; an estimator that needs them asks for that class, all others look at the pixels.
+    A source that knows more gives a class of its own with further properties, as `CodedObservation` has them; an
+    estimator that needs them asks for that class, all others look at the pixels.
     """
 
     @property
@@ -39,11 +40,29 @@ class Observation(Protocol):
         ...
 
 
+@runtime_checkable
+class CodedObservation(Observation, Protocol):
+    """A frame of a video, and the motion that the codec stored with it."""
+
+    @property
+    def to_previous(self) -> "CellFlow | None":
+        """The flow to the frame before it in the video; None where the codec has none that surely leads there."""
+        ...
+
+
 @dataclass(frozen=True)
 class ObservedPixels:
     """A frame of which nothing is known but its pixels, [1,3,H,W] uint8 RGB."""
 
     pixels: "Tensor"
+
+
+@dataclass(frozen=True)
+class ObservedInVideo:
+    """A `CodedObservation`. Its pixels may be of another size than the video, as halves of large frames are."""
+
+    pixels: "Tensor"
+    to_previous: "CellFlow | None"
 
 
 class MotionEstimator(Protocol):

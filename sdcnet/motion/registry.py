@@ -32,6 +32,8 @@ class EstimatorClass(Protocol):
 
 INPUT_FLOWS = ("flownet2", "dis")  # what a video predictor can refine
 PREDICTORS: Mapping[str, str] = {"sdcnet": "SDCNet2DRecon", "sdcnet-predict": "SDCNet2D"}  # architectures, by motion
+TRANSCODINGS = ("mpeg4",)  # what frames can be encoded as, for the sake of the vectors
+FALLBACKS = ("mpeg4", "dis")  # where a video has no vectors
 RAFTS: Mapping[str, str] = {"raft": "large", "raft-small": "small"}  # variants of the network, by motion
 ESTIMATORS: Registry[EstimatorClass] = Registry(
     "motion estimator",
@@ -39,6 +41,7 @@ ESTIMATORS: Registry[EstimatorClass] = Registry(
         "dis": "sdcnet.motion.classical:Dis",
         "tvl1": "sdcnet.motion.classical:TvL1",
         "none": "sdcnet.motion.classical:NoMotion",
+        "codec": "sdcnet.motion.codec:CodecMotion",
         "flownet2": "sdcnet.motion.learned:FlowNet2Motion",
         **dict.fromkeys(RAFTS, "sdcnet.motion.raft:RaftMotion"),
         **dict.fromkeys(PREDICTORS, "sdcnet.motion.learned:PredictedMotion"),
@@ -72,6 +75,17 @@ class MotionSettings:
         choices=INPUT_FLOWS,
         otherwise="what it was trained with; flownet2 for published weights",
     )
+    transcode: str | None = setting(
+        None,
+        "codec: encode all frames as this, in memory, for the motion vectors; any data set will do then.",
+        choices=TRANSCODINGS,
+        otherwise="take those of the video",
+    )
+    fallback: str = setting(
+        "mpeg4",
+        "codec: what serves where the video has no vectors that lead there; mpeg4 encodes these frames.",
+        choices=FALLBACKS,
+    )
     device: str = setting_of(RuntimeSettings, "device")
     dtype: str = setting_of(RuntimeSettings, "dtype")
     compile: bool = setting_of(RuntimeSettings, "compile")
@@ -85,6 +99,11 @@ class MotionSettings:
         for field in fields(self):
             if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
                 raise MotionError(f"motion '{self.name}' has no setting {field.name}; leave it out")
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether its estimator wants `CodedObservation`."""
+        return self.name == "codec" and self.transcode is None
 
     @property
     def is_network(self) -> bool:

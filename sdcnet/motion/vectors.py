@@ -5,7 +5,7 @@ content was in the frame before, in pixels; half and quarter pixels are kept.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CELL = 8  # pixels: the smallest blocks that decoders tell apart
+_SAME: Any = None  # OpenCV takes one array of both coordinates, its type stubs do not
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,12 @@ class CellFlow:
             known = values[..., 2]
         return torch.from_numpy(values[..., :2]).permute(2, 0, 1).contiguous()
 
-    def dense(self) -> Tensor:
-        """The filled flow, for every pixel that of its cell: [1,2,H,W] float32 pixels."""
-        return _of_pixels(self.filled(), self.size)[None]
+    def dense(self, size: tuple[int, int] | None = None) -> Tensor:
+        """The filled flow, for every pixel that of its cell: [1,2,H,W] float32 pixels.
+
+        size: (H, W) of the same frames in another size, in whose pixels the flow is then; None for their own.
+        """
+        return torch.from_numpy(_of_pixels(self.filled().numpy(), self.size, size or self.size)).permute(2, 0, 1)[None]
 
     def of_features(self, stride: int) -> tuple[Tensor, Tensor]:
         """The flow of features of a stride of 8, 16, 32 … pixels, and which is known.
@@ -87,10 +91,11 @@ class CellFlow:
 
         target, source: [H,W,3] uint8 RGB, as decoded. Returns: [3,H,W] float32 grey levels.
         """
-        flow = _of_pixels(self.flow, self.size).numpy()
+        flow = _of_pixels(self.flow.numpy(), self.size, self.size)
         height, width = self.size
-        x, y = np.arange(width, dtype=np.float32) + flow[0], np.arange(height, dtype=np.float32)[:, None] + flow[1]
-        carried = cv2.remap(source.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        flow[..., 0] += np.arange(width, dtype=np.float32)
+        flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+        carried = cv2.remap(source.astype(np.float32), flow, _SAME, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return torch.from_numpy(target.astype(np.float32) - carried).permute(2, 0, 1).contiguous()
 
 
@@ -100,7 +105,13 @@ def residual_of_features(residual: Tensor, stride: int) -> Tensor:
     return functional.avg_pool2d(residual.abs()[None], stride, ceil_mode=True)[0]
 
 
-def _of_pixels(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """A flow of cells [2,h,w] -> [2,H,W]."""
-    pixels = flow.repeat_interleave(CELL, dim=1).repeat_interleave(CELL, dim=2)
-    return pixels[:, : size[0], : size[1]].contiguous()
+def _of_pixels(flow: np.ndarray, size: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:
+    """A flow of the cells [2,h,w] of a frame of one size -> of the pixels of one of another [H,W,2], in these."""
+    row, column = (
+        (np.arange(pixels) * (2 * side) + side) // (2 * CELL * pixels)
+        for side, pixels in zip(size, wanted, strict=True)
+    )
+    height, width = wanted
+    scale = np.array([width / size[1], height / size[0]], np.float32)
+    cells = flow.transpose(1, 2, 0) * scale
+    return cells[row].take(column, axis=1)

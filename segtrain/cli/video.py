@@ -2,6 +2,7 @@
 
 import click
 
+from segtrain.cli.video_calibrate import video_calibrate
 from segtrain.cli.video_evaluate import video_evaluate
 from segtrain.cli.video_predict import video_predict
 
@@ -13,8 +14,9 @@ def video() -> None:
     \b
     segtrain video predict run/best.safetensors drive.mp4 --scheme warp-features --interval 12 --out drive
     segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features
+    segtrain video calibrate run/best.safetensors drive.mp4 --share 0.5
     """
 
 
-for command in (video_predict, video_evaluate):
+for command in (video_predict, video_evaluate, video_calibrate):
     video.add_command(command)

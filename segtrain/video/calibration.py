@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,14 @@ from segtrain.video.stepper import Seen
 Difference = Callable[[int, int], float]  # between two frames of a scene, by their places
 
 
+class Calibrated(NamedTuple):
+    """A threshold, the share of frames that are computed in full at it, and the number of which that is a share."""
+
+    threshold: float
+    share: float
+    num_frames: int
+
+
 def calibrate(
     network: SegmentationNetwork,
     frames: Iterable[Seen],
@@ -24,7 +33,7 @@ def calibrate(
     signal: str = "feature",
     cuts: Sequence[str] = (),
     longest_wait: int | None = None,
-) -> float:
+) -> Calibrated:
     """The largest threshold at which an adaptive clock computes at least this share of the frames in full.
 
     The frames, of one video or of several, are seen once, up to where the signal (of SIGNALS) reads; what it keeps of
@@ -49,7 +58,9 @@ def calibrate(
     return largest_threshold(compared, share, longest_wait)
 
 
-def largest_threshold(scenes: Sequence[tuple[int, Difference]], share: float, longest_wait: int | None = None) -> float:
+def largest_threshold(
+    scenes: Sequence[tuple[int, Difference]], share: float, longest_wait: int | None = None
+) -> Calibrated:
     """As `calibrate`, of scenes by their number of frames, and how much two of these differ.
 
     The share does not fall steadily with the threshold, because what a frame is compared with depends on it too. So all
@@ -68,7 +79,7 @@ def largest_threshold(scenes: Sequence[tuple[int, Difference]], share: float, lo
                 fired += full
                 missed += [] if full else [found]
         if fired >= share * total:
-            return threshold
+            return Calibrated(threshold, fired / total, total)
         threshold = max(missed)
 
 

@@ -54,34 +54,37 @@ def evaluate_video(
     num_classes = len(classes.train_names)
     runs = [_Run(settings, open_stepper(network, settings), num_classes, distances) for settings in schemes]
     failures: list[LeftOut] = []
-    sizes: list[tuple[int, ...]] = []
+    macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
     frames: list[np.ndarray] = []
-    num_frames = 0
+    num_clips = num_frames = 0
     for clip in clips:
         try:
             seen = read_clip(clip, classes, estimator, runtime, watch)
         except (PropagateError, DataError) as error:
             failures.append(LeftOut(image=clip.key, reason=str(error)))
         else:
-            sizes.append(seen.truth.shape)
+            num_clips += 1
             num_frames += len(seen.frames)
             frames = frames or [pixels[0].permute(1, 2, 0).numpy() for pixels in seen.pixels]
-            macs = stage_macs(network, (seen.truth.shape[0], seen.truth.shape[1]))
+            size = seen.truth.shape[0], seen.truth.shape[1]
+            if size not in macs:
+                macs[size] = stage_macs(network, size)
             for run in runs:
-                run.add(seen, macs, runtime, watch)
+                run.add(seen, macs[size], runtime, watch)
         if on_progress is not None:
             on_progress(1)
-    if not sizes:
+    if not num_clips:
         raise DataError(f"none of {len(clips)} clips can be read; the first: {failures[0].reason}")
     for run in runs:
         run.score.motion_seconds = watch.seconds["motion"] / max(1, watch.times["motion"])
     return VideoReport(
         classes=classes,
-        clips=len(sizes),
-        size=(sizes[0][0], sizes[0][1]),
+        clips=num_clips,
+        size=next(iter(macs)),
         motion=str(estimator.fingerprint["motion"]),
         device=_told(runtime),
         decode_seconds=watch.seconds["decode"] / num_frames,
+        macs=next(iter(macs.values())),
         schemes=[run.score for run in runs],
         frames=frames,
         failures=tuple(failures),

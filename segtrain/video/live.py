@@ -31,15 +31,23 @@ def live(source: VideoSource) -> Iterator[SourceFrame]:
 
 class Clock:
     """When frames are due, by the time of `perf_counter`: the first one when it has come, others after it by their
-    time stamps. Bytes that came late move the clock: what was not there was not due."""
+    time stamps.
+
+    What opens a pipe reads some of it first, for as long as that takes to come: `waited` seconds, by which all frames
+    are due earlier, or they would be late for ever. Later, bytes that came late move the clock: what was not there was
+    not due.
+    """
 
     def __init__(self) -> None:
         self._begin: float | None = None  # the time that stands for 0 seconds
         self._before = 0.0
 
-    def due(self, seconds: float, came: float | None) -> float:
+    def due(self, seconds: float, came: float | None, waited: float) -> float:
         """seconds: the frame's time stamp. came: when the last bytes came that had to be waited for."""
-        if self._begin is None or not 0 <= seconds - self._before <= LONGEST_GAP:
+        if self._begin is None:
+            self._begin = perf_counter() - seconds - waited
+            came = None
+        elif not 0 <= seconds - self._before <= LONGEST_GAP:
             self._begin = perf_counter() - seconds
         self._before = seconds
         if came is not None:
@@ -95,7 +103,7 @@ def _read(source: VideoSource, place: _Place) -> None:
         for frame in source:
             if frame.seconds is None:
                 raise DataError(f"{source.name}: its frames have no time stamps, so that none is due; leave --live out")
-            due = clock.due(frame.seconds, source.came)
+            due = clock.due(frame.seconds, source.came, source.waited)
             if source.stopped.wait(max(0.0, due - perf_counter())):
                 break
             place.put(replace(frame, due=due))

@@ -98,8 +98,9 @@ class SchemeScore:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoReport:
-    """Several schemes on the same clips. decode_seconds: of a frame. device: in words. frames: of the clip that is
-    shown, [H,W,3] uint8 RGB each.
+    """Several schemes on the same clips. decode_seconds: of a frame. device: in words. macs: of each stage of the
+    network, for a frame of `size`, which is (H, W) in the first clip. frames: of the clip that is shown, [H,W,3] uint8
+    RGB each.
     """
 
     classes: ClassTable
@@ -108,6 +109,7 @@ class VideoReport:
     motion: str
     device: str
     decode_seconds: float
+    macs: Mapping[str, int]
     schemes: Sequence[SchemeScore]
     frames: Sequence[np.ndarray]
     failures: tuple[LeftOut, ...]
@@ -121,6 +123,7 @@ class VideoReport:
             "motion": self.motion,
             "device": self.device,
             "decode_milliseconds": 1000 * self.decode_seconds,
+            "stage_gmacs": {stage: macs / 1e9 for stage, macs in self.macs.items()},
             "schemes": [self._scheme(score) for score in self.schemes],
             "failures": [asdict(failure) for failure in self.failures],
         }

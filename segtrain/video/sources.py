@@ -61,8 +61,8 @@ class VideoSource(ABC):
 
     name: for messages. rate: frames a second, as its container says, or RATE. num_frames: None where that is not known
     before. told: sentences on what went wrong, no more than NUM_TOLD. num_lost_at_end: frames that should follow the
-    last one. came: the time of `perf_counter` when bytes came that had to be waited for, and waited: seconds of that.
-    `stop` ends it before the next frame; it may be called from a signal's handler.
+    last one. came: the time of `perf_counter` when bytes came that had to be waited for; waited: seconds of that, once
+    the first were there. `stop` ends it before the next frame; it may be called from a signal's handler.
     """
 
     NUM_TOLD = 16
@@ -203,7 +203,7 @@ class _Pipe:
         self.name = "standard input"
         self.came: float | None = None
         self.waited = 0.0
-        self._file = file
+        self._file, self._has_begun = file, False
         self._stopped, self._stop = os.pipe()
 
     def read(self, size: int) -> bytes:
@@ -213,7 +213,8 @@ class _Pipe:
             begin = perf_counter()
             ready, _, _ = select.select(waiting, (), ())
             self.came = perf_counter()
-            self.waited += self.came - begin
+            self.waited += self.came - begin if self._has_begun else 0.0
+        self._has_begun = True
         return b"" if self._stopped in ready else self._file.read(size)
 
     def stop(self) -> None:

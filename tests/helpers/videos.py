@@ -1,6 +1,6 @@
 """Small videos for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,11 +49,32 @@ def decoded(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def write_drive(root: Path, num_frames: int, names: Sequence[str]) -> None:
-    """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half."""
+def packets(path: Path) -> list[tuple[int, int]]:
+    """Where each packet lies in its file, and how many bytes it has."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
+def damaged(path: Path, number: int, *, zero: bool = False) -> Path:
+    """The file with the middle of a packet, or all of it, overwritten."""
+    data = bytearray(path.read_bytes())
+    position, size = packets(path)[number]
+    begin, length = (position, size) if zero else (position + size // 3, size // 3)
+    noise = bytes(length) if zero else np.random.default_rng(1).bytes(length)
+    data[begin : begin + length] = noise
+    other = path.with_stem("damaged")
+    other.write_bytes(data)
+    return other
+
+
+def write_drive(root: Path, num_frames: int, names: Sequence[str], options: Mapping[str, str] | None = None) -> None:
+    """A root of videos: drive.mp4, with label maps of these names, in colours, each of a left and a right half.
+
+    options: of the encoder, H.264; by default with B-frames.
+    """
     folder = root / "labels" / "drive"
     folder.mkdir(parents=True)
-    write_video(root / "drive.mp4", "libx264", {"g": "12", "bf": "3"}, num_frames)
+    write_video(root / "drive.mp4", "libx264", dict(options or {"g": "12", "bf": "3"}), num_frames)
     (root / "layout.yaml").write_text(LAYOUT)
     colours = np.full((48, 64, 3), (200, 0, 0), np.uint8)
     colours[:, 32:] = (0, 200, 0)

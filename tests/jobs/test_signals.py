@@ -8,7 +8,7 @@ import pytest
 from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.pool.run import run_units
-from jobs.signals import interruptible, interruption, uninterrupted
+from jobs.signals import ending, interruptible, interruption, uninterrupted
 
 
 class Swallows:
@@ -148,3 +148,32 @@ def test_a_signal_that_was_lost_stops_units_and_trainings_here_without_a_word(
         launch(train, on_message=heard.append)
     assert heard == [1, 1]
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_first_signal_lets_work_end_by_itself_and_is_delivered_then() -> None:
+    done: list[str] = []
+    with interruption(always_interrupt=True) as arrived:
+        with pytest.raises(KeyboardInterrupt), ending(lambda: done.append("stopped")):  # noqa: PT012 - as above
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("ended")
+        assert arrived.signum == signal.SIGTERM
+        with ending(lambda: done.append("never")):
+            done.append("alone")
+    assert done == ["stopped", "ended", "alone"]
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    done: list[str] = []
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), ending(lambda: done.append("stopped")):  # noqa: PT012 - as above
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("never")
+    assert done == ["stopped"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_what_fails_while_it_ends_is_what_is_raised() -> None:
+    with interruption(), pytest.raises(ZeroDivisionError), ending(lambda: None):  # noqa: PT012 - as above
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ZeroDivisionError

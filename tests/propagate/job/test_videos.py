@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.videos import decoded, write_drive
 
 from propagate.data.images import decode_frame
+from propagate.data.video_frame import VideoFrame
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
 from propagate.shards.reader import open_store
 
 
@@ -32,3 +36,59 @@ def test_a_video_with_masks_in_colours(cli: Callable[..., subprocess.CompletedPr
     assert "nothing to do" in cli(*arguments).stdout
     (root / "drive.mp4").write_bytes((root / "drive.mp4").read_bytes() + b"\0")
     assert "the inputs of" in (again := cli(*arguments)).stderr, again.stderr
+
+
+ONE_REFERENCE = {"g": "12", "bf": "0", "refs": "1", "crf": "18"}
+
+
+@pytest.mark.parametrize("settings", [(), ("--fallback", "dis"), ("--transcode", "mpeg4")])
+@pytest.mark.parametrize("options", [ONE_REFERENCE, None])
+def test_labels_go_with_the_motion_of_the_codec(
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    settings: tuple[str, ...],
+    options: dict[str, str] | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    write_drive(root, 30, ("10.png",), options)
+    arguments = ("--root", root, "--out", out, "--frames", 3, "--engine", "local", "--motion", "codec", *settings)
+    process = cli("run", "--dataset", "video", *arguments)
+    assert process.returncode == 0, process.stderr
+    samples = list(open_store(out).samples())
+    assert sorted(sample.offset for sample in samples) == [*range(-3, 4)]
+    for sample in samples:
+        assert np.count_nonzero(sample.label[24] == 0) == pytest.approx(32 - sample.offset, abs=1)
+    said = any("have no motion vectors that surely lead to the frame before" in each for each in caplog.messages)
+    assert said == ("--transcode" not in settings)  # frame 12 is a key frame
+
+
+def test_frames_of_a_video_have_the_vectors_that_lead_to_the_one_before(tmp_path: Path) -> None:
+    write_drive(tmp_path, 30, ("10.png",), ONE_REFERENCE)
+    (clip,) = open_dataset("video", DatasetOptions(root=tmp_path)).clips(3)
+    for offset in (0, 3, -3, 2):
+        frame = clip.frames[offset]
+        assert isinstance(frame, VideoFrame)
+        pixels = frame.pixels()
+        cells = frame.to_previous()
+        if frame.number == 12:  # a key frame
+            assert cells is None
+        else:
+            assert cells is not None
+            assert cells.size == (48, 64)
+            assert cells.flow[0].median() == 1
+        np.testing.assert_array_equal(frame.pixels(), pixels)
+
+
+def test_frames_in_files_have_no_vectors(
+    cli: Callable[..., subprocess.CompletedProcess[str]], street: Path, tmp_path: Path
+) -> None:
+    arguments = ("run", "--root", street, "--out", tmp_path / "out", "--frames", 1, "--engine", "local", "--limit", 1)
+    refused = cli(*arguments, "--motion", "codec")
+    assert refused.returncode == 1
+    assert "holds frames of data set 'cityscapes': have vectors made of them, with --transcode mpeg4" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert cli(*arguments, "--motion", "codec", "--transcode", "mpeg4").returncode == 0
+    again = cli(*arguments, "--motion", "dis")
+    assert again.returncode == 1
+    assert "vectors" in again.stderr

@@ -6,10 +6,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from helpers.videos import decoded, write_video
+from helpers.videos import damaged, decoded, packets, write_video
 
 from sdcnet.errors import FrameError
 from sdcnet.frames.exported import IS_FIRST, IS_KEY, NOT_EXPORTED, OTHER_REFERENCES
@@ -29,12 +28,6 @@ def made(tmp_path: Path, name: str, codec: str, options: dict[str, str], **setti
     return tmp_path / name
 
 
-def packets(path: Path) -> list[tuple[int, int]]:
-    """Where each packet lies in its file, and how many bytes it has."""
-    with av.open(str(path)) as container:
-        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-
-
 def piped(data: bytes) -> int:
     """What gives these bytes, to be read from; whoever writes there stops where nobody reads any more."""
     reading, writing = os.pipe()
@@ -45,18 +38,6 @@ def piped(data: bytes) -> int:
 
     threading.Thread(target=write, daemon=True).start()
     return reading
-
-
-def damaged(path: Path, number: int, *, zero: bool = False) -> Path:
-    """The file with the middle of a packet, or all of it, overwritten."""
-    data = bytearray(path.read_bytes())
-    position, size = packets(path)[number]
-    begin, length = (position, size) if zero else (position + size // 3, size // 3)
-    noise = bytes(length) if zero else np.random.default_rng(1).bytes(length)
-    data[begin : begin + length] = noise
-    other = path.with_stem("damaged")
-    other.write_bytes(data)
-    return other
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,8 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
         "copy interval=2",
     ]
     assert set(found["schemes"][1]["miou_by_distance"]) == {"0", "1"}
+    assert list(found["stage_gmacs"]) == [stage.name for stage in network.stages]
+    assert sum(found["stage_gmacs"].values()) == pytest.approx(found["schemes"][0]["gmacs"])
     assert found == json.loads((tmp_path / "out/video.json").read_text())
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<video") == 3

@@ -1,28 +1,35 @@
 """Videos, folders of frames and pipes, segmented along a scheme, and written."""
 
 import json
+import os
+import threading
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from helpers.steppers import RUNTIME
-from helpers.videos import decoded, write_video
+from helpers.videos import damaged, decoded, write_video
 
 from jobs.timing import Stopwatch
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from sdcnet.frames.video import VideoSequence
-from sdcnet.motion.classical import Dis
+from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import ObservedPixels
 from segtrain.checkpoints import save_network
 from segtrain.cli.main import main
 from segtrain.models.registry import build_network
+from segtrain.prediction.video import VideoOutput
 from segtrain.trained import open_trained
 from segtrain.video.observations import observed
+from segtrain.video.predict import predict_video
 from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.sources import StreamSource, open_source
 from segtrain.video.stepping import stepped
 
 CITYSCAPES = load_classes("cityscapes")
@@ -108,6 +115,111 @@ def test_a_folder_of_frames_is_one_video_for_each_recording(weights: Path, tmp_p
         for number, labels in zip(place, labels_of(weights, frames[place], copied), strict=True):
             name = ("a_8", "a_9", "a_10", "b_1", "b_2", "b_4")[number]
             np.testing.assert_array_equal(read(tmp_path / "out" / "pred" / "sub" / f"{name}.png"), labels)
+
+
+def test_what_is_damaged_in_a_video_is_lost_and_the_rest_goes_on(weights: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", "mpeg4", {"g": "6"}, 20)
+    source, seen = damaged(tmp_path / "a.mp4", 8), tmp_path / "seen.mp4"
+    arguments = ("--scheme", "copy", "--interval", 50, "--motion", "none", "--out", tmp_path / "out", "--video", seen)
+    result = run(weights, source, *arguments, exit_code=1)
+    assert result.stderr.startswith("lost: 4 frames; the first: a damaged packet")
+    assert "frames 8…11 are lost; read on at the next key frame, 12" in result.stderr
+    assert "16 frames segmented, 2 in full; 16 files written" in result.stdout  # it begins anew after the gap
+    numbers = [*range(8), *range(12, 20)]
+    names = [path.stem for path in sorted((tmp_path / "out" / "pred" / "damaged").iterdir())]
+    assert names == [f"{number:06d}" for number in numbers]
+    with av.open(str(seen)) as container:
+        times = [float(frame.time) for frame in container.decode(video=0)]
+    assert times == pytest.approx([number / 25 for number in numbers])  # each is shown when it is due
+
+
+def test_a_truncated_video_is_segmented_as_far_as_it_goes(weights: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi", "mpeg4", {"g": "12"}, 40)
+    source = tmp_path / "cut.avi"
+    source.write_bytes((tmp_path / "a.avi").read_bytes()[: int((tmp_path / "a.avi").stat().st_size * 0.8)])
+    result = run(weights, source, "--out", tmp_path / "out", "--video", tmp_path / "seen.mp4", exit_code=1)
+    num_files = len(list((tmp_path / "out" / "pred" / "cut").iterdir()))
+    assert 15 < num_files < 39
+    assert len(decoded(tmp_path / "seen.mp4")) == num_files
+    assert f"lost: {40 - num_files} frames; the first: ends early" in result.stderr
+
+
+def test_another_size_in_the_middle_begins_anew_in_another_video(weights: Path, tmp_path: Path) -> None:
+    source, seen = tmp_path / "both.h264", tmp_path / "seen.mp4"
+    parts = [(tmp_path / f"{place}.h264", size) for place, size in enumerate([(48, 64), (64, 80), (48, 64)])]
+    for path, size in parts:
+        write_video(path, "libx264", {"bf": "0"}, 4, size)
+    source.write_bytes(b"".join(path.read_bytes() for path, _ in parts))
+    result = run(weights, source, "--scheme", "copy", "--out", tmp_path / "out", "--video", seen)
+    assert "12 frames segmented, 3 in full" in result.stdout
+    for path, (_, size) in zip((seen, tmp_path / "seen_2.mp4", tmp_path / "seen_3.mp4"), parts, strict=True):
+        assert decoded(path).shape == (4, *size, 3)
+        assert f"{path}: a video" in result.stdout
+    assert read(tmp_path / "out/pred/both/000006.png").shape == (64, 80)
+    later = tmp_path / "later.mp4"
+    later.with_name("later_2.mp4").write_bytes(b"another")
+    refused = run(weights, source, "--out", tmp_path / "again", "--video", later, exit_code=1)
+    assert "later_2.mp4: is there already" in refused.stderr
+    assert len(decoded(later)) == 4  # what was written before is kept
+
+
+def test_what_fails_leaves_what_was_written_before_it(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", "mpeg4", {}, 8)
+    estimates = iter([*[torch.zeros(1, 2, 48, 64)] * 4, torch.full((1, 2, 48, 64), torch.nan)])
+    monkeypatch.setattr(NoMotion, "estimate", lambda *_: iter([next(estimates)]))
+    arguments = ("--scheme", "warp-scores", "--motion", "none", "--out", tmp_path / "out")
+    result = run(weights, tmp_path / "a.mp4", *arguments, "--video", tmp_path / "seen.mp4", exit_code=1)
+    assert result.stderr == "Error: frame 5: the network's scores are not finite; check the weights\n"
+    assert len(list((tmp_path / "out" / "pred" / "a").iterdir())) == len(decoded(tmp_path / "seen.mp4")) == 5
+
+
+def test_a_pipe_is_ended_from_outside(weights: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.ts", "mpeg2video", {"g": "6"}, 60)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb", buffering=0) as sender:
+        sending = threading.Thread(target=sender.write, args=((tmp_path / "a.ts").read_bytes(),))
+        sending.start()  # it stays open
+        source, trained = StreamSource(pipe, "camera"), open_trained(weights, RUNTIME)
+        stepper = open_stepper(trained.network, SchemeSettings(name="copy"))
+        done: list[int] = []
+
+        def stop(count: int) -> None:
+            done.append(count)
+            if len(done) == 5:
+                source.stop()
+
+        tally = predict_video(trained, source, stepper, NoMotion(), RUNTIME, tmp_path / "out", on_progress=stop)
+        pipe.close()
+    assert 5 <= tally.frames < 60
+    assert len(list((tmp_path / "out" / "pred" / "camera").iterdir())) == tally.frames
+
+
+def test_memory_does_not_grow_with_the_frames(weights: Path, tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    source = tmp_path / "long.mkv"
+    write_video(source, "mpeg4", {}, 3000, (32, 48))
+    trained, memory, number = open_trained(weights, RUNTIME), list[int](), 0
+
+    def look(count: int) -> None:
+        nonlocal number
+        number += count
+        if number in (300, 3000):
+            memory.append(psutil.Process().memory_info().rss)
+
+    tally = predict_video(
+        trained,
+        open_source(source),
+        open_stepper(trained.network, SchemeSettings(name="copy", interval=50)),
+        NoMotion(),
+        RUNTIME,
+        tmp_path / "out",
+        video=VideoOutput(tmp_path / "seen.mp4", Fraction(25), beside=True),
+        on_progress=look,
+    )
+    assert (tally.frames, tally.full) == (3000, 60)
+    assert memory[1] - memory[0] < 4 * 2**20
 
 
 def test_command_lines_that_make_no_sense(weights: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from segtrain.models.network import SegmentationNetwork
 from segtrain.models.registry import NETWORKS, build_network
 from segtrain.video.cost import stage_macs
 from segtrain.video.registry import SCHEMES, SchemeSettings, open_stepper
-from segtrain.video.stepper import Seen
+from segtrain.video.stepper import Motion, Seen
 from segtrain.video.stepping import stepped
 
 # Of each scheme, the settings with which it is the network on every frame, and such that it is not.
@@ -150,6 +150,18 @@ def test_what_it_says_it_ran_is_what_ran(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_features_go_from_frame_to_frame_in_every_network(name: str) -> None:
+    """Without weights, nor values: only what goes from where to where."""
+    with torch.device("meta"):
+        network = build_network(name, num_classes=3, output_stride=8).eval()
+        stepper = open_stepper(network, SchemeSettings(name="warp-features"))
+        motion = Motion(torch.zeros(1, 2, 64, 96), torch.ones(1, 1, 64, 96, dtype=torch.bool))
+        image = torch.zeros(1, 3, 64, 96)
+        found, _ = steps(stepper, [Seen(number, image, None, number == 0, lambda: motion) for number in range(2)])
+    assert [tuple(logits.shape) for logits in found] == [(1, 3, 64, 96)] * 2
+
+
+@pytest.mark.parametrize("name", ["resnet18", "pspnet18", "fcn8s"])
 def test_the_stages_together_cost_what_the_network_costs(name: str) -> None:
     with torch.device("meta"):
         network = build_network(name, num_classes=19, output_stride=NETWORKS[name].output_strides[-1]).eval()

@@ -1,6 +1,7 @@
 """Differences of frames, thresholds for a wished share, and the scores of Clockwork's tables, to stored numbers."""
 
 import json
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from segtrain.video.signals import argmax_difference, classes_of, ratio_of_means
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SCHEDULES = json.loads((GOLDEN / "clockwork_schedules.json").read_text())
+
+SHARES = {row["threshold"]: row["share"] for row in SCHEDULES["calibration"]}
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +72,17 @@ def test_shares_at_thresholds_are_the_stored_ones() -> None:
 @pytest.mark.parametrize("share", [1.0, 0.7, 2 / 3, 0.5, 0.45, 5 / 12, 0.3, 0.25, 0.1, 1 / 12, 0.01])
 def test_the_largest_threshold_of_a_share_is_found(share: float) -> None:
     allowed = [row["threshold"] for row in SCHEDULES["calibration"] if row["share"] >= share]
-    assert largest_threshold([(13, stored_difference())], share) == pytest.approx(max(allowed), abs=1e-6)
+    found = largest_threshold([(13, stored_difference())], share)
+    assert found.threshold == pytest.approx(max(allowed), abs=1e-6)
+    assert (found.share, found.num_frames) == (SHARES[max(allowed)], 12)
 
 
 def test_scenes_count_together_and_a_longest_wait_counts_too() -> None:
     def rising(one: int, other: int) -> float:
         return float(other - one)
 
-    assert largest_threshold([(5, rising), (9, rising)], 0.5) == 2.0
-    # 12 frames of which every fourth is full in any case, and none in the short scene
-    assert largest_threshold([(5, rising), (9, rising)], 0.25, longest_wait=4) == float("inf")
+    assert largest_threshold([(5, rising), (9, rising)], 0.5) == (2.0, 0.5, 12)
+    assert largest_threshold([(5, rising), (9, rising)], 0.25, longest_wait=4) == (inf, 0.25, 12)
     with pytest.raises(ValueError, match="no two frames of one scene"):
         largest_threshold([(1, rising), (1, rising)], 0.5)
     for share in (0.0, 1.5):
@@ -89,14 +93,15 @@ def test_scenes_count_together_and_a_longest_wait_counts_too() -> None:
 @pytest.mark.parametrize("signal", ["feature", "pixels"])
 def test_a_calibrated_clock_fires_as_often_as_wished_and_no_higher_one_does(signal: str) -> None:
     network, frames = network_of("resnet18"), seen_of([*moving(7), *moving(5, seed=1, size=(48, 80))])
-    threshold = calibrate(network, frames, 0.4, signal=signal)
+    threshold, share, num_frames = calibrate(network, frames, 0.4, signal=signal)
     fired = []
     for above in (1.0, 1.001):
         settings = SchemeSettings(name="adaptive-clockwork", signal=signal, threshold=above * threshold)
         _, costs = steps(open_stepper(network, settings), frames)
         followers = [cost.fused_from for cost, seen in zip(costs, frames, strict=True) if not seen.is_new]
         fired.append(sum(late == early for early, *_, late in followers))
-    assert len(followers) == 10
+    assert len(followers) == num_frames == 10
+    assert share == fired[0] / 10
     assert fired[0] >= 4 > fired[1]
 
 
