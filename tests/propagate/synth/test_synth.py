@@ -24,7 +24,7 @@ from sdcnet.geometry import compose, inside, length, warp_frames, warp_labels
 pytestmark = pytest.mark.slow
 
 CITY = "synthburg"
-LENGTH, WRITTEN = 25, range(14, 25)  # of the snippets of `street`
+LENGTH, WRITTEN = 25, range(12, 25)  # of the snippets of `street`
 NEIGHBOURS = ((1, "next"), (-1, "previous"))
 
 
