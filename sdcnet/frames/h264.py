@@ -1,12 +1,15 @@
 """Which frames those of an H.264 stream refer to, as its headers say. Reference: ITU-T H.264, 7.3.2 and 7.3.3."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 _SLICE, _PARTITIONS, _IDR, _SPS, _PPS = 1, (2, 3, 4), 5, 7, 8  # types of units
 _P, _B, _SP = 0, 1, 3  # types of slices, modulo 5
 _WITH_CHROMA_FORMAT = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)  # profiles
 _HEADER_BYTES = 96  # of a slice: more than what is read of it can take
+_SET_BYTES = 4096  # the same of a parameter set
+_UNPARSED = (ValueError, IndexError, KeyError)  # what bytes that are no H.264 come to
 
 
 class ReferencesToPrevious:
@@ -24,13 +27,14 @@ class ReferencesToPrevious:
         self._pictures: dict[int, _Picture] = {}
         self._length_size: int | None = None  # None: start codes
         self._follows_reference = self._reordered = False
-        if extradata and extradata[0] == 1:
-            self._length_size = (extradata[4] & 3) + 1
-            for unit in _units_of_avcc(extradata):
-                self._learn(unit)
-        elif extradata:
-            for unit in _units_after_start_codes(extradata):
-                self._learn(unit)
+        with suppress(*_UNPARSED):  # slices that need what is not there do not lead to the frame before
+            if extradata and extradata[0] == 1:
+                self._length_size = (extradata[4] & 3) + 1
+                for unit in _units_of_avcc(extradata):
+                    self._learn(unit)
+            elif extradata:
+                for unit in _units_after_start_codes(extradata):
+                    self._learn(unit)
 
     def of(self, packet: bytes) -> bool:
         """Whether the vectors of this packet's frame lead to the frame of the packet before."""
@@ -44,7 +48,7 @@ class ReferencesToPrevious:
             if _type(slices[0]) == _IDR:
                 self._reordered = False
             num_single = sum(self._has_one_reference(unit) for unit in slices)  # looks at them all
-        except (ValueError, IndexError, KeyError):
+        except _UNPARSED:
             self._follows_reference = False
             return False
         leads = num_single == len(slices) and self._follows_reference and not self._reordered
@@ -63,10 +67,10 @@ class ReferencesToPrevious:
 
     def _learn(self, unit: bytes) -> None:
         if _type(unit) == _SPS:
-            sequence = _sequence(_Bits(unit[1:]))
+            sequence = _sequence(_Bits(unit[1:_SET_BYTES]))
             self._sequences[sequence.number] = sequence
         elif _type(unit) == _PPS:
-            picture = _picture(_Bits(unit[1:]))
+            picture = _picture(_Bits(unit[1:_SET_BYTES]))
             self._pictures[picture.number] = picture
 
     def _has_one_reference(self, unit: bytes) -> bool:

@@ -53,6 +53,20 @@ class CellFlow:
     def share_known(self) -> float:
         return float(self.known.float().mean())
 
+    def after(self, earlier: Self) -> Self:
+        """The flow over two steps: this one, and from the frame where it leads, the earlier one.
+
+        Each cell is followed from its centre. It is known where both steps are, and lead to within the frame.
+        """
+        (height, width), flow = self.known.shape, self.flow.numpy()
+        rows, columns = np.mgrid[:height, :width] * CELL + CELL / 2
+        y, x = np.floor((rows + flow[1]) / CELL).astype(int), np.floor((columns + flow[0]) / CELL).astype(int)
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        y, x = y.clip(0, height - 1), x.clip(0, width - 1)
+        known = inside & self.known.numpy() & earlier.known.numpy()[y, x]
+        both = (flow + earlier.flow.numpy()[:, y, x]) * known
+        return type(self)(torch.from_numpy(both.astype(np.float32)), torch.from_numpy(known), self.size)
+
     def filled(self) -> Tensor:
         """The flow with every cell that is not known the mean of its known neighbours of eight, repeated inwards; 0
         where nothing is known: [2,ceil(H/8),ceil(W/8)]."""

@@ -21,18 +21,24 @@ class VideoNetworkConfig(WeightsConfig):
         MotionSettings, "flownet2_weights", help="flownet2: the published file; it needs it.", otherwise=""
     )
     raft_weights: Path | None = setting_of(MotionSettings, "raft_weights")
+    transcode: str | None = setting_of(MotionSettings, "transcode")
+    fallback: str = setting_of(MotionSettings, "fallback")
 
-    def open_motion(self) -> "MotionEstimator":
-        """The estimator of motion, where the network computes too, if it is one.
+    def motion_settings(self) -> MotionSettings:
+        """Those of the motion; it computes where the network does, if it is one.
 
-        Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used.
+        Raises: MotionError for settings that it does not have.
         """
         where = {"device": self.device, "dtype": self.dtype} if ESTIMATORS[self.motion].is_network else {}
-        return open_estimator(
-            MotionSettings(
-                name=self.motion,
-                flownet2_weights=self.flownet2_weights,
-                raft_weights=self.raft_weights,
-                **where,  # type: ignore[arg-type]
-            )
+        return MotionSettings(
+            name=self.motion,
+            flownet2_weights=self.flownet2_weights,
+            raft_weights=self.raft_weights,
+            transcode=self.transcode,
+            fallback=self.fallback,
+            **where,  # type: ignore[arg-type]
         )
+
+    def open_motion(self) -> "MotionEstimator":
+        """Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used."""
+        return open_estimator(self.motion_settings())

@@ -72,7 +72,12 @@ def video_predict(config: VideoPredictConfig, as_json: bool) -> None:
     estimator = config.open_motion()
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=config.class_table())
-    source = open_source(config.source)
+    motion = config.motion_settings()
+    source = open_source(
+        config.source,
+        with_vectors=motion.reads_vectors,
+        transcodes=motion.transcode is not None and not config.live,  # frames that are dropped are encoded in vain
+    )
     with (
         Progress("frames", source.num_frames or 0) as progress,
         interrupted("Interrupted; what was written is whole."),

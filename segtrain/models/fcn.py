@@ -7,7 +7,6 @@ Reference: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic S
 Shelhamer et al., Clockwork Convnets for Video Semantic Segmentation, 2016. It begins as in He et al., ICCV 2015.
 """
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -16,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from segtrain.models.network import IMAGE, SegmentationNetwork, Stage
+from segtrain.models.network import IMAGE, Places, SegmentationNetwork, Stage
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and number of 3x3 convolutions, then a pooling
 BORDER = 100  # around the image, in the first convolution: then 7x7 features are left of the smallest one
@@ -25,13 +24,12 @@ DROPOUT = 0.5
 # Where scores lie over those of the next deeper ones, and the image over the last ones, for that border.
 OFFSETS: Mapping[str, int] = {"score_pool4": 5, "score_pool3": 9, IMAGE: 31}
 
-# The distance of places, and how far before the image's first pixel the first one lies, in pixels.
-PLACES: Mapping[str, tuple[int, float]] = {
-    "pool3": (8, 95.5),
-    "score_pool3": (8, 95.5),
-    "pool4": (16, 91.5),
-    "score_pool4": (16, 91.5),
-    "context": (16, 11.5),
+PLACES: Mapping[str, Places] = {
+    "pool3": Places(8, BORDER - 1),  # the first convolution is unpadded but for the border
+    "score_pool3": Places(8, BORDER - 1),
+    "pool4": Places(16, BORDER - 1),
+    "score_pool4": Places(16, BORDER - 1),
+    "context": Places(16, 19),
 }
 
 
@@ -136,13 +134,8 @@ class FCN8s(SegmentationNetwork):
             Stage("logits", ("decoder", IMAGE), as_it_is),
         )
 
-    def inside(self, stage: str, features: Tensor, image: Tensor) -> Tensor:
-        if stage not in PLACES:
-            return features
-        stride, before = PLACES[stage]
-        begin = math.ceil(before / stride)
-        height, width = (math.floor((pixels - 1 + before) / stride) + 1 for pixels in image.shape[-2:])
-        return features[..., begin:height, begin:width]
+    def places(self, stage: str) -> Places | None:
+        return PLACES.get(stage)
 
     def _run_blocks(self, blocks: tuple[int, ...], features: Tensor) -> Tensor:
         for block in blocks:

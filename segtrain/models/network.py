@@ -3,6 +3,7 @@
 Trainings, files of weights and inference know networks by this alone.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,22 @@ def run_stages(stages: Iterable[Stage], image: Tensor) -> dict[str, Tensor]:
     for stage in stages:
         found[stage.name] = stage.run(*[found[name] for name in stage.reads])
     return found
+
+
+class Places(NamedTuple):
+    """Of features with a border around the image, along both sides.
+
+    stride: from one place to the next, in pixels. before: pixels of the border that belong to the first places, where
+    place i is the mean of the pixels from i stride - before on.
+    """
+
+    stride: int
+    before: int
+
+    def inside(self, size: int) -> slice:
+        """The places whose centres lie on an image of so many pixels."""
+        centre = self.before - (self.stride - 1) / 2  # of the first place, so many pixels before the first one's
+        return slice(math.ceil(centre / self.stride), math.floor((size - 1 + centre) / self.stride) + 1)
 
 
 class NetworkOutput(NamedTuple):
@@ -102,9 +119,9 @@ class SegmentationNetwork(nn.Module, ABC):
         logits, the same at the image's size, which is all that it reads of the image. Before them come the trunk's own.
         """
 
-    def inside(self, stage: str, features: Tensor, image: Tensor) -> Tensor:  # noqa: ARG002
-        """Of what a stage gives, [B,C,h,w], what lies over the image: all, but in a family with a border around it."""
-        return features
+    def places(self, stage: str) -> Places | None:  # noqa: ARG002
+        """Where what a stage gives lies over the image; None where it divides the image's height and width evenly."""
+        return None
 
     @property
     def auxiliary_stages(self) -> tuple[Stage, ...]:

@@ -21,7 +21,7 @@ class KeyFrames(ABC):
 
     def __init__(self, network: SegmentationNetwork, interval: int, chain: str) -> None:
         """interval: from one key frame to the next. chain: of CHAINS, see `SchemeSettings`."""
-        self._parts = Parts(network)
+        self._network, self._parts = network, Parts(network)
         self._interval, self._is_composed = interval, chain == "composed"
         self.reset()
 
@@ -56,7 +56,7 @@ class KeyFrames(ABC):
         """What is held under that name, where it is in this frame. In a recursive chain that is held from now on."""
         held = self._held[name]
         size = (held.shape[-2], held.shape[-1])
-        flow = at_size(seen.motion, seen.image, size)
+        flow = at_size(seen.motion, seen.image, size, self._network.places(name))
         if self._is_composed:
             flow = self._flow_to_key[size] = chained(flow, self._flow_to_key.get(size))
         carried = warp(held, flow) if held.is_floating_point() else warp_classes(held, flow)

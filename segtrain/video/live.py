@@ -1,6 +1,7 @@
 """Frames at the pace at which they are shown: what is not taken before the next one is due is dropped.
 
-A dropped frame leaves a gap over which motion leads: estimators are given the frame that was dealt with last.
+A dropped frame leaves a gap over which motion leads: estimators are given the frame that was dealt with last, and a
+codec's motion is put together of that of all frames since then, if each has some.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from threading import Condition, Thread
 from time import perf_counter
 
 from segtrain.errors import DataError
-from segtrain.video.sources import SourceFrame, VideoSource
+from segtrain.video.sources import CodedSourceFrame, SourceFrame, VideoSource
 
 LONGEST_GAP = 10.0  # seconds between time stamps; a longer one, or one back in time, is no pause but another clock
 
@@ -88,6 +89,9 @@ class _Place:
 
 def _instead(dropped: SourceFrame, frame: SourceFrame) -> SourceFrame:
     """The frame, with what holds for it since the frame before the dropped one."""
+    if isinstance(frame, CodedSourceFrame) and isinstance(dropped, CodedSourceFrame) and frame.to_previous is not None:
+        earlier = None if frame.is_new else dropped.to_previous
+        frame = replace(frame, to_previous=None if earlier is None else frame.to_previous.after(earlier))
     return replace(
         frame,
         is_key=dropped.is_key or frame.is_key,

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
-from sdcnet.motion.estimator import MotionEstimator, Observation, Step
+from sdcnet.motion.estimator import CodedObservation, MotionEstimator, Observation, Step
+from sdcnet.motion.vectors import CELL, CellFlow
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
 from segtrain.video.sources import SourceFrame
@@ -17,13 +18,15 @@ from segtrain.video.stepper import Motion, Seen
 
 CUT = 0.5  # of the frames' mean brightness: frames that differ by more, on average, are of two scenes
 CUT_CELL = 16  # pixels along each side, over which frames are averaged before
+LEAST_KNOWN = 0.5  # of a codec's cells: where it found less, there was nothing to find
 
 
 def observed(
     frames: Iterable[Observation], estimator: MotionEstimator, runtime: Runtime, watch: Stopwatch
 ) -> Iterator[Seen]:
-    """The frames of one video in their order. Motion is estimated where a stepper asks for it, on `watch` as "motion".
+    """The frames of one video in their order. Motion is found where a stepper asks for it, on `watch` as "motion".
 
+    It is that of the codec where a frame has one (`CodedObservation`), else the estimator's.
     frames: a `SourceFrame` says its number, and what else its source knows; others are counted. Only the last is kept.
     Raises: InferenceError for an estimator that reads more than one frame before.
     """
@@ -35,7 +38,9 @@ def observed(
     previous: Observation | None = None
     for number, frame in enumerate(frames):
         known = frame if isinstance(frame, SourceFrame) else SourceFrame(number=number, name="", pixels=frame.pixels)
+        cells = frame.to_previous if isinstance(frame, CodedObservation) else None
         is_new = known.is_new or previous is None or is_cut(previous.pixels, frame.pixels)
+        is_new |= cells is not None and cells.share_known < LEAST_KNOWN
         image = normalised(frame.pixels.to(runtime.device))
         find_motion = partial(_motion, previous, frame, estimator, runtime, watch)
         yield Seen(known.number, image, known.is_key, is_new, find_motion)
@@ -58,6 +63,20 @@ def _motion(
     if previous is None:
         raise ValueError("nothing is before the first frame: it has no motion")
     with watch("motion"):
+        if isinstance(frame, CodedObservation) and frame.to_previous is not None:
+            return _of_codec(frame.to_previous, runtime)
         (flow,) = estimator.estimate({-1: previous, 0: frame}, (Step(history=(-1,), target=0),))
         flow = flow.to(runtime.device)
         return Motion(flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
+
+
+def _of_codec(cells: CellFlow, runtime: Runtime) -> Motion:
+    """Of cells where they part the frame evenly, else of pixels."""
+    height, width = cells.size
+    known = cells.known[None, None]
+    if height % CELL or width % CELL:
+        flow = cells.dense()
+        known = known.repeat_interleave(CELL, dim=2).repeat_interleave(CELL, dim=3)[..., :height, :width]
+    else:
+        flow = cells.filled()[None]
+    return Motion(flow.to(runtime.device), known.to(runtime.device))

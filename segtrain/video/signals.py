@@ -68,7 +68,10 @@ class Signal:
 
     def seen(self, network: SegmentationNetwork, stage: str, found: Tensor, image: Tensor) -> Tensor:
         """What is kept of a frame, of what is found at the stage."""
-        return self.mark(network.inside(stage, found, image) if self.inside else found)
+        places = network.places(stage) if self.inside else None
+        if places is not None:
+            found = found[..., places.inside(image.shape[-2]), places.inside(image.shape[-1])]
+        return self.mark(found)
 
 
 FEATURE = Signal(mark=as_it_is, difference=ratio_of_means)

@@ -4,9 +4,10 @@ import os
 import select
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -20,6 +21,8 @@ from jobs.errors import FileError
 from propagate.errors import PropagateError
 from sdcnet.frames import pictures, visible_files
 from sdcnet.frames.stream import FrameStream
+from sdcnet.frames.transcoding import LARGEST_GROUP, Transcoder
+from sdcnet.motion.vectors import CellFlow
 from segtrain.errors import DataError
 from segtrain.prediction.sources import ENDINGS, read_picture
 
@@ -56,6 +59,17 @@ class SourceFrame:
         return self.pixels[0].permute(1, 2, 0).numpy()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodedSourceFrame(SourceFrame):
+    """The same of a video whose codec stored motion: a `CodedObservation`.
+
+    to_previous: the flow to the frame before it, or, where frames were dropped in between, over all of them; None where
+    the codec has none that surely leads there.
+    """
+
+    to_previous: CellFlow | None
+
+
 class VideoSource(ABC):
     """The frames of one video, to be iterated once, in constant memory.
 
@@ -63,11 +77,14 @@ class VideoSource(ABC):
     before. told: sentences on what went wrong, no more than NUM_TOLD. num_lost_at_end: frames that should follow the
     last one. came: the time of `perf_counter` when bytes came that had to be waited for; waited: seconds of that, once
     the first were there. `stop` ends it before the next frame; it may be called from a signal's handler.
+    transcodes: whether frames are encoded in memory too, for the motion that a codec finds (`CodedSourceFrame`), which
+    counts as reading them.
     """
 
     NUM_TOLD = 16
     came: float | None = None
     waited: float = 0.0
+    transcodes = False
 
     def __init__(self, name: str, rate: Fraction, num_frames: int | None) -> None:
         self.name, self.rate, self.num_frames = name, rate, num_frames
@@ -76,7 +93,7 @@ class VideoSource(ABC):
         self.stopped = Event()
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        frames = self._frames()
+        frames = _transcoded(self._frames()) if self.transcodes else self._frames()
         while True:
             begin, waited = perf_counter(), self.waited
             frame = None if self.stopped.is_set() else next(frames, None)
@@ -95,29 +112,37 @@ class VideoSource(ABC):
             self.told.append(sentence)
 
 
-def open_source(path: Path) -> VideoSource:
+def open_source(path: Path, *, with_vectors: bool = False, transcodes: bool = False) -> VideoSource:
     """A video file, a folder of frames, or what comes through standard input, where the path is `-`.
 
+    with_vectors: whether the frames of a video come with the motion that its codec stored. transcodes: whether frames
+    are encoded for such motion, whatever they come from.
     Raises: FrameError for a video that cannot be opened; DataError for a folder without frames, or no such path.
     """
+    source = _opened(path, with_vectors)
+    source.transcodes = transcodes
+    return source
+
+
+def _opened(path: Path, with_vectors: bool) -> VideoSource:
     if path.is_dir():
         return FolderSource(path)
     if path != PIPE:
         if not path.exists():
             raise DataError(f"{path}: does not exist, expected a video, a folder of frames, or -; check the path")
-        return StreamSource(path, path.stem)
+        return StreamSource(path, path.stem, with_vectors=with_vectors)
     if sys.stdin.isatty():
         raise DataError("-: nothing is sent to standard input; send it a video, as in: ffmpeg … -f matroska - | …")
-    return StreamSource(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False), "stream")
+    return StreamSource(FileIO(sys.stdin.fileno(), closefd=False), "stream", with_vectors=with_vectors)
 
 
 class StreamSource(VideoSource):
     """A video file, or a pipe with a video in it; its frames are named by their numbers, below `name`."""
 
-    def __init__(self, source: Path | BinaryIO, name: str) -> None:
-        self._names = name
+    def __init__(self, source: Path | BinaryIO, name: str, *, with_vectors: bool = False) -> None:
+        self._names, self._with_vectors = name, with_vectors
         self._pipe = None if isinstance(source, Path) else _Pipe(source)
-        self._stream = FrameStream(self._pipe or source)  # type: ignore[arg-type]
+        self._stream = FrameStream(self._pipe or source, with_vectors=with_vectors)  # type: ignore[arg-type]
         rate = self._stream.rate
         super().__init__(
             self._stream.name, RATE if rate is None else Fraction(rate).limit_denominator(1001), num_frames=None
@@ -141,7 +166,7 @@ class StreamSource(VideoSource):
             kinds = {incident.kind for incident in frame.incidents}
             for incident in frame.incidents:
                 self._tell(incident.sentence)
-            yield SourceFrame(
+            made = SourceFrame(
                 number=frame.number,
                 name=f"{self._names}/{frame.number:06d}",
                 pixels=_tensor(frame.pixels),
@@ -150,6 +175,10 @@ class StreamSource(VideoSource):
                 is_new=not kinds.isdisjoint(("lost", "resized")),
                 num_lost=sum(incident.num_frames for incident in frame.incidents),
             )
+            if self._with_vectors:
+                cells = None if frame.vectors is None else CellFlow.of(frame.vectors, frame.size)
+                made = CodedSourceFrame(**vars(made), to_previous=cells)
+            yield made
         if self._stream.ending is not None and not self.stopped.is_set():
             self.num_lost_at_end = self._stream.ending.num_frames
             self._tell(self._stream.ending.sentence)
@@ -219,6 +248,21 @@ class _Pipe:
 
     def stop(self) -> None:
         os.write(self._stop, b"s")
+
+
+def _transcoded(frames: Iterable[SourceFrame]) -> Iterator[CodedSourceFrame]:
+    """The frames with the motion that an encoder finds; none at those with which it begins anew."""
+    transcoder: Transcoder | None = None
+    size, num_left = (0, 0), 0
+    for frame in frames:
+        image = frame.image
+        if transcoder is None or frame.is_new or num_left == 0 or image.shape[:2] != size:
+            size, num_left = (image.shape[0], image.shape[1]), LARGEST_GROUP
+            transcoder = Transcoder(size)
+        records, _ = transcoder.vectors_of(image)
+        num_left -= 1
+        cells = None if records is None else CellFlow.of(records, size)
+        yield CodedSourceFrame(**{**vars(frame), "to_previous": cells})
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

@@ -48,10 +48,15 @@ def stepped(stepper: Stepper, frames: Iterable[Seen], runtime: Runtime, watch: S
             runtime.autocast(),
         ):
             logits, cost = stepper.step(seen)
-            least, most = torch.aminmax(logits)
-            labels = logits[0].argmax(0).to(torch.uint8).cpu()  # waits for the device
+            least, most = torch.aminmax(_as_it_lies(logits))
+            labels = logits[0].max(0).indices.to(torch.uint8).cpu()  # as argmax, in half the time; waits for the device
         motion_seconds = watch.seconds["motion"] - of_motion
         seconds = perf_counter() - begin - motion_seconds
         if not (torch.isfinite(least) and torch.isfinite(most)):
             raise InferenceError(f"frame {seen.number}: the network's scores are not finite; check the weights")
         yield Stepped(seen.number, labels, cost, seconds, motion_seconds)
+
+
+def _as_it_lies(maps: Tensor) -> Tensor:
+    """Maps in the order that they have in memory: reduced in another, they would be copied."""
+    return maps.permute(0, 2, 3, 1) if maps.is_contiguous(memory_format=torch.channels_last) else maps

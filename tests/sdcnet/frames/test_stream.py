@@ -96,8 +96,12 @@ def test_h264_has_vectors_where_its_headers_say_that_there_is_one_reference(
     assert rest == ({OTHER_REFERENCES} if num_used < 36 else set())
 
 
-def test_with_b_frames_only_what_precedes_them_has_vectors(tmp_path: Path) -> None:
-    frames, _ = read(made(tmp_path, "a.mp4", "libx264", {"g": "12", "bf": "2", "refs": "1"}), with_vectors=True)
+@pytest.mark.parametrize(
+    "options", [{"bf": "1"}, {"bf": "2"}, {"bf": "5", "x264-params": "b-pyramid=normal:b-adapt=0"}]
+)
+def test_with_b_frames_only_what_precedes_them_has_vectors(tmp_path: Path, options: dict[str, str]) -> None:
+    options = {"g": "12", "refs": "1", **options}
+    frames, _ = read(made(tmp_path, "a.mp4", "libx264", options), with_vectors=True)
     for frame in frames:
         if frame.vectors is not None:
             assert np.median(frame.vectors["motion_x"] / frame.vectors["motion_scale"]) == 1

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from sdcnet.geometry import compose, warp_frames, warp_labels
 from segtrain.models.network import run_stages
+from segtrain.models.registry import build_network
 from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.stepper import Motion
 from segtrain.video.warping import at_size
@@ -71,3 +72,23 @@ def test_cells_are_averaged_over_the_known_ones() -> None:
     # the mean of what was filled in
     expected = torch.tensor([[[[20 / 3, 4.0]], [[8 / 3, 0.0]]]]) / 16
     torch.testing.assert_close(found, expected)
+
+
+def test_cells_of_features_with_a_border_lie_where_they_are_seen() -> None:
+    """Those of FCN-8s, whose first places lie before the image: flow that grows along x tells where each was read."""
+    columns = torch.arange(64.0).expand(1, 1, 48, -1)
+    motion = Motion(torch.cat((columns, torch.zeros(1, 1, 48, 64)), dim=1), torch.ones(1, 1, 48, 64, dtype=torch.bool))
+    with torch.device("meta"):
+        network = build_network("fcn8s", num_classes=1)
+    for stage, first, stride in (("score_pool4", -91.5, 16), ("context", -11.5, 16), ("pool3", -95.5, 8)):
+        places = network.places(stage)
+        size = tuple(run_stages(network.stages, torch.empty(1, 3, 48, 64, device="meta"))[stage].shape[-2:])
+        found = at_size(motion, torch.empty(1, 3, 48, 64), size, places)
+        assert found.shape == (1, 2, *size)
+        centres = first + stride * torch.arange(size[1])
+        whole = (centres >= stride / 2) & (centres <= 64 - stride / 2)  # away from the image's sides
+        assert whole.sum() >= 2
+        torch.testing.assert_close(found[0, 0][:, whole], (centres[whole] / stride).expand(size[0], -1))
+        inside = places.inside(64)
+        assert (centres[inside].min() >= 0, centres[inside].max() <= 63) == (True, True)
+        assert (centres[inside.start - 1] < 0, centres[inside.stop] > 63) == (True, True)
