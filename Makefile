@@ -8,7 +8,7 @@ BIN := .venv/bin
 
 demo: .venv/ready
 	rm -rf demo
-	$(BIN)/propagate synth demo/street --snippets 2
+	$(BIN)/propagate synth demo/street --snippets 2 --around 5
 	$(BIN)/propagate run --root demo/street --out demo/shards --frames 5 --clips-per-shard 1
 	$(BIN)/propagate verify demo/shards
 	$(BIN)/propagate evaluate demo/shards --root demo/street --truth demo/street/truth

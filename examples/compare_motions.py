@@ -26,7 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root, truth = arguments.data or (Path("street"), Path("street/truth"))
     if not arguments.data and not root.exists():
-        write_dataset(root, num_snippets=1, size=(96, 192), length=25)
+        write_dataset(root, num_snippets=1, size=(96, 192), around=5)
 
     print("motion    " + "".join(f"{f'±{distance}':>7}" for distance in range(1, 6)) + "   mean")
     for motion in arguments.motions:

@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = arguments.root or arguments.picture.parent / "street"
     if not root.exists():
-        write_dataset(root, num_snippets=1, size=(96, 192), length=25)
+        write_dataset(root, num_snippets=1, size=(96, 192), around=5)
 
     dataset = open_dataset("cityscapes", DatasetOptions(root=root))
     clip = dataset.clips(num_neighbours=5)[0]

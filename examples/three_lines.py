@@ -18,7 +18,7 @@ FIRST, ANNOTATED, LAST = 14, 19, 24
 
 def main() -> None:
     if not Path("street").exists():
-        write_dataset(Path("street"), num_snippets=1, size=(96, 192), length=25)
+        write_dataset(Path("street"), num_snippets=1, size=(96, 192), around=5)
     frames = [_read("leftImg8bit_sequence", number, "leftImg8bit") for number in range(FIRST, LAST + 1)]
     truth = [_read("truth", number, "gtFine_labelIds") for number in range(FIRST, LAST + 1)]
 

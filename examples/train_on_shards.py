@@ -41,7 +41,7 @@ def main() -> None:
     if arguments.store is None and not store.exists():
         root = Path("street")
         if not root.exists():
-            write_dataset(root, num_snippets=1, size=(64, 128), length=25)
+            write_dataset(root, num_snippets=1, size=(64, 128), around=5)
         run(RunConfig(options=DatasetOptions(root=root), out=store, engine="local"))
 
     torch.manual_seed(0)

@@ -105,7 +105,7 @@ def uninterrupted() -> Iterator[None]:
 @contextmanager
 def ending(stop: Callable[[], object]) -> Iterator[None]:
     """The first SIGINT, SIGTERM or SIGHUP calls `stop`, for work that then ends by itself; it is delivered when the
-    context is left. A second one is delivered at once."""
+    context is left. A SIGINT after it is delivered at once; others come in twos, as from `timeout`."""
     if threading.current_thread() is not threading.main_thread():  # no handler runs here
         yield
         return
@@ -117,9 +117,12 @@ def ending(stop: Callable[[], object]) -> Iterator[None]:
             signal.signal(known, handler)
 
     def end(signum: int, _: FrameType | None) -> None:
-        restore()
         arrived.append(signum)
-        stop()
+        if len(arrived) == 1:
+            stop()
+        elif signum == signal.SIGINT:
+            restore()
+            signal.raise_signal(signum)
 
     for known in handlers:
         signal.signal(known, end)
@@ -127,7 +130,7 @@ def ending(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         restore()
-    for signum in arrived:
+    for signum in arrived[:1]:
         signal.raise_signal(signum)
 
 

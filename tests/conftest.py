@@ -39,7 +39,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic data set: three snippets of 128x256 with all truth. Not to be changed.
+    """A small synthetic data set: three snippets of 128x256, frames 12 to 24, with all truth. Not to be changed.
 
     It is made once for all processes that test at the same time.
     """
@@ -47,7 +47,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "street"
     with FileLock(f"{root}.lock"):
         if not root.exists():
-            write_dataset(root, num_snippets=3, size=(128, 256), length=25, seed=5)
+            write_dataset(root, num_snippets=3, size=(128, 256), length=25, around=7, seed=5)
     return root
 
 

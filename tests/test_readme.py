@@ -29,7 +29,7 @@ COMMAND_BLOCKS = [block for path in DOCUMENTS for block in blocks(path) if block
 def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stands for /data: a snippet as `cityscapes`, its truth, and the same again as folders of JPEG frames."""
     data = tmp_path_factory.mktemp("data")
-    write_dataset(data / "cityscapes", num_snippets=1, size=(64, 128), length=25, seed=3)
+    write_dataset(data / "cityscapes", num_snippets=1, size=(64, 128), around=5, seed=3)
     (data / "labels_of_neighbours").symlink_to(data / "cityscapes" / "truth")
     for kind in ("images", "labels"):
         (data / "mine" / kind / "train" / "drive").mkdir(parents=True)

@@ -28,7 +28,9 @@ ENTRIES = [pytest.param(registry, name, id=f"{registry.kind} {name}") for regist
 
 
 def test_the_registries_that_are_known_are_found() -> None:
-    assert {"motion estimator", "data set layout", "export format"} <= {registry.kind for registry in REGISTRIES}
+    assert {"motion estimator", "data set layout", "export format", "scheme"} <= {
+        registry.kind for registry in REGISTRIES
+    }
 
 
 @pytest.mark.parametrize(("registry", "name"), ENTRIES)

@@ -22,10 +22,10 @@ def synth(config: StreetConfig) -> None:
     from propagate.synth.write import write_splits
 
     not_whole = f"Interrupted. {config.dest} is not whole: remove it, and begin again."
-    with interrupted(not_whole), Progress("frames", config.num_snippets * config.num_frames) as progress:
+    with interrupted(not_whole), Progress("frames", config.num_snippets * config.num_written) as progress:
         write_splits(config, on_progress=progress.advance)
     click.echo(
-        f"{config.num_snippets} snippets of {config.num_frames} frames in {config.dest}, exact labels and flow in "
+        f"{config.num_snippets} snippets of {config.num_written} frames in {config.dest}, exact labels and flow in "
         f"{config.dest / 'truth'}",
         err=True,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from propagate.errors import DatasetError
-from propagate.synth.config import SPEED, TRANSLATE, StreetConfig
+from propagate.synth.config import ANNOTATED_FRAME, SPEED, TRANSLATE, StreetConfig, written_frames
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
@@ -19,7 +19,6 @@ from propagate.synth.translate import translated, width_of_picture
 from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path
 from sdcnet.flow_files import PNG_LIMIT, write_flow
 
-ANNOTATED_FRAME = 19  # of each snippet, as in Cityscapes: the twentieth
 SMALLEST_SIZE = (64, 128)
 FRAMES_FOLDER, LABELS_FOLDER = "leftImg8bit_sequence", "gtFine"
 _CITIES = ("synthburg", "rasterstadt", "pixelheim", "voxelmar", "renderfurt", "noisehafen", "aliasingen", "quadbach")
@@ -36,6 +35,7 @@ def write_splits(config: StreetConfig, on_progress: Callable[[int], None] | None
             num_snippets=config.snippets,
             size=config.size,
             length=config.num_frames,
+            around=config.around,
             seed=config.seed,
             speed=speed,
             on_progress=on_progress,
@@ -50,6 +50,7 @@ def write_dataset(
     num_snippets: int = 4,
     size: tuple[int, int] = (256, 512),
     length: int = 30,
+    around: int | None = None,
     seed: int = 0,
     speed: int | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -58,19 +59,23 @@ def write_dataset(
 
     num_snippets: of the split, dealt out to the cities in turn. size: height and width of the frames.
     length: frames of a snippet. A snippet follows from seed, split, city and its number in the city: asking for more
-    snippets changes none of the others. speed: pixels a frame by which pictures move sideways, all of whose frames are
+    snippets changes none of the others. around: of a drive, write only the annotated frame and so many on each side, as
+    they are among all. speed: pixels a frame by which pictures move sideways, all of whose frames are
     annotated; None is a drive, of which one frame of a snippet is. on_progress: called with the number of frames done
     since it was called last.
 
     Raises: DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
     """
-    _check(split, num_cities, num_snippets, size, length, seed, speed)
+    _check(split, num_cities, num_snippets, size, length, around, seed, speed)
     _claim(dest, split)
     for number in range(num_snippets):
         in_city, city = divmod(number, num_cities)
         identity = (seed, zlib.crc32(split.encode()), city, in_city)
-        frames = _driven(identity, size, length) if speed is None else _moved(identity, size, length, speed)
-        annotated = {ANNOTATED_FRAME} if speed is None else range(length)
+        if speed is None:
+            annotated: Container[int] = {ANNOTATED_FRAME}
+            frames = _driven(identity, size, length, written_frames(length, around))
+        else:
+            annotated, frames = range(length), enumerate(_moved(identity, size, length, speed))
         _write_snippet(dest, split, city_name(city, split), in_city, frames, annotated, on_progress or (lambda _: None))
 
 
@@ -96,6 +101,7 @@ def _check(
     num_snippets: int,
     size: tuple[int, int],
     length: int,
+    around: int | None,
     seed: int,
     speed: int | None,
 ) -> None:
@@ -115,6 +121,8 @@ def _check(
             f"snippets of {length} frames have no frame {ANNOTATED_FRAME}, which is the annotated one; ask for a "
             f"length of at least {ANNOTATED_FRAME + 1}"
         )
+    if around is not None and (speed is not None or around < 0):
+        raise DatasetError(f"{around} frames around an annotated one; ask for 0 or more, of drives alone")
     if speed is not None and min(speed, length) < 1:
         raise DatasetError(f"{length} frames at {speed} pixels a frame do not move; ask for 1 or more of both")
     if seed < 0:
@@ -139,15 +147,17 @@ def _claim(dest: Path, split: str) -> None:
         raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
 
 
-def _driven(identity: tuple[int, ...], size: tuple[int, int], length: int) -> Iterator[Rendered]:
-    """The frames of a drive, as a camera sees them, and their truth."""
+def _driven(
+    identity: tuple[int, ...], size: tuple[int, int], length: int, numbers: range
+) -> Iterator[tuple[int, Rendered]]:
+    """Frames of a drive with these numbers, as a camera sees them, and their truth."""
     rng = np.random.default_rng(identity)
     renderer = Renderer(build_scene(rng, length), size)
     sensor = draw_sensor(rng, length)
-    for frame in range(length):
+    for frame in numbers:
         rendered = renderer.render(frame)
         image = sensor.expose(rendered.image, frame, np.random.default_rng((*identity, frame)))
-        yield replace(rendered, image=image)
+        yield frame, replace(rendered, image=image)
 
 
 def _moved(identity: tuple[int, ...], size: tuple[int, int], length: int, speed: int) -> Iterator[Rendered]:
@@ -165,7 +175,7 @@ def _write_snippet(
     split: str,
     city: str,
     number: int,
-    rendered: Iterable[Rendered],
+    rendered: Iterable[tuple[int, Rendered]],
     annotated: Container[int],
     on_progress: Callable[[int], None],
 ) -> None:
@@ -173,7 +183,7 @@ def _write_snippet(
     frames, labels, truth = (dest / folder / split / city for folder in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER))
     for folder in (frames, labels, truth):
         folder.mkdir(parents=True, exist_ok=True)
-    for frame, each in enumerate(rendered):
+    for frame, each in rendered:
         key = f"{city}_{number:06d}_{frame:06d}"
         _write_png(frames / f"{key}_leftImg8bit.png", each.image[..., ::-1])
         if frame in annotated:

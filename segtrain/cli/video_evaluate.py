@@ -100,6 +100,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
             config.open_motion(),
             runtime,
             distances=config.scored_distances(),
+            with_vectors=config.motion_settings().reads_vectors,
             on_progress=progress.advance,
         )
     if as_json:

@@ -54,13 +54,21 @@ def clips_with(dataset: Dataset, num_before: int, where: str) -> list[Clip]:
 
 
 def read_clip(
-    clip: Clip, classes: ClassTable, estimator: MotionEstimator, runtime: Runtime, watch: Stopwatch
+    clip: Clip,
+    classes: ClassTable,
+    estimator: MotionEstimator,
+    runtime: Runtime,
+    watch: Stopwatch,
+    *,
+    with_vectors: bool = False,
 ) -> SeenClip:
-    """Decode a clip's frames, on `watch` as "decode"; their motion is estimated where it is asked for.
+    """Decode a clip's frames, on `watch` as "decode"; their motion is found where it is asked for.
+
+    with_vectors: of videos, decode the codec's motion too.
 
     Raises: DataError, where a frame or the label map cannot be used.
     """
-    opened = open_clip(clip, classes, watch)
+    opened = open_clip(clip, classes, watch, with_vectors=with_vectors)
     if opened.failures:
         raise DataError("; ".join(failure.reason for failure in opened.failures))
     offsets = sorted(opened.pictures)

@@ -36,6 +36,7 @@ def evaluate_video(
     runtime: Runtime,
     *,
     distances: Sequence[int] | None = None,
+    with_vectors: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> VideoReport:
     """Segment clips by each scheme, and count what is right.
@@ -44,9 +45,9 @@ def evaluate_video(
     is computed in full. Consistency in time is that of the labels along the whole clip.
 
     network: in evaluation mode, on the runtime's device, with the classes. clips: with at least as many frames before
-    the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`). A clip
-    that cannot be read is a failure of the report, and the rest goes on. on_progress: called with the number of clips
-    dealt with since its last call.
+    the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`).
+    with_vectors: of videos, the codec's motion serves where there is one. on_progress: called with the number of clips
+    dealt with since its last call. A clip that cannot be read is a failure of the report, and the rest goes on.
 
     Raises: InferenceError, TooLargeError, where the network cannot segment a frame; DataError where no clip is left.
     """
@@ -59,7 +60,7 @@ def evaluate_video(
     num_clips = num_frames = 0
     for clip in clips:
         try:
-            seen = read_clip(clip, classes, estimator, runtime, watch)
+            seen = read_clip(clip, classes, estimator, runtime, watch, with_vectors=with_vectors)
         except (PropagateError, DataError) as error:
             failures.append(LeftOut(image=clip.key, reason=str(error)))
         else:

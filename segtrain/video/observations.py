@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
-from sdcnet.motion.estimator import CodedObservation, MotionEstimator, Observation, Step
+from sdcnet.motion.estimator import CodedObservation, MotionEstimator, Observation, ObservedPixels, Step
 from sdcnet.motion.vectors import CELL, CellFlow
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
@@ -65,7 +65,10 @@ def _motion(
     with watch("motion"):
         if isinstance(frame, CodedObservation) and frame.to_previous is not None:
             return _of_codec(frame.to_previous, runtime)
-        (flow,) = estimator.estimate({-1: previous, 0: frame}, (Step(history=(-1,), target=0),))
+        pair: dict[int, Observation] = {-1: previous, 0: frame}
+        if (transfers := estimator.transfers) is not None:
+            pair = {offset: ObservedPixels(transfers.to_device(seen.pixels)) for offset, seen in pair.items()}
+        (flow,) = estimator.estimate(pair, (Step(history=(-1,), target=0),))
         flow = flow.to(runtime.device)
         return Motion(flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
 

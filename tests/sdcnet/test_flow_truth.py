@@ -67,12 +67,12 @@ def test_kitti_has_two_truths(tmp_path: Path, folder: str) -> None:
 
 def test_truth_of_synth_leads_to_the_frame_before(street: Path) -> None:
     targets = find_targets(street)
-    assert len(targets) == 3 * 24
-    target = targets[24 + 9]
-    assert target.history(2) == (8, 9)
-    assert (target.index, targets[24].index) == (10, 1)
+    assert len(targets) == 3 * 12
+    target = targets[12 + 5]
+    assert target.history(2) == (4, 5)
+    assert (target.index, targets[12].index) == (6, 1)
     (folder,) = (street / "truth").glob("train/*")
-    key = f"{folder.name}_000001_000010"
+    key = f"{folder.name}_000001_000018"
     assert target.truth is not None
     flow, valid, unoccluded = target.truth.read()
     expected, known = read_flow(truth.truth_path(folder, key, "flow_to_previous"))

@@ -29,9 +29,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def avenue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two snippets of the default size, up to five frames past the annotated one."""
+    """Two snippets of the default size, up to five frames around the annotated one."""
     root = tmp_path_factory.mktemp("avenue")
-    write_dataset(root, num_snippets=2, size=(256, 512), length=25, seed=11)
+    write_dataset(root, num_snippets=2, size=(256, 512), length=25, around=5, seed=11)
     return root
 
 

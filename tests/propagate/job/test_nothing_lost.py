@@ -14,18 +14,24 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from propagate.cli.main import main
 from propagate.shards.manifest import load_manifest
 
 pytestmark = pytest.mark.slow
 
-Shell = Callable[..., subprocess.CompletedProcess[str]]
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 MAIN = [sys.executable, "-m", "propagate"]
 OPTIONS = ["--frames", "4", "--clips-per-shard", "1", "--json"]
 
 
+def arguments(street: Path, out: Path, *args: str) -> list[str]:
+    return ["run", "--root", str(street), "--out", str(out), *OPTIONS, *args]
+
+
 def command(street: Path, out: Path, *args: str) -> list[str]:
-    return [*MAIN, "run", "--root", str(street), "--out", str(out), *OPTIONS, *args]
+    return [*MAIN, *arguments(street, out, *args)]
 
 
 def contents(out: Path) -> dict[int, str]:
@@ -36,7 +42,7 @@ def contents(out: Path) -> dict[int, str]:
 def whole(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that was written without interruption. Not to be changed."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    subprocess.run(command(street, out, "--engine", "local"), check=True, capture_output=True)
+    assert CliRunner().invoke(main, arguments(street, out, "--engine", "local")).exit_code == 0
     return out
 
 
@@ -46,7 +52,7 @@ def damaged(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path: Path, shell: Shell) -> None:
+def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     moments = random.Random(7)
     killed_while_writing = 0
@@ -58,20 +64,20 @@ def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path
         process.wait()
         killed_while_writing += bool(list(out.glob(".shard-*.part")))
     assert killed_while_writing >= 2
-    assert shell("verify", out).returncode == 0
-    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
+    assert cli("verify", out).returncode == 0
+    final = cli(*arguments(street, out, "--engine", "local"))
     assert json.loads(final.stdout)["samples"] == 27
     assert contents(out) == contents(whole)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
-def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Path) -> None:
+def test_the_driver_of_a_ray_run_killed(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(command(street, out, "--workers", "2"), stdout=subprocess.DEVNULL)
     shard_begun(out, process)
     process.kill()
     process.wait()
-    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
+    final = cli(*arguments(street, out, "--engine", "local"))
     assert json.loads(final.stdout)["samples"] == 27
     assert contents(out) == contents(whole)
 
@@ -118,7 +124,7 @@ def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path) -> None:
     assert contents(out) == contents(whole)
 
 
-def test_a_full_disk(street: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_full_disk(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     half = max(path.stat().st_size for path in whole.glob("shard-*")) // 2
 
@@ -133,45 +139,45 @@ def test_a_full_disk(street: Path, whole: Path, tmp_path: Path) -> None:
     assert process.stdout == ""
     assert not list(out.glob("*.part"))
     assert not list(out.glob(".shard*"))
-    final = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, check=True)
+    final = cli(*arguments(street, out, "--engine", "local"))
     assert json.loads(final.stdout)["samples"] == 27
     assert contents(out) == contents(whole)
 
 
-def test_a_flipped_bit_anywhere_in_a_shard(damaged: Path, shell: Shell) -> None:
+def test_a_flipped_bit_anywhere_in_a_shard(damaged: Path, cli: Cli) -> None:
     shard = damaged / "shard-00001.h5"
     position = random.Random(3).randrange(shard.stat().st_size)
     flip(shard, position)
-    process = shell("verify", damaged)
+    process = cli("verify", damaged)
     assert process.returncode == 1
     assert f"{shard}: damaged, its SHA-256 is not the manifest's: delete it and run" in process.stderr
     assert "shard-00000" not in process.stderr
 
 
-def test_a_flipped_bit_in_the_manifest(damaged: Path, shell: Shell, street: Path) -> None:
+def test_a_flipped_bit_in_the_manifest(damaged: Path, cli: Cli, street: Path) -> None:
     manifest = damaged / "manifest.json"
     flip(manifest, manifest.stat().st_size // 2)
-    runs = subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, text=True, check=False)
-    for process in (shell("verify", damaged), shell("info", damaged), runs):
+    runs = cli(*arguments(street, damaged, "--engine", "local"))
+    for process in (cli("verify", damaged), cli("info", damaged), runs):
         assert process.returncode == 1
         assert "manifest.json: damaged" in process.stderr
         assert "--overwrite" in process.stderr
 
 
-def test_a_truncated_shard_and_a_deleted_one(damaged: Path, whole: Path, shell: Shell, street: Path) -> None:
+def test_a_truncated_shard_and_a_deleted_one(damaged: Path, whole: Path, cli: Cli, street: Path) -> None:
     truncated, deleted = damaged / "shard-00000.h5", damaged / "shard-00002.h5"
     size = truncated.stat().st_size
     with truncated.open("r+b") as file:
         file.truncate(size - 1)
     deleted.unlink()
-    process = shell("verify", damaged, "--json")
+    process = cli("verify", damaged, "--json")
     assert process.returncode == 1
     first, second = json.loads(process.stdout)["faults"]
     assert f"{truncated}: has {size - 1} bytes, the manifest says {size}: delete it and run" in first
     assert f"{deleted}: cannot be read (No such file or directory): run `propagate run` again" in second
-    subprocess.run(command(street, damaged, "--engine", "local"), capture_output=True, check=True)
+    assert cli(*arguments(street, damaged, "--engine", "local")).returncode == 0
     assert contents(damaged) == contents(whole)
-    assert shell("verify", damaged).returncode == 0
+    assert cli("verify", damaged).returncode == 0
 
 
 def flip(path: Path, position: int) -> None:

@@ -184,17 +184,17 @@ def test_min_confidence_turns_exactly_the_unsure_pixels_into_ignore(cli: Cli, st
 
 
 def test_info_says_what_the_store_holds(cli: Cli, street: Path, tmp_path: Path) -> None:
-    run(cli, street, tmp_path / "out", "--frames", 12, "--motion", "none", "--limit", 1)
+    run(cli, street, tmp_path / "out", "--frames", 7, "--motion", "none", "--limit", 1)
     info = json.loads(cli("info", tmp_path / "out", "--json").stdout)
-    assert info["samples"] == 18
-    assert info["offsets"] == {str(k): 1 for k in range(-12, 6)}
-    assert info["sizes"] == {"128x256": 18}
+    assert info["samples"] == 13
+    assert info["offsets"] == {str(k): 1 for k in range(-7, 6)}
+    assert info["sizes"] == {"128x256": 13}
     assert info["shortened_clips"] == 1  # the snippet ends five frames after the annotated one
     assert info["failures"] == []
     assert info["settings"]["motion"] == "none"
-    assert sum(info["classes"].values()) == 18 * 128 * 256
+    assert sum(info["classes"].values()) == 13 * 128 * 256
     text = cli("info", tmp_path / "out").stdout
-    assert "18 of 1 clips" in text
+    assert "13 of 1 clips" in text
     assert "road" in text
 
 

@@ -24,7 +24,7 @@ from sdcnet.geometry import compose, inside, length, warp_frames, warp_labels
 pytestmark = pytest.mark.slow
 
 CITY = "synthburg"
-LENGTH = 25  # of the snippets of `street`
+LENGTH, WRITTEN = 25, range(12, 25)  # of the snippets of `street`
 NEIGHBOURS = ((1, "next"), (-1, "previous"))
 
 
@@ -64,7 +64,7 @@ def test_every_file_of_the_layout_is_there_and_no_other(street: Path) -> None:
     expected = {Path("truth/README.txt")}
     for snippet in range(3):
         expected.add(Path(f"gtFine/train/{CITY}/{key(snippet, 19)}_gtFine_labelIds.png"))
-        for frame in range(LENGTH):
+        for frame in WRITTEN:
             name = key(snippet, frame)
             expected.add(Path(f"leftImg8bit_sequence/train/{CITY}/{name}_leftImg8bit.png"))
             endings = ["gtFine_labelIds"]
@@ -99,10 +99,10 @@ def test_snippets_are_dealt_out_to_cities(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_snippet_does_not_depend_on_how_many_are_made(street: Path, tmp_path: Path) -> None:
     done: list[int] = []
-    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=LENGTH, seed=5, on_progress=done.append)
-    assert sum(done) == LENGTH
+    write_dataset(tmp_path, num_snippets=1, size=(128, 256), length=LENGTH, around=1, seed=5, on_progress=done.append)
+    assert sum(done) == 3
     written = list(tmp_path.rglob("*.png"))
-    assert len(written) == LENGTH + 1 + LENGTH + 4 * (LENGTH - 1)
+    assert len(written) == 3 + 1 + 3 * 5
     for path in written:
         assert path.read_bytes() == (street / path.relative_to(tmp_path)).read_bytes(), path
 
@@ -134,7 +134,7 @@ def test_scenes_are_rich_and_move_as_driving_does(street: Path) -> None:
 def test_brightness_drifts_and_noise_is_fresh(street: Path) -> None:
     folder = street / "leftImg8bit_sequence" / "train" / CITY
     bonnet = read(truth_path(truth_folder(street), key(0, 19), "gtFine_labelIds")) == 1
-    frames = np.stack([read(folder / f"{key(0, n)}_leftImg8bit.png")[bonnet] for n in range(LENGTH)]).astype(float)
+    frames = np.stack([read(folder / f"{key(0, n)}_leftImg8bit.png")[bonnet] for n in WRITTEN]).astype(float)
     means = frames.mean((1, 2))
     assert means.max() / means.min() > 1.04
     assert (np.diff(frames, axis=0) - np.diff(means)[:, None, None]).std() > 0.5
@@ -149,7 +149,7 @@ def test_flow_carries_the_neighbours_labels_to_where_they_are(
     street: Path, snippet: int, offset: int, name: str
 ) -> None:
     truth = truth_folder(street)
-    for frame in (4, 19):
+    for frame in (15, 19):
         here, there = (read(truth_path(truth, key(snippet, n), "gtFine_labelIds")) for n in (frame, frame + offset))
         flow, valid = read_true_flow(truth_path(truth, key(snippet, frame), f"flow_to_{name}"))
         occluded = read_occlusion(truth_path(truth, key(snippet, frame), f"occluded_in_{name}"))
@@ -315,6 +315,8 @@ def test_a_file_that_holds_no_occlusion_is_refused(tmp_path: Path) -> None:
         ({"num_cities": 0}, "0 cities asked for"),
         ({"num_cities": 3, "num_snippets": 2}, "2 snippets for 3 cities; ask for at least one snippet for each"),
         ({"seed": -1}, "seed -1 is negative"),
+        ({"around": -1}, "-1 frames around an annotated one; ask for 0 or more"),
+        ({"around": 1, "speed": 4}, "1 frames around an annotated one; ask for 0 or more, of drives alone"),
         ({"split": "../train"}, "'../train' cannot name a folder"),
     ],
 )
@@ -326,9 +328,9 @@ def test_a_request_that_makes_no_sense_is_refused(tmp_path: Path, request_: dict
 
 def test_another_split_can_be_added_and_shares_no_key(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        write_dataset(tmp_path, split=split, num_snippets=1, size=(64, 128), length=20)
+        write_dataset(tmp_path, split=split, num_snippets=1, size=(64, 128), length=20, around=1)
     names = [path.name for path in (tmp_path / "leftImg8bit_sequence").rglob("*.png")]
-    assert len(set(names)) == len(names) == 40
+    assert len(set(names)) == len(names) == 2 * 2  # the last of twenty is the annotated one
     with pytest.raises(DatasetError, match=r"\(found leftImg8bit_sequence/val, gtFine/val, truth/val\)"):
         write_dataset(tmp_path, split="val")
 

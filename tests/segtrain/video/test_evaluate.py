@@ -65,6 +65,7 @@ class ShiftedRight:
     """Knows that everything moves SPEED pixels to the right from a frame to the next."""
 
     num_history = 1
+    transfers = None
     fingerprint: Mapping[str, object] = {"motion": "known"}
 
     def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
