@@ -142,7 +142,11 @@ class StreamSource(VideoSource):
     def __init__(self, source: Path | BinaryIO, name: str, *, with_vectors: bool = False) -> None:
         self._names, self._with_vectors = name, with_vectors
         self._pipe = None if isinstance(source, Path) else _Pipe(source)
-        self._stream = FrameStream(self._pipe or source, with_vectors=with_vectors)  # type: ignore[arg-type]
+        try:
+            self._stream = FrameStream(self._pipe or source, with_vectors=with_vectors)  # type: ignore[arg-type]
+        finally:
+            if self._pipe is not None and self._pipe.interrupt is not None:
+                raise self._pipe.interrupt from None
         rate = self._stream.rate
         super().__init__(
             self._stream.name, RATE if rate is None else Fraction(rate).limit_denominator(1001), num_frames=None
@@ -226,21 +230,31 @@ class FolderSource(VideoSource):
 
 
 class _Pipe:
-    """Bytes as they come, never more than have come; and the end of them, once it is stopped."""
+    """Bytes as they come, never more than have come; and the end of them, once it is stopped.
+
+    interrupt: what was raised while bytes were waited for; FFmpeg, which asks for them, would turn it into another.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.name = "standard input"
         self.came: float | None = None
         self.waited = 0.0
+        self.interrupt: KeyboardInterrupt | None = None
         self._file, self._has_begun = file, False
         self._stopped, self._stop = os.pipe()
 
     def read(self, size: int) -> bytes:
+        if self.interrupt is not None:
+            return b""
         waiting = [self._file.fileno(), self._stopped]
         ready, _, _ = select.select(waiting, (), (), 0)
         if not ready:
             begin = perf_counter()
-            ready, _, _ = select.select(waiting, (), ())
+            try:
+                ready, _, _ = select.select(waiting, (), ())
+            except KeyboardInterrupt as interrupt:
+                self.interrupt = interrupt
+                return b""
             self.came = perf_counter()
             self.waited += self.came - begin if self._has_begun else 0.0
         self._has_begun = True

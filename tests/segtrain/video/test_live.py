@@ -163,3 +163,12 @@ def test_ctrl_c_ends_a_pipe_without_an_end_and_what_was_written_is_whole(weights
     assert said.decode().startswith(f"{out}: {num_files} frames segmented, ")
     assert len(decoded(seen)) == num_files
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_ctrl_c_ends_the_wait_for_the_first_bytes() -> None:
+    reading, writing = os.pipe()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb"):  # of which nothing comes
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            StreamSource(pipe, "camera")
