@@ -86,20 +86,6 @@ class CellFlow:
         """
         return torch.from_numpy(_of_pixels(self.filled().numpy(), self.size, size or self.size)).permute(2, 0, 1)[None]
 
-    def of_features(self, stride: int) -> tuple[Tensor, Tensor]:
-        """The flow of features of a stride of 8, 16, 32 … pixels, and which is known.
-
-        Returns: [2,ceil(H/stride),ceil(W/stride)] float32, in features, the mean over the known cells of each, 0 where
-        there are none; bool of that size. Raises: ValueError for a stride that is no multiple of 8.
-        """
-        if stride <= 0 or stride % CELL:
-            raise ValueError(f"features of a stride of {stride} pixels, expected a multiple of {CELL}")
-        side = stride // CELL
-        weight = self.known.float()
-        sums = functional.avg_pool2d(torch.cat((self.flow * weight, weight[None]))[None], side, ceil_mode=True)[0]
-        share = sums[2]
-        return sums[:2] / share.where(share > 0, share.new_ones(())) / stride, share > 0
-
     def residual(self, target: np.ndarray, source: np.ndarray) -> Tensor:
         """What the flow leaves to tell: the target less the source carried to it, cells not known being left in place.
 

@@ -69,9 +69,6 @@ def test_records_to_flow_is_exact(golden: dict[str, np.ndarray]) -> None:
         cells = CellFlow.of(of_file(golden, number), SIZE)
         np.testing.assert_array_equal(cells.flow.numpy(), golden["flow"][number])
         np.testing.assert_array_equal(cells.known.numpy(), golden["known"][number].astype(bool))
-        flow, known = cells.of_features(16)
-        np.testing.assert_allclose(flow.numpy(), golden["flow_stride16"][number], atol=1e-6)
-        np.testing.assert_array_equal(known.numpy(), golden["known_stride16"][number].astype(bool))
 
 
 def test_the_decoder_gives_the_same_records(golden: dict[str, np.ndarray], frames: list[StreamedFrame]) -> None:
@@ -155,7 +152,6 @@ def test_where_nothing_is_known_nothing_moves() -> None:
     cells = CellFlow.of(np.empty(0, RECORD), (24, 40))
     assert not cells.known.any()
     assert torch.equal(cells.dense(), torch.zeros(1, 2, 24, 40))
-    assert torch.equal(cells.of_features(16)[0], torch.zeros(2, 2, 3))
 
 
 def test_blocks_outside_the_frame_are_cut_off() -> None:
@@ -163,11 +159,6 @@ def test_blocks_outside_the_frame_are_cut_off() -> None:
     assert cells.known.int().sum() == 2
     assert cells.flow[:, 0, 0].tolist() == [1, 2]
     assert cells.flow[:, 2, 4].tolist() == [1, 1]
-
-
-def test_a_stride_has_whole_cells() -> None:
-    with pytest.raises(ValueError, match="a stride of 4 pixels, expected a multiple of 8"):
-        CellFlow.of(np.empty(0, RECORD), (24, 40)).of_features(4)
 
 
 def test_the_conversion_costs_little() -> None:

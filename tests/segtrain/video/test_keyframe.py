@@ -1,5 +1,9 @@
 """What is carried from key frames: by hand, step for step."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 from helpers.steppers import moving, network_of, seen_of, steps
 from torch import Tensor
@@ -12,6 +16,7 @@ from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.stepper import Motion
 from segtrain.video.warping import at_size
 
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "codec"
 NETWORK = network_of("resnet18")
 FRAMES = seen_of(moving(4, size=(64, 96)))
 DECODER = {stage.name: stage for stage in NETWORK.stages}["decoder"]
@@ -92,3 +97,17 @@ def test_cells_of_features_with_a_border_lie_where_they_are_seen() -> None:
         inside = places.inside(64)
         assert (centres[inside].min() >= 0, centres[inside].max() <= 63) == (True, True)
         assert (centres[inside.start - 1] < 0, centres[inside.stop] > 63) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["mpeg4", "mpeg4_mv4", "h264"])
+def test_the_codecs_motion_of_features_is_the_reference(name: str) -> None:
+    """Where cells are known; the stored numbers have 0 elsewhere."""
+    with np.load(GOLDEN / f"clip_{name}.npz") as stored:
+        flow, known, expected, is_known = (
+            torch.from_numpy(stored[key]) for key in ("flow", "known", "flow_stride16", "known_stride16")
+        )
+    for number in range(len(flow)):
+        found = at_size(Motion(flow[number, None], known[number, None, None].bool()), torch.empty(1, 3, 64, 96), (4, 6))
+        there = is_known[number].bool().expand(2, -1, -1)
+        torch.testing.assert_close(found[0][there], expected[number][there], atol=1e-6, rtol=0)
+    assert 0 < is_known.float().mean() < 1
