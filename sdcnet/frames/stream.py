@@ -13,10 +13,11 @@ import numpy as np
 from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
 from sdcnet.frames.exported import NOT_EXPORTED, VectorSource
-from sdcnet.frames.opening import FORWARD, open_video
+from sdcnet.frames.opening import FORWARD, is_cut_off, open_video
 
 NOT_ASKED_FOR = "vectors were not asked for"
 DAMAGED = "a damaged packet"
+CUT_OFF = "the file is cut off"
 Kind = Literal["lost", "resized", "without vectors", "ends early"]
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class FrameStream:
         else:
             name = getattr(source, "name", None)  # of a pipe it is a number
             self.name, self._remedy = name if isinstance(name, str) else "the stream", FORWARD
+        self._path = source if isinstance(source, Path) else None
         self.ending: Incident | None = None
         self._container = open_video(source, self.name)
         self._stream = self._container.streams.video[0]
@@ -187,8 +189,12 @@ class FrameStream:
             found = damage or self._broken or "it holds none"
             reason = f"no frame can be decoded ({found}); {self._remedy}"
             raise FrameError(self.name, reason)
+        cause = damage or self._broken or (CUT_OFF if self._path is not None and is_cut_off(self._path) else None)
         num_expected = max(self._stream.frames - self._num_hidden, self._num_packets if damage else 0)
-        cause = damage or self._broken
+        if not num_expected and cause is not None and self._container.duration is not None:
+            num_expected = round(self._container.duration / av.time_base * (self.rate or 0))
+        if cause == CUT_OFF and num_expected <= self._next:
+            return  # what is missing is no frame, but an index
         if cause is None and num_expected <= self._next:
             return
         num_lost = max(0, num_expected - self._next)

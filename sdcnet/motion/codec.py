@@ -87,10 +87,9 @@ class CodecMotion:
             self._has_told = True
             server = "an encoder" if self._encodes else "DIS"
             _log.warning(
-                "%d of %d frames have no motion vectors that surely lead to the frame before (key frames; B-frames, or "
+                "%s no motion vectors that surely lead to the frame before (key frames; B-frames, or "
                 "several references; or a codec that exports none): %s serves there, and wherever else it is so",
-                num_without,
-                len(forward),
+                f"{num_without} of {len(forward)} frames have" if len(forward) > 1 else "a frame has",
                 server,
             )
 

@@ -54,7 +54,9 @@ class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
             for distance in range(int(part[1]), int(part[2] or part[1]) + 1)
         ]
         if not all(parts) or len(set(found)) < max(1, len(found)):
-            raise ValueError(f"--distances {self.distances}: expected FIRST-LAST, as 0-11, or a list, as 0,4,8")
+            raise ValueError(
+                f"--distances {self.distances}: expected FIRST-LAST, as 0-11, or a list, as 0,4,8, each once"
+            )
         return tuple(found)
 
     def settings(self) -> list[SchemeSettings]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.console.settings import setting_of
-from sdcnet.motion.registry import ESTIMATORS, MotionSettings, open_estimator
+from sdcnet.errors import MotionError
+from sdcnet.motion.registry import ESTIMATORS, PREDICTORS, MotionSettings, open_estimator
 from segtrain.cli.network import WeightsConfig
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 class VideoNetworkConfig(WeightsConfig):
     """A network, and a motion."""
 
-    motion: str = setting_of(MotionSettings, "name")
+    motion: str = setting_of(
+        MotionSettings, "name", help=f"The estimator of motion; {' and '.join(PREDICTORS)} cannot serve here."
+    )
     flownet2_weights: Path | None = setting_of(
         MotionSettings, "flownet2_weights", help="flownet2: the published file; it needs it.", otherwise=""
     )
@@ -27,8 +30,13 @@ class VideoNetworkConfig(WeightsConfig):
     def motion_settings(self) -> MotionSettings:
         """Those of the motion; it computes where the network does, if it is one.
 
-        Raises: MotionError for settings that it does not have.
+        Raises: MotionError for a video predictor, and for settings that the motion does not have.
         """
+        if self.motion in PREDICTORS:
+            raise MotionError(
+                f"motion '{self.motion}' is made of two frames before, and a scheme keeps one; choose another, such as "
+                "--motion dis"
+            )
         where = {"device": self.device, "dtype": self.dtype} if ESTIMATORS[self.motion].is_network else {}
         return MotionSettings(
             name=self.motion,

@@ -104,7 +104,10 @@ def video_predict(config: VideoPredictConfig, as_json: bool) -> None:
 
 
 def _say(config: VideoPredictConfig, tally: "Tally") -> None:
-    click.echo(f"{config.out}: {tally.frames} frames segmented, {tally.full} in full; {tally.files} files written")
+    click.echo(
+        f"{config.out}: {counted(tally.frames, 'frame')} segmented, {tally.full} in full; "
+        f"{counted(tally.files, 'file')} written"
+    )
     for path in tally.videos:
         click.echo(f"{path}: a video")
     click.echo("ran: " + ", ".join(f"{part} {times}" for part, times in tally.parts.items()))

@@ -29,7 +29,9 @@ def clock_stages(network: SegmentationNetwork, cuts: Sequence[str] = ()) -> tupl
     for cut in cuts:
         if cut not in names[:-1]:
             known = ", ".join(names[:-1])
-            raise ValueError(f"{network.architecture} has no cut after '{cut}'; known are {known}{meant(cut, names)}")
+            raise ValueError(
+                f"{network.architecture} has no cut after '{cut}'; known are {known}{meant(cut, names[:-1])}"
+            )
     places = [1 + names.index(cut) for cut in cuts or network.cuts]
     if places != sorted(set(places)):
         raise ValueError(f"cuts are in the order of the network, each once, found {', '.join(cuts)}")

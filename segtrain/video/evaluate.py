@@ -131,7 +131,7 @@ class _Run:
                     distance=distance,
                     seconds=last.seconds,
                     macs=sum(macs[name] for name in cost.ran),
-                    is_full=len(cost.ran) == len(macs),
+                    is_full=last.is_full,
                     moved=cost.moved,
                 )
             )

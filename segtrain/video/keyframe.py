@@ -9,11 +9,12 @@ from typing import Self
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from sdcnet.geometry import warp_labels
 from segtrain.models.network import IMAGE, SegmentationNetwork
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SchemeSettings
 from segtrain.video.stepper import Cost, Seen
-from segtrain.video.warping import at_size, chained, warp, warp_classes
+from segtrain.video.warping import at_size, chained, warp
 
 
 class KeyFrames(ABC):
@@ -59,7 +60,7 @@ class KeyFrames(ABC):
         flow = at_size(seen.motion, seen.image, size, self._network.places(name))
         if self._is_composed:
             flow = self._flow_to_key[size] = chained(flow, self._flow_to_key.get(size))
-        carried = warp(held, flow) if held.is_floating_point() else warp_classes(held, flow)
+        carried = warp(held, flow) if held.is_floating_point() else warp_labels(held, flow)
         if not self._is_composed:
             self._held[name] = carried
         return carried

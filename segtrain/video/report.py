@@ -18,7 +18,7 @@ from segtrain.evaluation.report import LeftOut
 
 @dataclass(frozen=True)
 class ScoredStep:
-    """What a scored frame cost. is_full: every stage of the network ran; moved: its motion was asked for."""
+    """What a scored frame cost. is_full: as `Stepped.is_full`; moved: its motion was asked for."""
 
     distance: int
     seconds: float

@@ -184,7 +184,9 @@ class StreamSource(VideoSource):
                 made = CodedSourceFrame(**vars(made), to_previous=cells)
             yield made
         if self._stream.ending is not None and not self.stopped.is_set():
-            self.num_lost_at_end = self._stream.ending.num_frames
+            self.num_lost_at_end = max(
+                1, self._stream.ending.num_frames
+            )  # where it breaks off, the number is not known
             self._tell(self._stream.ending.sentence)
 
 

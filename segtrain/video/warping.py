@@ -1,4 +1,4 @@
-"""Maps of a network carried from one frame to the next: features, scores, labels."""
+"""Maps of a network carried from one frame to the next: features and scores."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdcnet.geometry import compose, endpoints, sample_bilinear, warp_labels
+from sdcnet.geometry import compose, endpoints, sample_bilinear
 from segtrain.models.network import Places
 from segtrain.video.stepper import Motion
 
@@ -49,11 +49,6 @@ def warp(maps: Tensor, flow_to_previous: Tensor) -> Tensor:
     warped = sample_bilinear(maps, endpoints(flow_to_previous))
     channels_last = maps.is_contiguous(memory_format=torch.channels_last)
     return warped.contiguous(memory_format=torch.channels_last) if channels_last else warped
-
-
-def warp_classes(classes: Tensor, flow_to_previous: Tensor) -> Tensor:
-    """As `warp`, of train ids [1,1,H,W], from the nearest pixel."""
-    return warp_labels(classes, flow_to_previous)
 
 
 def chained(flow_to_previous: Tensor, previous_to_key: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from helpers.videos import damaged, decoded, packets, write_video
 
 from sdcnet.errors import FrameError
 from sdcnet.frames.exported import IS_FIRST, IS_KEY, NOT_EXPORTED, OTHER_REFERENCES
+from sdcnet.frames.opening import is_cut_off
 from sdcnet.frames.stream import NOT_ASKED_FOR, FrameStream, Incident, StreamedFrame
 
 NUM_FRAMES = 40
@@ -183,11 +184,15 @@ def test_frames_that_were_decoded_before_the_damage_are_kept(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [("a.mp4", "libx264", {**ONE, "movflags": "faststart"}), ("a.avi", "mpeg4", {"g": "12"})],
+    ("name", "codec", "options", "cause"),
+    [
+        ("a.mp4", "libx264", {**ONE, "movflags": "faststart"}, "a damaged packet"),
+        ("a.avi", "mpeg4", {"g": "12"}, "a damaged packet"),
+        ("a.mkv", "mpeg4", {"g": "12"}, "the file is cut off"),
+    ],
 )
 def test_a_video_that_ends_early_is_used_as_far_as_it_goes(
-    tmp_path: Path, name: str, codec: str, options: dict[str, str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = made(tmp_path, name, codec, options)
     cut = path.with_stem("cut")
@@ -198,9 +203,30 @@ def test_a_video_that_ends_early_is_used_as_far_as_it_goes(
     assert stream.ending is not None
     assert stream.ending.kind == "ends early"
     assert stream.ending.number == len(frames)
-    assert caplog.messages[-1].startswith(f"{cut}: ends early (a damaged packet")
+    assert caplog.messages[-1].startswith(f"{cut}: ends early ({cause}")
     assert caplog.messages[-1].endswith("those before are used")
     assert f"frames {len(frames)}…{NUM_FRAMES - 1} are not there" in caplog.messages[-1]
+
+
+def test_a_file_that_lacks_no_frame_but_its_index_is_whole(tmp_path: Path) -> None:
+    path = made(tmp_path, "a.mkv", "mpeg4", {"g": "12"})
+    path.write_bytes(path.read_bytes()[:-20])
+    assert is_cut_off(path)
+    frames, stream = read(path)
+    assert (len(frames), stream.ending) == (NUM_FRAMES, None)
+
+
+@pytest.mark.parametrize("size", [b"\x01" + 7 * b"\xff", b"\xff", b"\x82"])
+def test_only_what_says_how_long_it_is_can_be_cut_off(tmp_path: Path, size: bytes) -> None:
+    """As what is written to a pipe, which cannot be gone back in; and a body of two bytes, which are there."""
+    path = tmp_path / "a.mkv"
+    start = b"\x1a\x45\xdf\xa3\x81\0" + b"\x18\x53\x80\x67" + size
+    path.write_bytes(start + b"\0\0")
+    assert not is_cut_off(path)
+    path.write_bytes(start + b"\0")
+    assert is_cut_off(path) == (size == b"\x82")
+    path.write_bytes(start[:7])
+    assert not is_cut_off(path)
 
 
 def test_another_size_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

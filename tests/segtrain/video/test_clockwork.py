@@ -180,6 +180,7 @@ def test_clocks_that_make_no_sense_are_refused() -> None:
     ("settings", "message"),
     [
         ({"rates": (1, 2)}, "a clock of 2 stages for 3 of resnet18, which end with layer1, layer3, context"),
+        ({"cuts": ("contex",)}, r"resnet18 has no cut after 'contex'; known are layer0, .*, layer4$"),
         ({"cuts": ("layer9",)}, "resnet18 has no cut after 'layer9'; known are layer0, .*, layer4; did you mean"),
         ({"cuts": ("layer3", "layer1")}, "cuts are in the order of the network, each once, found layer3, layer1"),
         (

@@ -208,9 +208,11 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<video") == 3
     assert page.count('class="point"') >= 3 + 1 + 2 + 2
-    tables = call(weights, *data, *schemes, "--distances", "0,1").stdout
+    tables = call(weights, *data, *schemes, "--scheme", "pipelined-clockwork", "--distances", "0,1").stdout
     assert "| warp-scores interval=2 |" in tables
     assert "| mIoU at distance       |   0 |   1 |" in tables
+    (costs,) = (line for line in tables.splitlines() if line.startswith("| pipelined-clockwork ") and "%" in line)
+    assert costs.endswith(" 50 % |")  # of the second frame all is computed, but of what is left of the first
 
 
 @pytest.mark.parametrize(
