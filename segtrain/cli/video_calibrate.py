@@ -75,7 +75,9 @@ def video_calibrate(config: VideoCalibrateConfig, as_json: bool) -> None:
     if as_json:
         print_json({"signal": config.signal, **found._asdict()})
     else:
-        click.echo(f"--scheme {SCHEME} --signal {config.signal} --threshold {found.threshold}")
+        others = f" --cuts {','.join(config.cuts)}" if config.cuts else ""
+        others += "" if config.longest_wait is None else f" --longest-wait {config.longest_wait}"
+        click.echo(f"--scheme {SCHEME} --signal {config.signal}{others} --threshold {found.threshold}")
         click.echo(f"{found.share:.1%} of {found.num_frames} frames in full", err=True)
 
 

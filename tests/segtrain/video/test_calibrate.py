@@ -38,10 +38,16 @@ def test_what_is_calibrated_is_kept_to(place: Path) -> None:
     line = call("calibrate", weights, frames, "--share", "0.5")
     assert line.startswith("--scheme adaptive-clockwork --signal feature --threshold ")
     found = json.loads(call("predict", weights, frames, *line.split(), "--out", place / "out", "--json"))
+    threshold = float(line.split()[-1])
     # five frames of ten differ from those before; half of the nine that have one before them are five, at the least
     assert (found["frames"], found["full"]) == (10, 1 + 5)
+    others = ("--cuts", "layer2,layer3", "--longest-wait", "2")
+    line = call("calibrate", weights, frames, "--share", "0.1", *others)
+    assert line.startswith(f"--scheme adaptive-clockwork --signal feature {' '.join(others)} --threshold ")
+    found = json.loads(call("predict", weights, frames, *line.split(), "--out", place / "waits", "--json"))
+    assert found["full"] == 1 + 4  # every other frame at the least
     said = json.loads(call("calibrate", weights, frames, "--json"))
-    assert said == {"signal": "feature", "threshold": float(line.split()[-1]), "share": 5 / 9, "num_frames": 9}
+    assert said == {"signal": "feature", "threshold": threshold, "share": 5 / 9, "num_frames": 9}
 
 
 def test_what_makes_no_sense_is_refused(place: Path) -> None:
