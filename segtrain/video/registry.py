@@ -41,7 +41,7 @@ SCHEMES: Registry[Scheme] = Registry(
         "pipelined-clockwork": "segtrain.video.pipeline:PipelinedClockwork",
     },
 )
-CHAINS = ("recursive", "composed")
+CHAINS = ("composed", "recursive")
 
 # What an adaptive clock compares of two frames; padded: with the border around the image, as published.
 SIGNALS: "Registry[Signal]" = Registry(
@@ -59,13 +59,13 @@ SIGNALS: "Registry[Signal]" = Registry(
 class SchemeOptions:
     """What some schemes need besides their name.
 
-    chain: what is carried from the previous frame is carried again (recursive), or the flows are composed to one that
-    leads to the key frame.
+    chain: the motion of the frames since the key frame is composed, and what is held is carried once; or what was
+    carried to the previous frame is carried again (recursive).
     """
 
     interval: int = setting(12, "From one key frame to the next.", least=1)
     chain: str = setting(
-        "recursive", "Carry from the previous frame, or by composed motion from the key frame.", choices=CHAINS
+        "composed", "Carry by composed motion from the key frame, or from frame to frame.", choices=CHAINS
     )
     cuts: tuple[str, ...] = setting(
         (), "Stages of the network after which those of a clock end.", otherwise="the network's own"
@@ -99,8 +99,9 @@ class SchemeSettings(SchemeOptions):
 
     @property
     def title(self) -> str:
-        """The name, and the options that are not the defaults, as people write them."""
-        return " ".join([self.name, *(f"{option}={_told(getattr(self, option))}" for option in self.changed())])
+        """The name, its interval if it has one, and the options that are not the defaults."""
+        told = [each for each in SCHEMES[self.name].takes if each == "interval" or each in self.changed()]
+        return " ".join([self.name, *(f"{option}={_told(getattr(self, option))}" for option in told)])
 
 
 def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[SchemeSettings]:

@@ -220,7 +220,7 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     [
         (("--distances", "3-1"), "--distances 3-1: expected FIRST-LAST, as 0-11, or a list"),
         (("--distances", "a"), "--distances a: expected FIRST-LAST"),
-        (("--scheme", "copy", "--chain", "composed"), "none of the schemes per-frame, copy has --chain; leave it out"),
+        (("--scheme", "copy", "--chain", "recursive"), "none of the schemes per-frame, copy has --chain; leave it out"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(root: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -29,7 +29,9 @@ def flows(size: tuple[int, int]) -> list[Tensor]:
 
 def test_features_are_carried_to_the_decoder_and_early_ones_are_of_the_frame() -> None:
     with torch.inference_mode():
-        found, costs = steps(open_stepper(NETWORK, SchemeSettings(name="warp-features", interval=4)), FRAMES)
+        found, costs = steps(
+            open_stepper(NETWORK, SchemeSettings(name="warp-features", interval=4, chain="recursive")), FRAMES
+        )
         context = run_stages(NETWORK.stages, FRAMES[0].image)["context"]
         for seen, flow, logits in zip(FRAMES[1:], flows((8, 12)), found[1:], strict=True):
             context = warp_frames(context, flow)
@@ -42,7 +44,7 @@ def test_features_are_carried_to_the_decoder_and_early_ones_are_of_the_frame() -
 
 
 def test_composed_motion_reads_the_key_frame_once() -> None:
-    settings = SchemeSettings(name="warp-scores", interval=4, chain="composed")
+    settings = SchemeSettings(name="warp-scores", interval=4)
     found, costs = steps(open_stepper(NETWORK, settings), FRAMES)
     with torch.inference_mode():
         scores, flow = run_stages(NETWORK.stages, FRAMES[0].image)["decoder"], None
@@ -55,7 +57,7 @@ def test_composed_motion_reads_the_key_frame_once() -> None:
 
 
 def test_labels_are_those_of_the_nearest_pixel() -> None:
-    found, _ = steps(open_stepper(NETWORK, SchemeSettings(name="warp-labels", interval=4)), FRAMES)
+    found, _ = steps(open_stepper(NETWORK, SchemeSettings(name="warp-labels", interval=4, chain="recursive")), FRAMES)
     classes = found[0].argmax(1, keepdim=True)
     for flow, logits in zip(flows((64, 96)), found[1:], strict=True):
         classes = warp_labels(classes, flow)

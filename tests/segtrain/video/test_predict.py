@@ -229,7 +229,7 @@ def test_command_lines_that_make_no_sense(weights: Path, tmp_path: Path) -> None
     assert "'diff' is none of pred, rgb, compose" in run(weights, "a.mp4", *out, "--kinds", "diff", exit_code=2).stderr
     assert "does not exist, expected a video" in run(weights, tmp_path / "none.mp4", *out, exit_code=1).stderr
     assert "no images in this folder" in run(weights, tmp_path, *out, exit_code=1).stderr
-    refused = run(weights, tmp_path, *out, "--scheme", "copy", "--chain", "composed", exit_code=2)
+    refused = run(weights, tmp_path, *out, "--scheme", "copy", "--chain", "recursive", exit_code=2)
     assert "scheme 'copy' has no --chain" in refused.stderr
     refused = run(weights, tmp_path, *out, "--motion", "sdcnet", exit_code=1)
     assert "motion 'sdcnet' is made of two frames before, and a scheme keeps one" in refused.stderr

@@ -23,7 +23,7 @@ for scheme in ("copy", "warp-labels", "warp-scores", "warp-features"):
     EVERY_FRAME.append(SchemeSettings(name=scheme, interval=1))
     SOME_FRAMES.append(SchemeSettings(name=scheme, interval=3))
     if "chain" in SCHEMES[scheme].takes:
-        SOME_FRAMES.append(SchemeSettings(name=scheme, interval=3, chain="composed"))
+        SOME_FRAMES.append(SchemeSettings(name=scheme, interval=3, chain="recursive"))
 EVERY_FRAME += [
     SchemeSettings(name="clockwork", cuts=("layer2",), rates=(1, 1)),
     SchemeSettings(name="adaptive-clockwork", threshold=0.0),
