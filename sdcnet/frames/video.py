@@ -16,7 +16,7 @@ from torch import Tensor
 from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
 from sdcnet.frames.exported import VectorSource
-from sdcnet.frames.opening import CONVERT, open_video
+from sdcnet.frames.opening import CONVERT, is_cut_off, open_video
 from sdcnet.frames.sequence import FrameSequence
 
 ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -73,6 +73,8 @@ class VideoSequence(FrameSequence):
             _log.warning(
                 "%s: ends early: expected %d frames, %d are there and are used", path, num_promised, len(self._times)
             )
+        elif is_cut_off(path):
+            _log.warning("%s: ends early: the file is cut off, %d frames are there and are used", path, len(self))
 
     def __len__(self) -> int:
         return len(self._times)
