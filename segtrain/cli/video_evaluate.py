@@ -40,7 +40,7 @@ class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
 
     def __post_init__(self) -> None:
         self.scored_distances()
-        self.settings()
+        self.require_use([scheme.name for scheme in self.settings()])
 
     def scored_distances(self) -> tuple[int, ...] | None:
         """Raises: ValueError."""

@@ -1,6 +1,7 @@
 """What the commands on videos have in common: which network, and which motion its schemes carry by what they hold."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,12 @@ from jobs.console.settings import setting_of
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import ESTIMATORS, PREDICTORS, MotionSettings, open_estimator
 from segtrain.cli.network import WeightsConfig
+from segtrain.video.registry import SCHEMES
 
 if TYPE_CHECKING:
     from sdcnet.motion.estimator import MotionEstimator
+
+_OF_MOTION = ("motion", "flownet2_weights", "raft_weights", "transcode", "fallback")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,17 @@ class VideoNetworkConfig(WeightsConfig):
     raft_weights: Path | None = setting_of(MotionSettings, "raft_weights")
     transcode: str | None = setting_of(MotionSettings, "transcode")
     fallback: str = setting_of(MotionSettings, "fallback")
+
+    def require_use(self, schemes: Collection[str]) -> None:
+        """Raises: ValueError for options of a motion where none of the schemes carries anything along one."""
+        given = [
+            each.name
+            for each in fields(VideoNetworkConfig)
+            if each.name in _OF_MOTION and getattr(self, each.name) != each.default
+        ]
+        if given and not any(SCHEMES[name].carries for name in schemes):
+            option, named = given[0].replace("_", "-"), ", ".join(schemes)
+            raise ValueError(f"--{option} has no effect on {named}: nothing is carried along a motion; leave it out")
 
     def motion_settings(self) -> MotionSettings:
         """Those of the motion; it computes where the network does, if it is one.

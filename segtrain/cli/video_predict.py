@@ -45,6 +45,7 @@ class VideoPredictConfig(VideoNetworkConfig):
             raise ValueError(f"--video {self.video}: give a name that ends in .mp4")
         if self.beside and self.video is None:
             raise ValueError("--beside is of --video; give that, or leave it out")
+        self.require_use((self.scheme.name,))
 
 
 @command("predict")

@@ -41,6 +41,8 @@ def clock_stages(network: SegmentationNetwork, cuts: Sequence[str] = ()) -> tupl
 class Clocked:
     """What is held of the stages, and of which frame it is. One video: a batch of several has no common clock."""
 
+    carries = False
+
     def __init__(self, network: SegmentationNetwork, num_stages: int, cuts: Sequence[str]) -> None:
         """Raises: ValueError for another number of stages than the cuts make, and as `clock_stages`."""
         self._network, self._parts = network, Parts(network)

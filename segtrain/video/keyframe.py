@@ -20,6 +20,8 @@ from segtrain.video.warping import at_size, chained, warp
 class KeyFrames(ABC):
     """What the schemes with key frames share: when a frame is one, and what is kept of it."""
 
+    carries = True
+
     def __init__(self, network: SegmentationNetwork, interval: int, chain: str) -> None:
         """interval: from one key frame to the next. chain: of CHAINS, see `SchemeSettings`."""
         self._network, self._parts = network, Parts(network)
@@ -78,6 +80,7 @@ class Copy(KeyFrames):
     """The key frame's scores, unchanged: what every other scheme must beat."""
 
     takes: tuple[str, ...] = ("interval",)
+    carries = False
 
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         return {LOGITS: found[LOGITS]}

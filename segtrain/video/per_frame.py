@@ -14,6 +14,7 @@ class PerFrame:
     """The network on every frame."""
 
     takes: tuple[str, ...] = ()
+    carries = False
     phases = (0,)
 
     def __init__(self, network: SegmentationNetwork) -> None:

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 
 class Scheme(Protocol):
-    """A class of steppers. takes: the settings, beside the name, that mean something to it."""
+    """A class of steppers.
+
+    takes: the settings, beside the name, that mean something to it. carries: whether it asks for the motion of frames.
+    """
 
     takes: tuple[str, ...]
+    carries: bool
 
     def open(self, network: "SegmentationNetwork", settings: "SchemeSettings") -> "Stepper":
         """A stepper of these settings on a network that is ready for inference."""

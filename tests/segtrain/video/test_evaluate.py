@@ -220,6 +220,10 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     [
         (("--distances", "3-1"), "--distances 3-1: expected FIRST-LAST, as 0-11, or a list"),
         (("--distances", "a"), "--distances a: expected FIRST-LAST"),
+        (
+            ("--scheme", "copy", "--motion", "none"),
+            "--motion has no effect on per-frame, copy: nothing is carried along",
+        ),
         (("--scheme", "copy", "--chain", "recursive"), "none of the schemes per-frame, copy has --chain; leave it out"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_video_is_segmented_as_the_stepper_does(weights: Path, tmp_path: Path)
 def test_what_is_found_comes_as_a_video_and_for_programs(weights: Path, tmp_path: Path) -> None:
     source, seen = tmp_path / "drive.mp4", tmp_path / "seen.mp4"
     write_video(source, "mpeg4", {}, 5)
-    arguments = ("--scheme", "copy", "--interval", 2, "--motion", "none", "--out", tmp_path / "out", "--json")
+    arguments = ("--scheme", "copy", "--interval", 2, "--out", tmp_path / "out", "--json")
     result = run(weights, source, *arguments, "--kinds", "none", "--video", seen, "--beside")
     tally = json.loads(result.stdout)
     assert {name: tally[name] for name in ("frames", "full", "lost", "dropped", "files", "videos", "told")} == {
@@ -106,7 +106,7 @@ def test_a_folder_of_frames_is_one_video_for_each_recording(weights: Path, tmp_p
     for number, (name, frame) in enumerate(zip(("a_8", "a_9", "a_10", "b_1", "b_2", "b_4"), frames, strict=True)):
         (tmp_path / "in" / "sub").mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / "sub" / f"{name}.png").write_bytes(encode_png(frame) if number != 1 else b"")
-    arguments = ("--scheme", "copy", "--motion", "none", "--kinds", "pred,compose", "--out", tmp_path / "out")
+    arguments = ("--scheme", "copy", "--kinds", "pred,compose", "--out", tmp_path / "out")
     result = run(weights, tmp_path / "in", *arguments, exit_code=1)
     assert result.stderr.startswith(f"lost: 1 frame; the first: {tmp_path / 'in/sub/a_9.png'}: empty file")
     assert "5 frames segmented, 4 in full; 10 files written" in result.stdout
@@ -120,7 +120,7 @@ def test_a_folder_of_frames_is_one_video_for_each_recording(weights: Path, tmp_p
 def test_what_is_damaged_in_a_video_is_lost_and_the_rest_goes_on(weights: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", "mpeg4", {"g": "6"}, 20)
     source, seen = damaged(tmp_path / "a.mp4", 8), tmp_path / "seen.mp4"
-    arguments = ("--scheme", "copy", "--interval", 50, "--motion", "none", "--out", tmp_path / "out", "--video", seen)
+    arguments = ("--scheme", "copy", "--interval", 50, "--out", tmp_path / "out", "--video", seen)
     result = run(weights, source, *arguments, exit_code=1)
     assert result.stderr.startswith("lost: 4 frames; the first: a damaged packet")
     assert "frames 8…11 are lost; read on at the next key frame, 12" in result.stderr
