@@ -1,10 +1,23 @@
 """How two networks compare, and networks with values that anybody can compute."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 import torch
 from golden.fill import fill
 from torch import nn
 
 from sdcnet.networks.raft import RAFT
+from segtrain.models import fcn
+
+
+@contextmanager
+def narrow_fcn() -> Iterator[None]:
+    """FCN-8s made within has a hundredth of its parameters, which are all of its two wide layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcn, "FC_CHANNELS", 64)
+        yield
 
 
 def assert_same_state(network: nn.Module, expected: nn.Module) -> None:

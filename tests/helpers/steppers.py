@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import torch
+from helpers.networks import narrow_fcn
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,7 +22,8 @@ RUNTIME = Runtime(device=torch.device("cpu"))
 def network_of(name: str, *, num_classes: int = 5) -> SegmentationNetwork:
     """A network with weights of its own, ready for inference."""
     torch.manual_seed(3)
-    return RUNTIME.prepare(build_network(name, num_classes=num_classes, output_stride=8))
+    with narrow_fcn():
+        return RUNTIME.prepare(build_network(name, num_classes=num_classes, output_stride=8))
 
 
 def moving(number: int, *, size: tuple[int, int] = (48, 64), speed: int = 3, seed: int = 0) -> list[Tensor]:
