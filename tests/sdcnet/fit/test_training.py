@@ -169,14 +169,14 @@ def test_fit_lowers_the_photometric_error_below_that_of_its_input_flow(street: P
         (folder / path.name).symlink_to(path)
     out = tmp_path / "run"
     arguments = ["--val", str(tmp_path / "unseen"), "--width", "0.125", "--crop", "96x160", "--batch-size", "4"]
-    process = run_fit(tmp_path / "seen", out, *arguments, "--learning-rate", "1e-3", "--steps", "150")
+    process = run_fit(tmp_path / "seen", out, *arguments, "--learning-rate", "1e-3", "--steps", "100")
     said, _ = process.communicate()
     assert process.returncode == 0, said
     about = inspect_checkpoint(out / "predictor.safetensors").about
     scores = about["scores"]
     assert scores["error"] < 0.995 * scores["error_of_input_flow"]
     assert f"photometric error {scores['error']:.3f}, of its input flow alone" in said
-    assert (about["steps"], about["recipe"]["input_flow"]) == (150, "dis")
+    assert (about["steps"], about["recipe"]["input_flow"]) == (100, "dis")
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(settings: FitConfig, moving: Path, tmp_path: Path) -> None:
