@@ -19,7 +19,7 @@ demo: .venv/ready
 
 # three processes for two cores, since Ray's tests mostly wait, but one thread each: more take half as much time again
 test: .venv/developer
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # every system call of a run, and 60 of each training, made to fail in turn, and 1,296 damaged inputs: some minutes
 faults: .venv/developer
