@@ -6,6 +6,7 @@ Classes that a style sheet gives colours to: chart, grid, axis, line, band, dot,
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -47,21 +48,12 @@ class Chart:
         x_ticks = [step for step in ticks(0, last, whole=True) if step <= last]
         axes = Axes(last, y_ticks[0], y_ticks[-1])
         line, band = _curve(axes, shown)
-        unit, labels = value_labels(y_ticks)
         return render(
             "jobs.pages",
             "chart.svg.j2",
-            width=WIDTH,
-            height=HEIGHT,
-            left=LEFT,
-            right=WIDTH - RIGHT,
-            top=TOP,
-            bottom=HEIGHT - BOTTOM,
+            **axes.drawn(x_ticks, y_ticks, percent=self.percent),
             told=self.told(shown),
             x_name="steps",
-            unit="%" if self.percent else unit,
-            values=[(axes.y(value), label) for value, label in zip(y_ticks, labels, strict=True)],
-            steps=[(axes.x(step), tick_label(step, x_ticks[1] - x_ticks[0])) for step in x_ticks],
             resumed=[axes.x(step) for step in self.resumed],
             line=line,
             band=band,
@@ -104,6 +96,21 @@ class Axes:
     def at(self, point: Point) -> str:
         return f"{self.x(point[0])},{self.y(point[1])}"
 
+    def drawn(self, x_ticks: Sequence[float], y_ticks: Sequence[float], *, percent: bool) -> dict[str, Any]:
+        """What the template draws of them: the frame, and both axes' ticks with their labels."""
+        unit, labels = _value_labels(y_ticks)
+        return {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "left": LEFT,
+            "right": WIDTH - RIGHT,
+            "top": TOP,
+            "bottom": HEIGHT - BOTTOM,
+            "unit": "%" if percent else unit,
+            "values": [(self.y(value), label) for value, label in zip(y_ticks, labels, strict=True)],
+            "steps": [(self.x(step), tick_label(step, x_ticks[1] - x_ticks[0])) for step in x_ticks],
+        }
+
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Three to six round numbers at equal distances, the first at or below `low`, the last at or above `high`."""
@@ -132,7 +139,7 @@ def thinned(points: Sequence[Point]) -> tuple[list[Point], list[tuple[float, flo
     return means, [(min(y for _, y in group), max(y for _, y in group)) for group in groups]
 
 
-def value_labels(values: Sequence[float]) -> tuple[str, list[str]]:
+def _value_labels(values: Sequence[float]) -> tuple[str, list[str]]:
     """The labels of an axis of values, and the power of ten that they share where values are small."""
     greatest = max(map(abs, values))
     exponent = math.floor(math.log10(greatest)) if greatest < 0.01 else 0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from jobs.pages.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Point, tick_label, ticks, value_labels
+from jobs.pages.chart import Axes, Point, ticks
 from jobs.pages.templates import render
 
 NUM_COLOURS = 8  # of the style sheet; with more series the dashes and shapes go on
@@ -59,21 +59,12 @@ class Plot:
         y_ticks = ticks(min(values), max(values))
         x_ticks = ticks(0, max(x for x, _ in every) or 1)
         axes = Axes(x_ticks[-1], y_ticks[0], y_ticks[-1])
-        unit, labels = value_labels(y_ticks)
         return render(
             "jobs.pages",
             "plot.svg.j2",
-            width=WIDTH,
-            height=HEIGHT,
-            left=LEFT,
-            right=WIDTH - RIGHT,
-            top=TOP,
-            bottom=HEIGHT - BOTTOM,
+            **axes.drawn(x_ticks, y_ticks, percent=self.percent),
             told=f"{self.name}: {'; '.join(self._told(name, points) for name, points in shown.items())}",
             x_name=self.x_name,
-            unit="%" if self.percent else unit,
-            values=[(axes.y(value), label) for value, label in zip(y_ticks, labels, strict=True)],
-            steps=[(axes.x(x), tick_label(x, x_ticks[1] - x_ticks[0])) for x in x_ticks],
             series=[self._drawn(number, name, points, axes) for number, (name, points) in enumerate(shown.items())],
         )
 

@@ -9,7 +9,7 @@ Zhu et al., CVPR 2019.
 import torch
 from torch import Tensor, nn
 
-from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size, upsample
+from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size, begin_convolutions, upsample
 from segtrain.models.registry import TRUNKS
 from segtrain.models.trunk import convolution
 
@@ -72,11 +72,7 @@ class DeepLabV3Plus(SegmentationNetwork):
             *rectified(convolution(channels, channels, 3)),
             convolution(channels, num_classes, 1),
         )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        begin_convolutions(self)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from segtrain.models.network import IMAGE, Places, SegmentationNetwork, Stage
+from segtrain.models.network import IMAGE, Places, SegmentationNetwork, Stage, begin_convolutions
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and number of 3x3 convolutions, then a pooling
 BORDER = 100  # around the image, in the first convolution: then 7x7 features are left of the smallest one
@@ -116,11 +116,7 @@ class FCN8s(SegmentationNetwork):
         self.score_fr = nn.Conv2d(FC_CHANNELS, num_classes, 1)
         self.score_pool3 = nn.Conv2d(BLOCKS[2][0], num_classes, 1)
         self.score_pool4 = nn.Conv2d(BLOCKS[3][0], num_classes, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        begin_convolutions(self)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -167,6 +167,18 @@ class SegmentationNetwork(nn.Module, ABC):
         return features
 
 
+def begin_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions, by what they read; biases begin at 0.
+
+    Reference: He et al., ICCV 2015.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 def upsample(features: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear, with the outermost pixels' centres on each other, as in the published networks."""
     return F.interpolate(features, tuple(size), mode="bilinear", align_corners=True)
