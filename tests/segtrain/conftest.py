@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.stores import write_store
 
-from propagate.data.classes import ClassTable
+from propagate.data.classes import ClassTable, load_classes
 from propagate.data.sample import Sample
+from segtrain.checkpoints import save_network
+from segtrain.models.registry import build_network
 
 SaveStore = Callable[[Sequence[Sequence[Sample]], ClassTable], Path]
 
@@ -18,6 +21,15 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has learnt nothing, of the Cityscapes classes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
+    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
+    return path
 
 
 @pytest.fixture

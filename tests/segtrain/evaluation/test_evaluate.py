@@ -210,15 +210,6 @@ def test_instances_lie_beside_the_labels(bonn: Path) -> None:
     assert find_instance_maps("cityscapes", options, [KEY]) is None
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learnt nothing, of the Cityscapes classes."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=CITYSCAPES, about={})
-    return path
-
-
 def run(*args: object) -> Result:
     return CliRunner().invoke(evaluate_command, [str(arg) for arg in args], catch_exceptions=False)
 

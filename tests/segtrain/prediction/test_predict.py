@@ -18,12 +18,10 @@ from propagate.data.classes import ClassTable, load_classes
 from propagate.data.colours import colours_of_train_ids, difference, overlay
 from propagate.data.images import encode_png
 from sdcnet.frames.video import VideoSequence
-from segtrain.checkpoints import save_network
 from segtrain.cli.main import main
 from segtrain.cli.predict import predict as predict_command
 from segtrain.errors import DataError, InferenceError
 from segtrain.inference import Inference
-from segtrain.models.registry import build_network
 from segtrain.prediction.predict import predict
 from segtrain.prediction.sources import Picture, pictures_of_files
 from segtrain.trained import TrainedNetwork
@@ -195,15 +193,6 @@ def test_what_cannot_be_submitted(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         submit(AS_CITYSCAPES, [Picture("berlin_000000_000019", "", lambda: 1 / 0)])  # type: ignore[arg-type,return-value]
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learnt nothing, of the Cityscapes classes."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
-    return path
 
 
 def run(*args: object) -> Result:

@@ -14,13 +14,10 @@ from helpers.steppers import RUNTIME
 from helpers.videos import write_video
 
 from jobs.timing import Stopwatch
-from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from sdcnet.motion.codec import CodecMotion
 from sdcnet.motion.vectors import CellFlow
-from segtrain.checkpoints import save_network
 from segtrain.cli.main import main
-from segtrain.models.registry import build_network
 from segtrain.video.live import live
 from segtrain.video.observations import observed
 from segtrain.video.sources import CodedSourceFrame, SourceFrame, VideoSource, open_source
@@ -111,13 +108,6 @@ def test_where_one_of_them_has_none_the_estimator_sees_the_whole_gap(without: in
     last = taken_over_a_gap(frames)
     assert isinstance(last, CodedSourceFrame)
     assert last.to_previous is None
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
-    return path
 
 
 def run(*args: object) -> Result:

@@ -16,10 +16,7 @@ import pytest
 import torch
 from helpers.videos import decoded, write_video
 
-from propagate.data.classes import load_classes
-from segtrain.checkpoints import save_network
 from segtrain.errors import DataError
-from segtrain.models.registry import build_network
 from segtrain.video.live import LONGEST_GAP, Clock, live
 from segtrain.video.sources import SourceFrame, StreamSource, VideoSource
 
@@ -130,13 +127,6 @@ def test_a_pipe_gives_frames_as_their_bytes_come_and_ends_when_it_is_told_to(tmp
     assert taken[3].name == "camera/000003"
     assert source.num_lost_at_end == 0
     assert not source.told
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
-    return path
 
 
 def test_ctrl_c_ends_a_pipe_without_an_end_and_what_was_written_is_whole(weights: Path, tmp_path: Path) -> None:

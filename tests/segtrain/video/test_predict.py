@@ -21,9 +21,7 @@ from propagate.data.images import encode_png
 from sdcnet.frames.video import VideoSequence
 from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import ObservedPixels
-from segtrain.checkpoints import save_network
 from segtrain.cli.main import main
-from segtrain.models.registry import build_network
 from segtrain.prediction.video import VideoOutput
 from segtrain.trained import open_trained
 from segtrain.video.observations import observed
@@ -33,15 +31,6 @@ from segtrain.video.sources import StreamSource, open_source
 from segtrain.video.stepping import stepped
 
 CITYSCAPES = load_classes("cityscapes")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that has learnt nothing, of the Cityscapes classes."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
-    save_network(path, build_network("mobilenetv2"), classes=CITYSCAPES, about={})
-    return path
 
 
 def run(*args: object, exit_code: int = 0) -> Result:
