@@ -55,7 +55,7 @@ def evaluate_video(
     num_classes = len(classes.train_names)
     runs = [_Run(settings, open_stepper(network, settings), num_classes, distances) for settings in schemes]
     failures: list[LeftOut] = []
-    macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
+    first_size = (0, 0)
     frames: list[np.ndarray] = []
     num_clips = num_frames = 0
     for clip in clips:
@@ -67,11 +67,9 @@ def evaluate_video(
             num_clips += 1
             num_frames += len(seen.frames)
             frames = frames or [pixels[0].permute(1, 2, 0).numpy() for pixels in seen.pixels]
-            size = seen.truth.shape[0], seen.truth.shape[1]
-            if size not in macs:
-                macs[size] = stage_macs(network, size)
+            first_size = first_size if num_clips > 1 else (seen.truth.shape[0], seen.truth.shape[1])
             for run in runs:
-                run.add(seen, macs[size], runtime, watch)
+                run.add(seen, runtime, watch)
         if on_progress is not None:
             on_progress(1)
     if not num_clips:
@@ -81,11 +79,11 @@ def evaluate_video(
     return VideoReport(
         classes=classes,
         clips=num_clips,
-        size=next(iter(macs)),
+        size=first_size,
         motion=str(estimator.fingerprint["motion"]),
         device=_told(runtime),
         decode_seconds=watch.seconds["decode"] / num_frames,
-        macs=next(iter(macs.values())),
+        macs=stage_macs(network, first_size),
         schemes=[run.score for run in runs],
         frames=frames,
         failures=tuple(failures),
@@ -110,6 +108,7 @@ class _Run:
         self._stepper, self._num_classes = stepper, num_classes
         self._distances = tuple(stepper.phases if distances is None else distances)
         self._is_warm = False
+        self._macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
         nothing = np.zeros((num_classes, num_classes + 1), np.int64)
         self.score = SchemeScore(
             title=settings.title,
@@ -117,7 +116,10 @@ class _Run:
             temporal=nothing.copy(),
         )
 
-    def add(self, clip: SeenClip, macs: Mapping[str, int], runtime: Runtime, watch: Stopwatch) -> None:
+    def add(self, clip: SeenClip, runtime: Runtime, watch: Stopwatch) -> None:
+        size = clip.truth.shape[0], clip.truth.shape[1]
+        if size not in self._macs:
+            self._macs[size] = self._stepper.macs(size)
         if not self._is_warm:
             for _ in stepped(self._stepper, clip.frames[:NUM_WARM_UP], runtime, watch):
                 self._is_warm = True
@@ -130,7 +132,7 @@ class _Run:
                 ScoredStep(
                     distance=distance,
                     seconds=last.seconds,
-                    macs=sum(macs[name] for name in cost.ran),
+                    macs=sum(self._macs[size][name] for name in cost.ran),
                     is_full=last.is_full,
                     moved=cost.moved,
                 )
