@@ -172,9 +172,9 @@ def train_until(stage: str, store: str) -> None:
     from segtrain.config import FitConfig
     from segtrain.data.batches import load_batches
     from segtrain.data.sampling import build_epoch
+    from segtrain.fit.labelled import augmentation_of
     from segtrain.fit.recipes import load_recipe
     from segtrain.fit.sources import described, open_sampling, open_sources
-    from segtrain.fit.task import augmentation_of
 
     config = FitConfig(**{**load_recipe("cityscapes-wrn38"), "out": Path("run"), "shards": (Path(store),)})
     training, _ = open_sources(config)

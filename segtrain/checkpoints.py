@@ -41,7 +41,7 @@ KEY = "segtrain"
 ADVICE = "Is it the right file, whole, and of this architecture?"
 
 _log = logging.getLogger(__name__)
-_PREFIXES = re.compile(r"^(module\.)+")
+PREFIXES = re.compile(r"^(module\.)+")
 _STUDENT = re.compile(r"^student\.(module\.)*")
 _HELPERS = ("flow", "teacher", "criterion")  # what the names of all else in a student's file contain
 _COUNTER = "num_batches_tracked"
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises: CheckpointError, where it is not one, not whole, or for another program of ours.
     """
-    file = read_weights(path, _PREFIXES)
+    file = read_weights(path, PREFIXES)
     if other := network_of_another(file.metadata, KEY):
         reason = f"holds {other}, expected one of segmentation. Give a file of `segtrain fit`, or a published one"
         raise CheckpointError(str(path), reason)

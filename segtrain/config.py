@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jobs.console.settings import require_settings, setting, setting_of
 from jobs.training.devices import RuntimeSettings
@@ -21,8 +21,8 @@ LAST, BEST = "last.safetensors", "best.safetensors"  # in the run folder: as of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """A training. A range holds both its ends; class names are those of the class table.
+class TrainingConfig:
+    """A training on labelled frames. A range holds both its ends; class names are those of the class table.
 
     Raises: ValueError for settings that make no sense.
     """
@@ -50,19 +50,6 @@ class FitConfig:
     )
     val_split: str | None = setting("val", "The split to validate on.")
     classes: Path | None = setting(None, "A class table (YAML).", otherwise="the data's own")
-
-    # the network
-    network: str = setting(
-        "deepwv3plus", "DeepLabV3+ on the trunk of that name, or another network.", choices=tuple(NETWORKS)
-    )
-    output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16))
-    weights: Path | None = setting(
-        None, "A whole network to begin with, published or ours.", otherwise="one that has learnt nothing"
-    )
-    trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")
-    new_head: bool = setting(False, "Leave out the last layer of --weights: the classes are others.")
-    freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
-    checkpoint_activations: bool = setting(False, "Compute activations twice: less memory, a third slower.")
 
     # which samples
     class_uniform: float = setting(0.5, "Share of crops around centroids of classes.", least=0, most=1)
@@ -157,8 +144,6 @@ class FitConfig:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:
             raise ValueError(f"the split '{self.train_split}' of which data set? Give --root")
-        if self.new_head and self.weights is None:
-            raise ValueError("--new-head leaves out a layer of --weights, and there are none")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
         if self.schedule == "scaled-poly" and not 0 <= self.restart_epoch < self.epochs:
@@ -200,7 +185,7 @@ class FitConfig:
             return None
         return DatasetOptions(root=self.root or Path(), layout=self.layout)
 
-    def found(self) -> "FitConfig":
+    def found(self) -> Self:
         """The same with the root and the layout of its data set, if there is one. Raises: DatasetError."""
         if self.data is None:
             return self
@@ -212,11 +197,34 @@ class FitConfig:
         return self.train_split or (None if self.shards else "train")
 
 
-def default_settings() -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(TrainingConfig):
+    """A training of a whole network."""
+
+    # the network
+    network: str = setting(
+        "deepwv3plus", "DeepLabV3+ on the trunk of that name, or another network.", choices=tuple(NETWORKS)
+    )
+    output_stride: int = setting(8, "Of the deepest features.", choices=(8, 16, 32))
+    weights: Path | None = setting(
+        None, "A whole network to begin with, published or ours.", otherwise="one that has learnt nothing"
+    )
+    trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")
+    new_head: bool = setting(False, "Leave out the last layer of --weights: the classes are others.")
+    freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
+    checkpoint_activations: bool = setting(False, "Compute activations twice: less memory, a third slower.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.new_head and self.weights is None:
+            raise ValueError("--new-head leaves out a layer of --weights, and there are none")
+
+
+def default_settings(config: type[TrainingConfig] = FitConfig) -> dict[str, Any]:
     """The settings that have a default, as JSON gives them back."""
     defaults = {
         each.name: each.default_factory() if each.default_factory is not MISSING else each.default
-        for each in fields(FitConfig)
+        for each in fields(config)
         if each.default is not MISSING or each.default_factory is not MISSING
     }
     return json.loads(json.dumps(defaults))

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jobs.registry import Registry
 
 if TYPE_CHECKING:  # a command line that knows their names needs no torch
     from torch import nn
     from torch.optim import Optimizer
+
+    Weights = Sequence[nn.Parameter] | Sequence[dict[str, Any]]  # or groups of them, as torch's optimisers take these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +22,19 @@ class Descent:
 
 
 class MakeOptimiser(Protocol):
-    def __call__(self, weights: "Sequence[nn.Parameter]", descent: Descent) -> "Optimizer":
+    def __call__(self, weights: "Weights", descent: Descent) -> "Optimizer":
         """The optimiser of these weights. Its rate is set before each step."""
         ...
 
 
-def adamw(weights: "Sequence[nn.Parameter]", descent: Descent) -> "Optimizer":
+def adamw(weights: "Weights", descent: Descent) -> "Optimizer":
     """Reference: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019."""
     from torch.optim import AdamW
 
     return AdamW(weights, weight_decay=descent.weight_decay, fused=True)
 
 
-def sgd(weights: "Sequence[nn.Parameter]", descent: Descent) -> "Optimizer":
+def sgd(weights: "Weights", descent: Descent) -> "Optimizer":
     """With momentum."""
     from torch import zeros_like
     from torch.optim import SGD
@@ -40,7 +42,7 @@ def sgd(weights: "Sequence[nn.Parameter]", descent: Descent) -> "Optimizer":
     optimiser = SGD(weights, momentum=descent.momentum, weight_decay=descent.weight_decay, fused=True)
     if descent.momentum:
         # The first step would make the moments, and leave in them what the memory held where it is left out (float16).
-        for weight in weights:
+        for weight in (weight for group in optimiser.param_groups for weight in group["params"]):
             optimiser.state[weight]["momentum_buffer"] = zeros_like(weight)
     return optimiser
 

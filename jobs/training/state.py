@@ -1,6 +1,6 @@
 """All that a training changes from step to step: the network, the average of its weights, and the optimiser."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
@@ -28,18 +28,20 @@ class TrainState(Generic[Network]):
         decay: float = 0.0,
         largest_gradient: float = 0.0,
         optimiser_field: str = "optimiser",
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """decay: of the moving average; 0 for none.
 
         largest_gradient: the norm over all weights that a gradient is cut to; 0 for any.
-        optimiser_field: what a checkpoint calls the optimiser's state.
+        optimiser_field: what a checkpoint calls the optimiser's state. groups: of the network's parameters, as torch's
+        optimisers take them; the "factor" of a group, if it has one, is that of its learning rate.
         """
         self.step = 0
         self.network = network.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Network = deepcopy(network).requires_grad_(False) if decay else network
         self._decay, self._largest_gradient, self._field = decay, largest_gradient, optimiser_field
         self._weights = list(network.parameters())
-        self._optimiser = make_optimiser(self._weights, descent)
+        self._optimiser = make_optimiser([dict(group) for group in groups] or self._weights, descent)
         self._scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype == torch.float16)
 
     def backward(self, loss: Tensor) -> None:
@@ -53,7 +55,7 @@ class TrainState(Generic[Network]):
         the scale of the next ones lowered.
         """
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("factor", 1.0)
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
         if not (loss if self._scaler.is_enabled() else loss + norm).isfinite():

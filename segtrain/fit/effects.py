@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from segtrain.config import FitConfig, default_settings
+from segtrain.config import TrainingConfig, default_settings
 
 _RELAXED = ("border", "strict_classes", "relax_until")
 _RESTART = ("restart", "restart_rate", "restart_power")
@@ -19,7 +19,7 @@ _OF_SCHEDULES: _Table = {
 }
 
 
-def without_effect(config: FitConfig) -> Iterator[str]:
+def without_effect(config: TrainingConfig) -> Iterator[str]:
     """A sentence for each group of settings that differ from their defaults, and do nothing."""
     used = {"relax_until"} if config.schedule == "scaled-poly" else set[str]()  # after it is the restart
     tables: tuple[tuple[str, str, _Table], ...] = (
@@ -34,6 +34,6 @@ def without_effect(config: FitConfig) -> Iterator[str]:
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
 
 
-def _differs(config: FitConfig, name: str) -> bool:
+def _differs(config: TrainingConfig, name: str) -> bool:
     value = getattr(config, name)
-    return (list(value) if isinstance(value, tuple) else value) != default_settings()[name]
+    return (list(value) if isinstance(value, tuple) else value) != default_settings(type(config))[name]

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import FitError
-from segtrain.config import FitConfig
+from segtrain.config import TrainingConfig
 from segtrain.losses.objective import Objective
 from segtrain.losses.registry import LOSSES
 from segtrain.losses.settings import LossSettings
 
 
-def open_objective(config: FitConfig, class_names: Sequence[str]) -> Objective:
+def open_objective(config: TrainingConfig, class_names: Sequence[str]) -> Objective:
     """The loss of a configuration. Raises: FitError for classes that do not exist.
 
     Where it is a mean over images or pairs of them, parts of a batch together cost what the whole does, whoever
@@ -27,7 +27,7 @@ def open_objective(config: FitConfig, class_names: Sequence[str]) -> Objective:
     return LOSSES[config.loss](settings)
 
 
-def offsets_of(config: FitConfig) -> tuple[int, ...]:
+def offsets_of(config: TrainingConfig) -> tuple[int, ...]:
     """The neighbours that the loss of a configuration wants to see, whatever the classes are."""
     return open_objective(replace(config, strict_classes=()), ()).offsets
 

@@ -12,7 +12,7 @@ from propagate.errors import StoreError
 from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
 from propagate.shards.verify import verify_store
-from segtrain.config import FitConfig
+from segtrain.config import TrainingConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
@@ -21,10 +21,11 @@ from segtrain.data.store_samples import open_store_samples
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
+WEIGHTS = ("weights", "trunk_weights", "base")  # settings that name files of weights
 ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
 
 
-def prove_stores(config: FitConfig) -> None:
+def prove_stores(config: TrainingConfig) -> None:
     """Read the stores to train on through, as `propagate verify` does, where that is asked for or takes little time.
 
     A training that goes on proves them only where it is asked to: that they are those it was begun with, `described`
@@ -39,7 +40,7 @@ def prove_stores(config: FitConfig) -> None:
 
 
 def open_sources(
-    config: FitConfig, offsets: tuple[int, ...] = ()
+    config: TrainingConfig, offsets: tuple[int, ...] = ()
 ) -> tuple[SegmentationDataset, SegmentationDataset | None]:
     """The samples to train on, and those to validate on, if any. offsets: of the neighbours that the former come with.
 
@@ -70,7 +71,7 @@ def open_sources(
     return training, held_out
 
 
-def _decisions_of_stores(config: FitConfig) -> list[Path | None]:
+def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
     """The file of decisions on each of the stores to train on, if there is one. Raises: FitError, ReviewError."""
     by_store: dict[str, Path] = {}
     for path in config.decisions:
@@ -89,7 +90,7 @@ def _decisions_of_stores(config: FitConfig) -> list[Path | None]:
 
 
 def _frames(
-    config: FitConfig, split: str, classes: ClassTable | None, offsets: tuple[int, ...] = ()
+    config: TrainingConfig, split: str, classes: ClassTable | None, offsets: tuple[int, ...] = ()
 ) -> SegmentationDataset:
     config = config.found()
     assert config.data is not None
@@ -97,7 +98,7 @@ def _frames(
     return open_labelled_frames(config.dataset, replace(config.data, split=split), classes=classes, offsets=offsets)
 
 
-def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
+def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
     """What an epoch is made of. Raises: FitError for a boost of classes that do not exist."""
     names = tuple(config.boost)
     return Sampling(
@@ -111,21 +112,24 @@ def open_sampling(config: FitConfig, classes: ClassTable) -> Sampling:
     )
 
 
-def described(config: FitConfig, training: SegmentationDataset, held_out: SegmentationDataset | None) -> dict[str, Any]:
+def described(
+    config: TrainingConfig, training: SegmentationDataset, held_out: SegmentationDataset | None
+) -> dict[str, Any]:
     """What decides the weights and what is measured on the way, as JSON values.
 
     Weights count by their file's content, samples by their digests, or where they have none by their keys, decisions by
     which samples they reject. Raises: CheckpointError for weights that can't be read.
     """
-    elsewhere = {"out", "shards", "decisions", "root", "layout", "classes", "weights", "trunk_weights"}
+    elsewhere = {"out", "shards", "decisions", "root", "layout", "classes", *WEIGHTS}
     settings = {
         each.name: getattr(config, each.name)
         for each in fields(config)
         if each.name not in elsewhere and not each.metadata["passing"]
     }
-    for name in ("weights", "trunk_weights"):
-        path: Path | None = getattr(config, name)
-        settings[name] = None if path is None else digest(path)
+    for name in WEIGHTS:
+        if hasattr(config, name):
+            path: Path | None = getattr(config, name)
+            settings[name] = None if path is None else digest(path)
     settings["dataset"] = config.dataset or UNUSED_LAYOUT
     digests = (read_decisions(path).digest for path in config.decisions)
     settings["decisions"] = sorted(each for each in digests if each is not None)

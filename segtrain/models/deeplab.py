@@ -42,7 +42,7 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3Plus(SegmentationNetwork):
-    """On the trunk of its own name, whose early features, those of the first cut, the decoder reads too.
+    """On the trunk of its own name, of whose early features `fine` is what the decoder reads beside the context.
 
     Reference: He et al., ICCV 2015, for the beginning of all convolutions.
     """
@@ -63,7 +63,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         self.add_trunk(trunk)
         self._skip = trunk.skip_stage
         late = self.stage_names[1 + self.stage_names.index(self._skip) :]
-        self.cuts = (self._skip, late[len(late) // 2])
+        self.cuts = ("fine", late[len(late) // 2])
         self.aspp = ASPP(trunk.out_channels, channels, tuple(rate // output_stride for rate in RATES_AT_STRIDE_1))
         self.bot_fine = convolution(trunk.skip_channels, SKIP_CHANNELS, 1)
         self.bot_aspp = convolution(self.aspp.out_channels, channels, 1)
@@ -76,17 +76,19 @@ class DeepLabV3Plus(SegmentationNetwork):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
+        place = 1 + self.stage_names.index(self._skip)
         return (
-            *self.trunk_stages,
+            *self.trunk_stages[:place],
+            Stage("fine", (self._skip,), self.bot_fine),
+            *self.trunk_stages[place:],
             Stage("context", (self.stage_names[-1],), self._run_context),
-            Stage("decoder", (self._skip, "context"), self._run_decoder),
+            Stage("decoder", ("fine", "context"), self._run_decoder),
             Stage("logits", ("decoder", IMAGE), at_image_size),
         )
 
     def _run_context(self, features: Tensor) -> Tensor:
         return self.bot_aspp(self.aspp(features))
 
-    def _run_decoder(self, early: Tensor, context: Tensor) -> Tensor:
-        """The features of the skip, and context -> logits at the size of the former."""
-        fine = self.bot_fine(early)
+    def _run_decoder(self, fine: Tensor, context: Tensor) -> Tensor:
+        """Logits of the size of the fine features."""
         return self.final(torch.cat((fine, upsample(context, fine.shape[-2:])), dim=1))

@@ -1,9 +1,9 @@
-"""MobileNetV2: inverted residuals of depthwise convolutions, for small machines and for real time.
+"""MobileNets: of depthwise convolutions, for small machines and for real time.
 
-Stages are called as in `resnet`; within a block, parameters are called as in the usual ImageNet weights, whose files
-have all blocks in one chain, `features`.
+Stages are called as in `resnet`; within a block of V2, parameters are called as in the usual ImageNet weights, whose
+files have all blocks in one chain, `features`.
 
-Reference: Sandler et al., MobileNetV2, CVPR 2018, table 2.
+Reference: Howard et al., MobileNets, 2017, table 1; Sandler et al., MobileNetV2, CVPR 2018, table 2.
 """
 
 from torch import Tensor, nn
@@ -20,6 +20,14 @@ STAGES: dict[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
     "layer4": (2, ((6, 160, 3), (6, 320, 1))),
 }
 SKIP_CHANNELS = 24
+# Of V1, the channels of the blocks of each stage, the first of which strides, but for that of layer0.
+V1_STAGES: dict[str, tuple[int, ...]] = {
+    "layer0": (64,),
+    "layer1": (128, 128),
+    "layer2": (256, 256),
+    "layer3": (512,) * 6,
+    "layer4": (1024, 1024),
+}
 
 
 def normalised_convolution(in_channels: int, out_channels: int, kernel_size: int, **settings: int) -> nn.Sequential:
@@ -70,3 +78,23 @@ def mobilenet_v2(output_stride: int) -> Trunk:
         head_channels=HEAD_CHANNELS // 2,
         foreign_names={f"features.{number}": block for number, block in enumerate(blocks)},
     )
+
+
+def mobilenet_v1(output_stride: int) -> Trunk:
+    """layer0, the stem and the first block, to layer4. The skip has stride 4."""
+    stages = {}
+    in_channels = STEM_CHANNELS
+    strides = (1 if name == "layer0" else 2 for name in V1_STAGES)
+    scales = strides_and_dilations(2, strides, output_stride)
+    for (name, widths), (stride, dilation) in zip(V1_STAGES.items(), scales, strict=True):
+        stage = nn.Sequential()
+        if name == "layer0":
+            stage.append(normalised_convolution(3, STEM_CHANNELS, 3, stride=2))
+        for channels in widths:
+            depthwise = normalised_convolution(
+                in_channels, in_channels, 3, stride=stride, dilation=dilation, groups=in_channels
+            )
+            stage.append(nn.Sequential(depthwise, normalised_convolution(in_channels, channels, 1)))
+            in_channels, stride = channels, 1
+        stages[name] = stage
+    return Trunk(stages=stages, out_channels=in_channels, skip_stage="layer1", skip_channels=V1_STAGES["layer1"][-1])

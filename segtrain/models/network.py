@@ -50,10 +50,14 @@ class Places(NamedTuple):
     stride: int
     before: int
 
+    @property
+    def middle(self) -> float:
+        """The centre of the first place, in pixels from that of the image's first."""
+        return (self.stride - 1) / 2 - self.before
+
     def inside(self, size: int) -> slice:
         """The places whose centres lie on an image of so many pixels."""
-        centre = self.before - (self.stride - 1) / 2  # of the first place, so many pixels before the first one's
-        return slice(math.ceil(centre / self.stride), math.floor((size - 1 + centre) / self.stride) + 1)
+        return slice(math.ceil(-self.middle / self.stride), math.floor((size - 1 - self.middle) / self.stride) + 1)
 
 
 class NetworkOutput(NamedTuple):
@@ -115,8 +119,8 @@ class SegmentationNetwork(nn.Module, ABC):
     def stages(self) -> tuple[Stage, ...]:
         """The network as a chain of stages, in which others may stop, go on, and change what goes from one to the next.
 
-        The last three are context, what surrounds each of the trunk's last features; decoder, logits of any size; and
-        logits, the same at the image's size, which is all that it reads of the image. Before them come the trunk's own.
+        After the trunk's own comes context, what surrounds each of its last features. The last two are decoder, logits
+        of any size; and logits, the same at the image's size, which is all that it reads of the image.
         """
 
     def places(self, stage: str) -> Places | None:  # noqa: ARG002

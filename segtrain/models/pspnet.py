@@ -6,11 +6,12 @@ Reference: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in Liu et a
 `pspnet18`, and whose teacher is `pspnet101`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size, upsample
 from segtrain.models.resnet import BasicBlock, resnet, resnet101_deep_stem
@@ -46,24 +47,25 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 class PyramidPooling(nn.Module):
-    """The features, and beside them their means over regions of an ever finer grid, each of a quarter as many channels.
+    """The features, and beside them as many channels of their means over regions of ever finer grids.
 
     Reference: Zhao et al., CVPR 2017, figure 3.
     """
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, regions: Sequence[int] = REGIONS) -> None:
+        """regions: along each side, of each grid."""
         super().__init__()
-        channels = in_channels // len(REGIONS)
+        channels = in_channels // len(regions)
         self.features = nn.ModuleList(
             nn.Sequential(
-                nn.AdaptiveAvgPool2d(regions),
+                nn.AdaptiveAvgPool2d(along),
                 convolution(in_channels, channels, 1),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
             )
-            for regions in REGIONS
+            for along in regions
         )
-        self.out_channels = in_channels + channels * len(REGIONS)
+        self.out_channels = in_channels + channels * len(regions)
 
     def forward(self, features: Tensor) -> Tensor:
         size = features.shape[-2:]
@@ -81,7 +83,8 @@ def classifier(in_channels: int, channels: int, num_classes: int) -> nn.Sequenti
 
 
 class PSPNet(SegmentationNetwork):
-    """Its auxiliary head scores the features of layer3; `context` is the pyramid, all that the decoder reads.
+    """Its auxiliary head scores the features of layer3; `context` is the pyramid, and `reduced`, of fewer channels and
+    not rectified yet, all that the decoder reads of it.
 
     The trunk's convolutions begin as of He et al., ICCV 2015, by what they give; the other layers as torch has them.
     """
@@ -113,10 +116,14 @@ class PSPNet(SegmentationNetwork):
         return (
             *self.trunk_stages,
             Stage("context", (self.stage_names[-1],), self.ppm),
-            Stage("decoder", ("context",), self.cls),
+            Stage("reduced", ("context",), self.cls[:2]),
+            Stage("decoder", ("reduced",), self._run_decoder),
             Stage("logits", ("decoder", IMAGE), at_image_size),
         )
 
     @property
     def auxiliary_stages(self) -> tuple[Stage, ...]:
         return (Stage("aux", ("layer3",), self.aux),)
+
+    def _run_decoder(self, reduced: Tensor) -> Tensor:
+        return self.cls[3:](functional.relu(reduced))  # not in place: others may hold it

@@ -1,11 +1,13 @@
 """What the stages of a network cost, in multiply-accumulates."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segtrain.models.network import IMAGE, SegmentationNetwork
+from segtrain.models.network import IMAGE, SegmentationNetwork, run_stages
 from segtrain.models.registry import build_network
 
 OPERATIONS = 2  # of a multiply-accumulate, as PyTorch counts
@@ -28,3 +30,15 @@ def stage_macs(network: SegmentationNetwork, size: tuple[int, int]) -> Mapping[s
                 found[stage.name] = stage.run(*[found[name] for name in stage.reads])
             macs[stage.name] = counter.get_total_flops() // OPERATIONS
     return macs
+
+
+def found_without_values(network: SegmentationNetwork, size: tuple[int, int]) -> dict[str, Tensor]:
+    """What each stage gives for an image of size (H, W), on the meta device: shapes alone."""
+    with torch.no_grad():
+        return run_stages(deepcopy(network).to("meta").stages, torch.empty(1, 3, *size, device="meta"))
+
+
+def convolutions_macs(module: nn.Module, like: Tensor) -> int:
+    """The multiply-accumulates of a module's convolutions, each of which gives as many cells as there are in `like`."""
+    weights = sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    return weights * like.shape[-2] * like.shape[-1]

@@ -10,13 +10,15 @@ from typing import Self
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from sdcnet.geometry import warp_labels
+from sdcnet.geometry import compose, warp_labels
 from segtrain.models.network import IMAGE, SegmentationNetwork
 from segtrain.video.cost import stage_macs
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SchemeSettings
 from segtrain.video.stepper import Cost, Seen
-from segtrain.video.warping import at_size, chained, warp
+from segtrain.video.warping import at_size, filled, gated, share_known, warp
+
+MOSTLY = 0.5  # of a cell, from which on it counts as known
 
 
 class KeyFrames(ABC):
@@ -24,15 +26,15 @@ class KeyFrames(ABC):
 
     carries = True
 
-    def __init__(self, network: SegmentationNetwork, interval: int, chain: str) -> None:
-        """interval: from one key frame to the next. chain: of CHAINS, see `SchemeSettings`."""
+    def __init__(self, network: SegmentationNetwork, interval: int, chain: str, gate: str = "none") -> None:
+        """interval: from one key frame to the next. chain: of CHAINS, gate: of GATES, see `SchemeOptions`."""
         self._network, self._parts = network, Parts(network)
-        self._interval, self._is_composed = interval, chain == "composed"
+        self._interval, self._is_composed, self._gate = interval, chain == "composed", gate
         self.reset()
 
     @classmethod
     def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Self:
-        return cls(network, settings.interval, settings.chain)
+        return cls(network, settings.interval, settings.chain, settings.gate)
 
     @property
     def phases(self) -> tuple[int, ...]:
@@ -42,7 +44,7 @@ class KeyFrames(ABC):
         self._since_key = 0
         self._key = 0  # its number
         self._held: dict[str, Tensor] = {}
-        self._flow_to_key: dict[tuple[int, ...], Tensor] = {}  # by the size of what is carried
+        self._to_key: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # flow, and where it is known; by its size
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         if seen.is_new or self._since_key == self._interval:
@@ -62,12 +64,18 @@ class KeyFrames(ABC):
 
     def carried(self, seen: Seen, name: str) -> Tensor:
         """What is held under that name, where it is in this frame. In a recursive chain that is held from now on."""
-        held = self._held[name]
+        held, places = self._held[name], self._network.places(name)
         size = (held.shape[-2], held.shape[-1])
-        flow = at_size(seen.motion, seen.image, size, self._network.places(name))
+        motion = gated(seen, self._gate)
+        flow, known = (make(motion, seen.image, size, places) for make in (at_size, share_known))
+        known = known >= MOSTLY
         if self._is_composed:
-            flow = self._flow_to_key[size] = chained(flow, self._flow_to_key.get(size))
-        carried = warp(held, flow) if held.is_floating_point() else warp_labels(held, flow)
+            if size in self._to_key:
+                flow_of_previous, known_of_previous = self._to_key[size]
+                known &= warp_labels(known_of_previous, flow)
+                flow = compose(flow, flow_of_previous)
+            self._to_key[size] = flow, known
+        carried = filled(warp(held, flow) if held.is_floating_point() else warp_labels(held, flow), known)
         if not self._is_composed:
             self._held[name] = carried
         return carried
@@ -97,7 +105,7 @@ class Copy(KeyFrames):
 class WarpLabels(KeyFrames):
     """The key frame's classes, from the nearest pixel; the scores are 1 of the class, 0 of the others."""
 
-    takes: tuple[str, ...] = ("interval", "chain")
+    takes: tuple[str, ...] = ("interval", "chain", "gate")
 
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         self._num_classes = found[LOGITS].shape[1]
@@ -111,7 +119,7 @@ class WarpLabels(KeyFrames):
 class WarpScores(KeyFrames):
     """The key frame's scores, at the size at which the decoder gives them."""
 
-    takes: tuple[str, ...] = ("interval", "chain")
+    takes: tuple[str, ...] = ("interval", "chain", "gate")
 
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"decoder": found["decoder"]}
@@ -125,7 +133,7 @@ class WarpScores(KeyFrames):
 class WarpFeatures(KeyFrames):
     """The key frame's late features; what else the decoder reads, early ones, is computed of every frame."""
 
-    takes: tuple[str, ...] = ("interval", "chain")
+    takes: tuple[str, ...] = ("interval", "chain", "gate")
 
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: found[name] for name in self._parts.late}

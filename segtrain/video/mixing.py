@@ -1,4 +1,4 @@
-"""Features of the frame before, warped and mixed with those of this one, by weights that are learnt.
+"""Features of the frame before, warped and mixed with those of this one, by weights that are learnt: one module.
 
 Reference: Gadde et al., "Semantic Video CNNs through Representation Warping", ICCV 2017.
 """
@@ -70,7 +70,7 @@ class FlowCNN(nn.Module):
         return self.conv4(torch.cat((flow, correction), dim=1))
 
 
-class NetWarp(nn.Module):
+class Mixing(nn.Module):
     """``current ⊙ features + previous ⊙ warped``, a weight for each channel: it begins as the features alone.
 
     The warped features are those of the frame before, along the flow that `flow_cnn` gives.
@@ -82,7 +82,16 @@ class NetWarp(nn.Module):
         self.current = nn.Parameter(torch.ones(channels))
         self.previous = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, features: Tensor, features_before: Tensor, pooled: Pooled) -> Tensor:
-        """features, features_before: [B,C,h,w], of the frame and of the one before it; pooled: at their size."""
+    def forward(self, features: Tensor, features_before: Tensor, pooled: Pooled, known: Tensor | None = None) -> Tensor:
+        """features, features_before: [B,C,h,w], of the frame and of the one before it; pooled: at their size. known:
+        [B,1,h,w] in [0,1], how much of each cell is; of the rest the features are as they are."""
         warped = warp(features_before, self.flow_cnn(*pooled))
-        return self.current[:, None, None] * features + self.previous[:, None, None] * warped
+        mixed = self.current[:, None, None] * features + self.previous[:, None, None] * warped
+        return mixed if known is None else features + known * (mixed - features)
+
+    def findings(self) -> str:
+        """What it has learnt, in words."""
+        current, previous = self.current.detach(), self.previous.detach()
+        share = float(previous.abs().sum() / (current.abs() + previous.abs()).sum())
+        told = (f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})" for each in (current, previous))
+        return "weights of the frame {}, of the one before it {}, whose share is {:.1%}".format(*told, share)

@@ -9,7 +9,14 @@ from torch.nn import functional
 
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
-from sdcnet.motion.estimator import CodedObservation, MotionEstimator, Observation, ObservedPixels, Step
+from sdcnet.motion.estimator import (
+    CodedObservation,
+    MotionEstimator,
+    Observation,
+    ObservedInVideo,
+    ObservedPixels,
+    Step,
+)
 from sdcnet.motion.vectors import CELL, CellFlow
 from segtrain.errors import InferenceError
 from segtrain.models.preprocessing import normalised
@@ -43,7 +50,8 @@ def observed(
         is_new |= cells is not None and cells.share_known < LEAST_KNOWN
         image = normalised(frame.pixels.to(runtime.device))
         find_motion = partial(_motion, previous, frame, estimator, runtime, watch)
-        yield Seen(known.number, image, known.is_key, is_new, find_motion)
+        find_back = partial(_motion_back, previous, frame, estimator, runtime, watch)
+        yield Seen(known.number, image, known.is_key, is_new, find_motion, find_back)
         previous = frame
 
 
@@ -65,12 +73,27 @@ def _motion(
     with watch("motion"):
         if isinstance(frame, CodedObservation) and frame.to_previous is not None:
             return _of_codec(frame.to_previous, runtime)
-        pair: dict[int, Observation] = {-1: previous, 0: frame}
-        if (transfers := estimator.transfers) is not None:
-            pair = {offset: ObservedPixels(transfers.to_device(seen.pixels)) for offset, seen in pair.items()}
-        (flow,) = estimator.estimate(pair, (Step(history=(-1,), target=0),))
-        flow = flow.to(runtime.device)
+        flow = _estimated(previous, frame, estimator, runtime)
         return Motion(flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
+
+
+def _motion_back(
+    previous: Observation | None, frame: Observation, estimator: MotionEstimator, runtime: Runtime, watch: Stopwatch
+) -> Tensor | None:
+    if previous is None or (isinstance(frame, CodedObservation) and frame.to_previous is not None):
+        return None
+    source, target = (ObservedInVideo(seen.pixels, None) for seen in (frame, previous))
+    with watch("motion"):
+        return _estimated(source, target, estimator, runtime)
+
+
+def _estimated(source: Observation, target: Observation, estimator: MotionEstimator, runtime: Runtime) -> Tensor:
+    """The flow from the target to the source, [1,2,H,W], on the device."""
+    pair: dict[int, Observation] = {-1: source, 0: target}
+    if (transfers := estimator.transfers) is not None:
+        pair = {offset: ObservedPixels(transfers.to_device(seen.pixels)) for offset, seen in pair.items()}
+    (flow,) = estimator.estimate(pair, (Step(history=(-1,), target=0),))
+    return flow.to(runtime.device)
 
 
 def _of_codec(cells: CellFlow, runtime: Runtime) -> Motion:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from jobs.registry import meant
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage
 
 LOGITS = "logits"
@@ -27,19 +28,33 @@ class Parts:
 
         found: what stages give, by name, and the frame as IMAGE. Returns the stages that were computed, in order.
         """
-        names = [name for name in self.names if name in self._needed(wanted, found)]
-        for name in names:
+        needed = self.needed(found, wanted)
+        for name in needed:
             stage = self.stages[name]
             found[name] = stage.run(*[found[read] for read in stage.reads])
-        return tuple(names)
+        return needed
 
-    def _needed(self, wanted: str, found: Iterable[str]) -> set[str]:
-        """The stages that are to be computed: those that the wanted one reads, and that those read, if not found."""
-        needed: set[str] = set()
+    def needed(self, found: Iterable[str], wanted: str = LOGITS) -> tuple[str, ...]:
+        """The stages to be computed, in order: the wanted one, those it reads, and those they read, if not found."""
+        found, needed = set(found), set[str]()
         waiting = [wanted]
         while waiting:
             name = waiting.pop()
             if name not in found and name not in needed:
                 needed.add(name)
                 waiting += self.stages[name].reads
-        return needed
+        return tuple(name for name in self.names if name in needed)
+
+    def following(self, names: Iterable[str]) -> set[str]:
+        """The stages that read what these give, directly or through others."""
+        found = set(names)
+        for name in self.names:
+            if not found.isdisjoint(self.stages[name].reads):
+                found.add(name)
+        return found.difference(names)
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises: ValueError for names of no stage."""
+        for name in names:
+            if name not in self.stages:
+                raise ValueError(f"no stage '{name}'; known are {', '.join(self.names)}{meant(name, self.names)}")

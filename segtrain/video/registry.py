@@ -1,10 +1,12 @@
 """The schemes that there are, by the names that command lines know, and the settings of the chosen one.
 
-`segtrain.video.stepper` says what a stepper is. A new scheme is a class in a file of its own, and a line below.
+`segtrain.video.stepper` says what a stepper is. A new scheme is a class in a file of its own, and a line below. One
+that is learnt is chosen by the file that holds what was learnt: `segtrain.video.learnt`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from jobs.console.settings import setting
@@ -14,6 +16,7 @@ from segtrain.video.clocks import Fixed
 
 if TYPE_CHECKING:
     from segtrain.models.network import SegmentationNetwork
+    from segtrain.video.learnt import Learnt
     from segtrain.video.signals import Signal
     from segtrain.video.stepper import Stepper
 
@@ -45,7 +48,18 @@ SCHEMES: Registry[Scheme] = Registry(
         "pipelined-clockwork": "segtrain.video.pipeline:PipelinedClockwork",
     },
 )
+# What is learnt of a scheme, by the name that its files say.
+LEARNT: "Registry[type[Learnt]]" = Registry(
+    "learnt scheme", {"twnet": "segtrain.video.twnet:TWNet", "netwarp": "segtrain.video.netwarp:NetWarp"}
+)
+# What steps along a video with it.
+_STEPPERS: Registry[Scheme] = Registry(
+    "learnt scheme",
+    {"twnet": "segtrain.video.twnet:TWNetStepper", "netwarp": "segtrain.video.netwarp:NetWarpStepper"},
+)
+ENDING = ".safetensors"
 CHAINS = ("composed", "recursive")
+GATES = ("none", "known", "occlusion")
 
 # What an adaptive clock compares of two frames; padded: with the border around the image, as published.
 SIGNALS: "Registry[Signal]" = Registry(
@@ -59,18 +73,37 @@ SIGNALS: "Registry[Signal]" = Registry(
 )
 
 
+NAMES = f"{', '.join(SCHEMES)}, or a file of `segtrain video fit`"
+
+
+def scheme_of(name: str) -> Scheme:
+    """The scheme of a name, or of what a file says was learnt.
+
+    Raises: UnknownNameError, a ValueError; CheckpointError for a file that cannot be used.
+    """
+    if name in LEARNT:
+        raise ValueError(
+            f"scheme '{name}' is learnt: give the file that `segtrain video fit --scheme {name}` has written, as "
+            f"--scheme RUN/best{ENDING}"
+        )
+    return SCHEMES[name] if Path(name).suffix != ENDING else _STEPPERS[_learnt_in(name)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SchemeOptions:
     """What some schemes need besides their name.
 
     chain: the motion of the frames since the key frame is composed, and what is held is carried once; or what was
-    carried to the previous frame is carried again (recursive).
+    carried to the previous frame is carried again (recursive). gate: whether what the motion does not know, which a
+    codec says of its cells, or in addition what the frame before does not show, by the motion there and back, is filled
+    in from what is nearest to it and known, instead of carried.
     """
 
     interval: int = setting(12, "From one key frame to the next.", least=1)
     chain: str = setting(
         "composed", "Carry by composed motion from the key frame, or from frame to frame.", choices=CHAINS
     )
+    gate: str = setting("none", "Do not carry what the motion does not know, or what is occluded.", choices=GATES)
     cuts: tuple[str, ...] = setting(
         (), "Stages of the network after which those of a clock end.", otherwise="the network's own"
     )
@@ -89,14 +122,15 @@ class SchemeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SchemeSettings(SchemeOptions):
-    """A scheme, by its name in SCHEMES, and its options."""
+    """A scheme, by its name in SCHEMES or the path of what was learnt of it, and its options."""
 
-    name: str = setting("warp-features", "How frames of a video are segmented.", choices=SCHEMES, option="scheme")
+    name: str = setting("warp-features", f"How frames of a video are segmented: {NAMES}.", option="scheme")
 
     def __post_init__(self) -> None:
-        """Raises: ValueError for an unknown name, and for options that the scheme of that name does not have."""
+        """Raises: ValueError for an unknown name, and for options that the scheme of that name does not have;
+        CheckpointError for a file that cannot be used."""
         for option in self.changed():
-            if option not in SCHEMES[self.name].takes:
+            if option not in scheme_of(self.name).takes:
                 raise ValueError(f"scheme '{self.name}' has no --{option.replace('_', '-')}; leave it out")
         if self.rates:
             Fixed(self.rates)  # says what makes no sense
@@ -104,8 +138,9 @@ class SchemeSettings(SchemeOptions):
     @property
     def title(self) -> str:
         """The name, its interval if it has one, and the options that are not the defaults."""
-        told = [each for each in SCHEMES[self.name].takes if each == "interval" or each in self.changed()]
-        return " ".join([self.name, *(f"{option}={_told(getattr(self, option))}" for option in told)])
+        told = [each for each in scheme_of(self.name).takes if each == "interval" or each in self.changed()]
+        name = self.name if self.name in SCHEMES else f"{_learnt_in(self.name)} {Path(self.name).stem}"
+        return " ".join([name, *(f"{option}={_told(getattr(self, option))}" for option in told)])
 
 
 def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[SchemeSettings]:
@@ -113,7 +148,7 @@ def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[Schem
 
     Raises: ValueError for an unknown name, and for an option that is given and that none of them takes.
     """
-    taken = {name: SCHEMES[name].takes for name in names}
+    taken = {name: scheme_of(name).takes for name in names}
     for option in options.changed():
         if not any(option in takes for takes in taken.values()):
             raise ValueError(f"none of the schemes {', '.join(names)} has --{option.replace('_', '-')}; leave it out")
@@ -126,13 +161,21 @@ def settings_of_each(names: Sequence[str], options: SchemeOptions) -> list[Schem
 def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "Stepper":
     """A stepper for one video. network: in evaluation mode, as `Runtime.prepare` leaves it.
 
-    Raises: InferenceError for settings of which the network can make nothing.
+    Raises: InferenceError for settings of which the network can make nothing; CheckpointError, ParameterError for what
+    was learnt on another network, or cannot be used.
     """
     try:
-        return SCHEMES[settings.name].open(network, settings)
+        return scheme_of(settings.name).open(network, settings)
     except ValueError as error:
         raise InferenceError(f"scheme '{settings.name}': {error}") from None
 
 
 def _told(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _learnt_in(path: str) -> str:
+    """The name of what a file says was learnt."""
+    from segtrain.video.learnt import describe_learnt
+
+    return describe_learnt(Path(path)).architecture

@@ -7,6 +7,10 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from sdcnet.geometry import compose, inside, length
+
+MOST_ERROR = 1.0  # pixels, between a pixel and where the motion there and back leads
+
 
 class Motion(NamedTuple):
     """How a frame moved since the one before it.
@@ -25,7 +29,8 @@ class Seen:
 
     number: counted from 0 in its video. image: [1,3,H,W] as `preprocessing.normalised` gives it, on the network's
     device. is_key: whether the codec stored it whole, None where no codec says so. is_new: whether nothing leads here
-    from the frame before: the first one, one of another size, one after a cut. find_motion: works out the motion.
+    from the frame before: the first one, one of another size, one after a cut. find_motion: works out the motion, and
+    find_back that of the frame before to this one, a vector for each pixel; None where nothing finds it.
     """
 
     number: int
@@ -33,11 +38,28 @@ class Seen:
     is_key: bool | None
     is_new: bool
     find_motion: Callable[[], Motion]
+    find_back: Callable[[], Tensor | None] = lambda: None
 
     @cached_property
     def motion(self) -> Motion:
         """Worked out when it is first asked for: key frames have no use for it."""
         return self.find_motion()
+
+    @cached_property
+    def motion_within(self) -> Motion:
+        """The motion, of which nothing is known but what the frame before shows too: what did not come in from outside,
+        and, where the motion back is found, what it leads back to."""
+        flow, known = self.motion
+        (height, width), (rows, columns) = self.image.shape[-2:], flow.shape[-2:]
+        known = known & inside(flow * flow.new_tensor([columns / width, rows / height]).view(1, 2, 1, 1))
+        if (back := self.find_back()) is not None:
+            known &= is_seen(flow, back)
+        return Motion(flow, known)
+
+
+def is_seen(flow: Tensor, back: Tensor) -> Tensor:
+    """The pixels that the motion back leads back to, [1,1,H,W] bool; of flows [1,2,H,W], in pixels, there and back."""
+    return (length(compose(flow, back)) < MOST_ERROR) & inside(flow)
 
 
 class Cost(NamedTuple):

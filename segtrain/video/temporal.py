@@ -13,10 +13,9 @@ from torch import Tensor
 
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.scoring.metrics import confusion
-from sdcnet.geometry import compose, inside, length, warp_labels
+from sdcnet.geometry import warp_labels
 from sdcnet.motion.classical import dis_flow, to_flow, to_grey
-
-MOST_ERROR = 1.0  # pixels, between a pixel and where the motion there and back leads
+from segtrain.video.stepper import is_seen
 
 
 class Pair(NamedTuple):
@@ -30,8 +29,7 @@ def pair_of(previous: Tensor, frame: Tensor) -> Pair:
     """previous, frame: [1,3,H,W] uint8 RGB, on the host."""
     grey = to_grey(previous), to_grey(frame)
     flow, back = to_flow(dis_flow(grey[1], grey[0])), to_flow(dis_flow(*grey))
-    is_seen = (length(compose(flow, back)) < MOST_ERROR) & inside(flow)
-    return Pair(flow, is_seen[0, 0])
+    return Pair(flow, is_seen(flow, back)[0, 0])
 
 
 def consistency(pairs: Sequence[Pair], labels: Sequence[Tensor], num_classes: int) -> np.ndarray:

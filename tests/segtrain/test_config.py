@@ -15,8 +15,8 @@ from jobs.errors import FitError
 from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit import training
+from segtrain.fit.labelled import learning_rate
 from segtrain.fit.recipes import load_recipe, recipe_names
-from segtrain.fit.task import learning_rate
 from segtrain.models.registry import NETWORKS, TRUNKS
 
 SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]

@@ -19,8 +19,8 @@ from propagate.data.classes import load_classes
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.data.sampling import ANYWHERE, Epoch
+from segtrain.fit.labelled import learning_rate, open_state, positions_of
 from segtrain.fit.objective import open_objective
-from segtrain.fit.task import learning_rate, open_state, positions_of
 from segtrain.fit.training import fit
 from segtrain.fit.validation import evaluating, spread
 from segtrain.losses.objective import StepOutput

@@ -93,8 +93,8 @@ def test_adaptive_clocks_are_the_stored_ones(name: str) -> None:
 @pytest.mark.parametrize(
     ("cuts", "rates", "off_frame"),
     [
-        ((), (1, 1, 2), ("layer0", "layer1", "decoder", "logits")),
-        (("layer2",), (1, 2), ("layer0", "layer1", "decoder", "logits")),
+        ((), (1, 1, 2), ("layer0", "layer1", "fine", "decoder", "logits")),
+        (("layer2",), (1, 2), ("layer0", "layer1", "fine", "decoder", "logits")),
         (("layer0", "layer2"), (1, 2, 2), ("decoder", "logits")),
     ],
 )
@@ -107,7 +107,7 @@ def test_what_nothing_reads_is_not_computed(
     assert costs[1].ran == off_frame
     with torch.inference_mode():
         first, second = (run_stages(network.stages, seen.image) for seen in frames)
-        early = first["layer1"] if cuts[:1] == ("layer0",) else second["layer1"]
+        early = first["layer1"] if cuts[:1] == ("layer0",) else second["fine"]
         scores = next(stage for stage in network.stages if stage.name == "decoder").run(early, first["context"])
     expected = functional.interpolate(scores, frames[1].image.shape[-2:], mode="bilinear", align_corners=True)
     assert torch.equal(found[1], expected)
@@ -179,7 +179,7 @@ def test_clocks_that_make_no_sense_are_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rates": (1, 2)}, "a clock of 2 stages for 3 of resnet18, which end with layer1, layer3, context"),
+        ({"rates": (1, 2)}, "a clock of 2 stages for 3 of resnet18, which end with fine, layer3, context"),
         ({"cuts": ("contex",)}, r"resnet18 has no cut after 'contex'; known are layer0, .*, layer4$"),
         ({"cuts": ("layer9",)}, "resnet18 has no cut after 'layer9'; known are layer0, .*, layer4; did you mean"),
         ({"cuts": ("layer3", "layer1")}, "cuts are in the order of the network, each once, found layer3, layer1"),

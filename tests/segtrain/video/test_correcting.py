@@ -9,8 +9,8 @@ import torch
 from golden.fill import fill_values
 from torch import Tensor
 
-from segtrain.video.correcting import LEVELS, Correction, consistency_loss
-from segtrain.video.warping import warp
+from segtrain.video.correcting import Correction, consistency_loss
+from segtrain.video.warping import LEVELS, warp
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "twnet_fusion.npz"
 

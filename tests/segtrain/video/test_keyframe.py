@@ -35,11 +35,11 @@ def test_features_are_carried_to_the_decoder_and_early_ones_are_of_the_frame() -
         context = run_stages(NETWORK.stages, FRAMES[0].image)["context"]
         for seen, flow, logits in zip(FRAMES[1:], flows((8, 12)), found[1:], strict=True):
             context = warp_frames(context, flow)
-            early = run_stages(NETWORK.stages, seen.image)["layer1"]
+            early = run_stages(NETWORK.stages, seen.image)["fine"]
             scores = DECODER.run(early, context)
             expected = functional.interpolate(scores, (64, 96), mode="bilinear", align_corners=True)
             torch.testing.assert_close(logits, expected)
-    assert [cost.ran for cost in costs[1:]] == [("layer0", "layer1", "decoder", "logits")] * 3
+    assert [cost.ran for cost in costs[1:]] == [("layer0", "layer1", "fine", "decoder", "logits")] * 3
     assert [cost.fused_from for cost in costs] == [(0,), (1, 0), (2, 0), (3, 0)]
 
 

@@ -10,7 +10,7 @@ from golden.fill import fill_values
 from torch import Tensor
 
 from sdcnet.geometry import warp_frames
-from segtrain.video.mixing import FORMS, FlowCNN, NetWarp, Pooled, pooled_as_published
+from segtrain.video.mixing import FORMS, FlowCNN, Mixing, Pooled, pooled_as_published
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 MEAN = torch.tensor((103.939, 116.779, 123.68), dtype=torch.float64)[:, None, None]  # blue, green, red
@@ -44,9 +44,9 @@ def test_pooling_is_the_published_one() -> None:
         torch.testing.assert_close(found.float(), stored[f"pooled_{name}"])
 
 
-def filled(form: str) -> NetWarp:
+def filled(form: str) -> Mixing:
     """The module with the values that anybody can compute; `conv4` is drawn as any other layer."""
-    module = NetWarp(32, form).double()
+    module = Mixing(32, form).double()
     names = {"current": "current.weight", "previous": "previous.weight"}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -85,7 +85,7 @@ def test_it_begins_as_the_features_alone_and_the_flow_as_it_is(form: str) -> Non
     torch.manual_seed(0)
     features, before, flow = torch.rand(2, 6, 4, 5), torch.rand(2, 6, 4, 5), torch.randn(2, 2, 4, 5)
     pooled = Pooled(flow, torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5))
-    module = NetWarp(6, form)
+    module = Mixing(6, form)
     assert torch.equal(module(features, before, pooled), features)
     assert torch.equal(module.flow_cnn(*pooled), flow)
     module(features, before, pooled).square().sum().backward()

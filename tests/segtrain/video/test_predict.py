@@ -62,7 +62,10 @@ def test_a_video_is_segmented_as_the_stepper_does(weights: Path, tmp_path: Path)
     for path, labels in zip(files, expected, strict=True):
         np.testing.assert_array_equal(read(path), labels)
     assert f"{out}: 7 frames segmented, 3 in full; 7 files written" in result.stdout
-    assert "ran: layer0 3, layer1 3, layer2 3, layer3 3, layer4 3, context 3, decoder 3, logits 7\n" in result.stdout
+    assert (
+        "ran: layer0 3, layer1 3, fine 3, layer2 3, layer3 3, layer4 3, context 3, decoder 3, logits 7\n"
+        in result.stdout
+    )
     heads, full, others = (line.split() for line in result.stdout.splitlines()[-3:])
     assert heads == ["median", "ms", "frames", "decode", "motion", "network"]
     assert full[:3] + full[4:5] == ["in", "full", "3", "-"]

@@ -1,0 +1,183 @@
+"""Tamed warping: features of a key frame carried from frame to frame, each time corrected by the frame's early layers.
+
+Reference: Feng et al., "TWNet: Tamed Warping Network".
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sdcnet.geometry import sample_bilinear
+from segtrain.models.network import IMAGE, Places, SegmentationNetwork
+from segtrain.video.correcting import Correction, consistency_loss
+from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
+from segtrain.video.keyframe import KeyFrames
+from segtrain.video.learnt import Followed, Learnt, copied, open_learnt
+from segtrain.video.parts import LOGITS, Parts
+from segtrain.video.registry import SchemeSettings
+from segtrain.video.stepper import Motion, Seen
+from segtrain.video.warping import at_size, gated, residual, residual_at_size, share_known, warp
+
+CORRECTION = "correction"
+ANY_SIZE = (128, 256)  # of an image without values, to see which layers run
+
+
+class TWNet(Learnt):
+    """Corrections of what is carried, and copies of the layers that run on frames that are no key frames.
+
+    carried: the stages whose features are, by default all that the decoder reads beyond the network's first cut.
+    residual: of RESIDUALS, by what the corrections are weighted. gate: of GATES; unless it is none, corrections see
+    which share of a cell is not known. fine_tune: whether the layers are copied, to learn too.
+    """
+
+    scheme = "twnet"
+
+    def __init__(
+        self, base: SegmentationNetwork, *, carried: Sequence[str], residual: str, gate: str, fine_tune: bool
+    ) -> None:
+        """Raises: ValueError for stages that the network does not have, or that do not suffice to go on from."""
+        super().__init__(base)
+        self.gate, self._residual = gate, residual
+        parts = Parts(base)
+        parts.require(carried)
+        self.carried = tuple(carried) or parts.late
+        ran = parts.needed((IMAGE, *self.carried))
+        if not set(ran).isdisjoint(base.stage_names[-1:]):
+            raise ValueError(f"the decoder goes on from more than {', '.join(self.carried)}; carry what is later")
+        depends = parts.following(self.carried)
+        early = [name for name in ran if name not in depends]
+        self.lateral = early[-1] if early else base.cuts[0]
+        self.copies = copied(base, self._run_without_values) if fine_tune else None
+        self._parts = Parts(self.follower)
+        channels = {name: features.shape[1] for name, features in found_without_values(base, ANY_SIZE).items()}
+        self.corrections = nn.ModuleDict(
+            {
+                name: Correction(
+                    channels[name], channels[self.lateral], cues=int(gate != "none"), attends=residual != "none"
+                )
+                for name in self.carried
+            }
+        )
+
+    @classmethod
+    def on(cls, base: SegmentationNetwork, settings: Mapping[str, Any]) -> Self:
+        return cls(base, **settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "carried": list(self.carried),
+            "residual": self._residual,
+            "gate": self.gate,
+            "fine_tune": self.copies is not None,
+        }
+
+    def follow(
+        self, held: Mapping[str, Tensor], image: Tensor, previous: Tensor, motion: Motion
+    ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+        """What is found in a frame [B,3,H,W], by stage, and which stages ran.
+
+        held: what was found of `carried` in the frame before it, which is `previous`; of those stages, the corrected
+        features are found. motion: as the gate lets it pass.
+        """
+        found = {IMAGE: image}
+        ran = self._parts.run(found, self.lateral)
+        for name in self.carried:
+            size, places = (held[name].shape[-2], held[name].shape[-1]), self.base.places(name)
+            carried = warp(held[name], at_size(motion, image, size, places))
+            cues = self._cues(image, previous, motion, size, places)
+            lateral = self._lateral_at(found[self.lateral], size, places)
+            found[name] = self._corrections[name](carried, lateral, *cues)
+        return found, ran + self._parts.run(found)
+
+    def follow_clip(self, images: Sequence[Tensor], motions: Sequence[Motion]) -> Followed:
+        """The loss is `consistency`, of the features with those that the base finds, in the mean over frames."""
+        previous, *others = images
+        held, losses = self._found_by_base(previous), []
+        for image, motion in zip(others, motions, strict=True):
+            found, _ = self.follow(held, image, previous, motion)
+            held, previous = {name: found[name] for name in self.carried}, image
+            expected = self._found_by_base(image)
+            losses += [consistency_loss(held[name], expected[name]) for name in self.carried]
+        return Followed(found[LOGITS], {"consistency": torch.stack(losses).mean()})
+
+    def findings(self) -> dict[str, str]:
+        return {name: correction.findings() for name, correction in self._corrections.items()}
+
+    def correction_macs(self, size: tuple[int, int]) -> int:
+        """Of all corrections, in a frame of size (H, W)."""
+        found = found_without_values(self.base, size)
+        return sum(convolutions_macs(correction, found[name]) for name, correction in self._corrections.items())
+
+    @property
+    def _corrections(self) -> dict[str, Correction]:
+        return dict(self.corrections.items())  # type: ignore[arg-type]
+
+    def _run_without_values(self, network: SegmentationNetwork) -> None:
+        image = torch.empty(1, 3, *ANY_SIZE, device="meta")
+        all_found, parts = found_without_values(self.base, ANY_SIZE), Parts(network)
+        parts.run({IMAGE: image, **{name: all_found[name] for name in self.carried}})
+        parts.run({IMAGE: image}, self.lateral)
+
+    @torch.no_grad()
+    def _found_by_base(self, image: Tensor) -> dict[str, Tensor]:
+        found, parts = {IMAGE: image}, Parts(self.base)
+        for name in self.carried:
+            parts.run(found, name)
+        return {name: found[name] for name in self.carried}
+
+    def _lateral_at(self, features: Tensor, size: tuple[int, int], places: Places | None) -> Tensor:
+        """Features of the lateral stage, in the places of carried ones."""
+        own = self.base.places(self.lateral)
+        if places is None or own is None:
+            return functional.adaptive_avg_pool2d(features, size)
+        centres = [
+            (torch.arange(count, device=features.device) * places.stride + places.middle - own.middle) / own.stride
+            for count in size
+        ]
+        rows, columns = torch.meshgrid(*centres, indexing="ij")
+        return sample_bilinear(features, torch.stack((columns, rows)).expand(len(features), -1, -1, -1))
+
+    def _cues(
+        self, image: Tensor, previous: Tensor, motion: Motion, size: tuple[int, int], places: Places | None
+    ) -> list[Tensor]:
+        """What the attention sees."""
+        if self._residual == "none":
+            return []
+        if self._residual == "absolute":
+            cues = [residual_at_size(image, previous, motion, size, places)]
+        else:
+            cues = [functional.interpolate(residual(image, previous, motion), size, mode="bilinear")]
+        return cues if self.gate == "none" else [*cues, 1 - share_known(motion, image, size, places)]
+
+
+class TWNetStepper(KeyFrames):
+    """The base on every N-th frame; in between, what `TWNet.follow` finds."""
+
+    takes: tuple[str, ...] = ("interval",)
+
+    def __init__(self, learnt: TWNet, interval: int) -> None:
+        super().__init__(learnt.base, interval, "recursive")
+        self._learnt = learnt
+
+    @classmethod
+    def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Self:
+        learnt = open_learnt(Path(settings.name), network)
+        assert isinstance(learnt, TWNet)  # as the file says, or another stepper would be opened
+        return cls(learnt, settings.interval)
+
+    def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
+        return {**stage_macs(self._network, size), CORRECTION: self._learnt.correction_macs(size)}
+
+    def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: found[name] for name in (IMAGE, *self._learnt.carried)}
+
+    def follow(self, seen: Seen) -> tuple[Tensor, tuple[str, ...]]:
+        motion = gated(seen, self._learnt.gate)
+        found, ran = self._learnt.follow(self._held, seen.image, self._held[IMAGE], motion)
+        self._held = self.kept(found)
+        return found[LOGITS], (*ran, CORRECTION)
