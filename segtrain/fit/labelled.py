@@ -5,7 +5,7 @@ Reference: Zhu et al., CVPR 2019.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +20,7 @@ from jobs.training.run_log import RunLog
 from jobs.training.runtime import Runtime
 from jobs.training.schedules import SCHEDULES, Curve
 from jobs.training.state import TrainState
-from jobs.training.task import Due
+from jobs.training.task import Due, Losses
 from segtrain.config import BEST, LAST, TrainingConfig
 from segtrain.data.batches import Batch, load_batches
 from segtrain.data.dataset import SegmentationDataset
@@ -36,7 +36,7 @@ LOG_EVERY = 20  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledJob:
+class LabelledJob(ABC):
     """What every member of a crew is told. settings: as the folder of the training records them."""
 
     config: TrainingConfig
@@ -55,6 +55,10 @@ class LabelledJob:
     @property
     def compile(self) -> bool:
         return self.config.compile
+
+    @abstractmethod
+    def open(self, member: Member, runtime: Runtime) -> "LabelledTask":
+        """See `jobs.training.task.Job`."""
 
     def epoch(self, number: int) -> Epoch:
         return build_epoch(
@@ -151,6 +155,15 @@ class LabelledTask(ABC):
             f"learning rate {rate:.3g}, {config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is "
             "kept; train anew with a lower --learning-rate, --clip-gradient, or another --dtype"
         )
+
+    @abstractmethod
+    def forward(self, network: Callable[..., Any], batch: Batch) -> Any: ...
+
+    @abstractmethod
+    def losses(self, output: Any) -> Losses: ...
+
+    @abstractmethod
+    def look(self, output: Any, log: RunLog | None) -> str: ...
 
     @property
     @abstractmethod

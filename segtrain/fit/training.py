@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import h5py
@@ -13,13 +15,16 @@ from jobs.errors import FitError
 from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
-from segtrain.config import FitConfig, default_settings
+from segtrain.config import FitConfig, TrainingConfig, default_settings
+from segtrain.fit.labelled import LabelledJob
 from segtrain.fit.objective import offsets_of, open_objective
-from segtrain.fit.sources import described, open_sources, prove_stores
+from segtrain.fit.sources import WEIGHTS, described, open_sources, prove_stores
 from segtrain.fit.task import Job, require_several_images
 from segtrain.fit.validation import ValidationScores
 from segtrain.models.registry import NETWORKS
 from segtrain.page.page import write_page
+
+Config = TypeVar("Config", bound=TrainingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +57,36 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     training, held_out = open_sources(config, offsets_of(config))
     open_objective(config, training.classes.train_names)  # says which classes there are
     settings = described(config, training, held_out)
-    config = _with_absolute_paths(config)
+    return train_labelled(
+        config,
+        settings,
+        lambda placed: Job(
+            config=placed,
+            settings=settings,
+            training=training,
+            held_out=held_out,
+            index=training.index(config.class_uniform_tile),
+        ),
+        on_progress,
+        write_page,
+    )
+
+
+def train_labelled(
+    config: Config,
+    settings: dict[str, Any],
+    make_job: Callable[[Config], LabelledJob],
+    on_progress: Callable[[Advance], None],
+    at_end: Callable[[Path], object] = lambda _: None,
+) -> FitSummary:
+    """Train in the folder of a configuration, or go on there if it was begun with the same settings.
+
+    settings: as `described` gives them. make_job: is given the configuration with absolute paths. at_end: is given the
+    folder, while it is still held.
+    """
     with locked(config.out):
         # a training that was begun before groups were recorded is known by its samples alone
-        before = {**default_settings(), "validation_groups": settings["validation_groups"]}
+        before = {**default_settings(type(config)), "validation_groups": settings["validation_groups"]}
         begin(
             config.out,
             settings,
@@ -64,13 +95,12 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
             growing="epochs",
             may_grow=config.extend,
         )
-        index = training.index(config.class_uniform_tile)
-        job = Job(config=config, settings=settings, training=training, held_out=held_out, index=index)
+        job = make_job(_with_absolute_paths(config))
         job.epoch(0)  # says whether there are samples
         trained = train(
             job, num_workers=config.workers, address=config.address, device=config.device, on_progress=on_progress
         )
-        write_page(config.out)
+        at_end(config.out)
     scores, best = trained.memory["scores"], trained.memory["best"]
     return FitSummary(
         steps=trained.steps,
@@ -91,7 +121,7 @@ def require_output_stride(config: FitConfig) -> None:
         )
 
 
-def _with_absolute_paths(config: FitConfig) -> FitConfig:
+def _with_absolute_paths(config: Config) -> Config:
     """Those that members of a crew open, which may have another working directory."""
-    paths = {name: getattr(config, name) for name in ("out", "weights", "trunk_weights")}
+    paths = {name: getattr(config, name, None) for name in ("out", *WEIGHTS)}
     return replace(config, **{name: path.resolve() for name, path in paths.items() if path is not None})

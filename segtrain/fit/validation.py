@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,6 +28,17 @@ class ValidationScores:
     accuracy: float
     iou: Mapping[str, float]
     num_images: int
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, class_names: Sequence[str], num_images: int) -> Self:
+        """matrix: [C,C+1] counts, as in `propagate.scoring.metrics`."""
+        iou = zip(class_names, class_iou(matrix), strict=True)
+        return cls(
+            miou=mean_iou(matrix),
+            accuracy=accuracy(matrix),
+            iou={name: float(value) for name, value in iou if not np.isnan(value)},
+            num_images=num_images,
+        )
 
     def __str__(self) -> str:
         return f"mIoU {self.miou:.2%}, accuracy {self.accuracy:.2%}, of {self.num_images} images"
@@ -86,14 +98,13 @@ def validate(
         pixels = dataset.read(number)
         found = predict(network, pixels.image, inference, runtime)
         matrix += confusion(pixels.label, found, len(classes))
-    if member.num_members > 1:
-        total = torch.from_numpy(matrix).to(member.device)
-        torch.distributed.all_reduce(total)
-        matrix = total.cpu().numpy()
-    iou = class_iou(matrix)
-    return ValidationScores(
-        miou=mean_iou(matrix),
-        accuracy=accuracy(matrix),
-        iou={name: float(value) for name, value in zip(classes, iou, strict=True) if not np.isnan(value)},
-        num_images=len(numbers),
-    )
+    return ValidationScores.of(together(matrix, member), classes, len(numbers))
+
+
+def together(matrix: np.ndarray, member: Member) -> np.ndarray:
+    """The sum of what all members have counted."""
+    if member.num_members == 1:
+        return matrix
+    total = torch.from_numpy(matrix).to(member.device)
+    torch.distributed.all_reduce(total)
+    return total.cpu().numpy()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,8 +23,8 @@ from jobs.training.descriptions import network_of_another, parse_description
 from jobs.training.weights import read_weights, require_parameters, write_weights
 from segtrain.checkpoints import ADVICE, PREFIXES
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.registry import LEARNT
-from segtrain.video.stepper import Motion
+from segtrain.video.registry import LEARNT, SchemeSettings
+from segtrain.video.stepper import Motion, Stepper
 
 VERSION = 1  # of the description in our files
 KEY = "segtrain-video"
@@ -57,7 +57,9 @@ class Followed(NamedTuple):
 class Learnt(nn.Module, ABC):
     """Modules of a scheme on a network, `base`, which they don't change; the copies' batch norms stay as they are."""
 
-    scheme: str  # its name in LEARNT
+    scheme: ClassVar[str]  # its name in LEARNT
+    takes: ClassVar[tuple[str, ...]]  # this and the next as of `registry.Scheme`
+    carries: ClassVar[bool] = True
     copies: SegmentationNetwork | None  # of the base, what follows the modules; None where the base serves
 
     def __init__(self, base: SegmentationNetwork) -> None:
@@ -73,6 +75,10 @@ class Learnt(nn.Module, ABC):
         """The network whose stages follow the modules."""
         return self.base if self.copies is None else self.copies
 
+    @classmethod
+    def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Stepper:
+        return open_learnt(Path(settings.name), network).stepper(settings.interval)
+
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -87,6 +93,10 @@ class Learnt(nn.Module, ABC):
     def follow_clip(self, images: Sequence[Tensor], motions: Sequence[Motion]) -> Followed:
         """Of B clips at once: images [B,3,H,W] of two frames or more, the first without one before it, and for each of
         the others its motion, of [B,2,h,w] and [B,1,h,w]."""
+
+    @abstractmethod
+    def stepper(self, interval: int) -> Stepper:
+        """What steps along a video by it. interval: from one key frame to the next, where there are any."""
 
     @abstractmethod
     def findings(self) -> dict[str, str]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segtrain.video.registry import FORMS
 from segtrain.video.warping import warp
 
-FORMS = ("released", "paper")  # of FlowCNN
 STRIDE = 8  # pixels, of the published network's features
 
 

@@ -4,7 +4,6 @@ Reference: Gadde et al., "Semantic Video CNNs through Representation Warping", I
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -14,11 +13,10 @@ from torch.nn import functional
 from segtrain.models.network import IMAGE, SegmentationNetwork
 from segtrain.models.preprocessing import MEAN, STD
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
-from segtrain.video.learnt import Followed, Learnt, copied, open_learnt
+from segtrain.video.learnt import Followed, Learnt, copied
 from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
-from segtrain.video.registry import SchemeSettings
-from segtrain.video.stepper import Cost, Motion, Seen
+from segtrain.video.stepper import Cost, Motion, Seen, Stepper
 from segtrain.video.warping import LEVELS, at_size, gated, share_known
 
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
@@ -39,6 +37,7 @@ class NetWarp(Learnt):
     """
 
     scheme = "netwarp"
+    takes = ()
 
     def __init__(
         self,
@@ -113,6 +112,9 @@ class NetWarp(Learnt):
             own, before = self.alone(image)[0], self.alone(previous)[0]
         return Followed(self.follow(own, before, previous, motions[-1])[0], {})
 
+    def stepper(self, interval: int) -> Stepper:  # noqa: ARG002 (there are no key frames)
+        return NetWarpStepper(self)
+
     def findings(self) -> dict[str, str]:
         return {name: mixing.findings() for name, mixing in self._mixings.items()}
 
@@ -153,19 +155,11 @@ def _published(frame: Tensor) -> Tensor:
 class NetWarpStepper:
     """The modules on every frame that has one before it."""
 
-    takes: tuple[str, ...] = ()
-    carries = True
     phases = (1,)
 
     def __init__(self, learnt: NetWarp) -> None:
         self._learnt, self._parts = learnt, Parts(learnt.base)
         self.reset()
-
-    @classmethod
-    def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Self:
-        learnt = open_learnt(Path(settings.name), network)
-        assert isinstance(learnt, NetWarp)  # as the file says, or another stepper would be opened
-        return cls(learnt)
 
     def reset(self) -> None:
         self._before: dict[str, Tensor] = {}

@@ -52,14 +52,11 @@ SCHEMES: Registry[Scheme] = Registry(
 LEARNT: "Registry[type[Learnt]]" = Registry(
     "learnt scheme", {"twnet": "segtrain.video.twnet:TWNet", "netwarp": "segtrain.video.netwarp:NetWarp"}
 )
-# What steps along a video with it.
-_STEPPERS: Registry[Scheme] = Registry(
-    "learnt scheme",
-    {"twnet": "segtrain.video.twnet:TWNetStepper", "netwarp": "segtrain.video.netwarp:NetWarpStepper"},
-)
 ENDING = ".safetensors"
 CHAINS = ("composed", "recursive")
 GATES = ("none", "known", "occlusion")
+FORMS = ("released", "paper")  # of NetWarp's FlowCNN
+RESIDUALS = ("absolute", "signed", "none")  # that TWNet's attention sees
 
 # What an adaptive clock compares of two frames; padded: with the border around the image, as published.
 SIGNALS: "Registry[Signal]" = Registry(
@@ -86,7 +83,7 @@ def scheme_of(name: str) -> Scheme:
             f"scheme '{name}' is learnt: give the file that `segtrain video fit --scheme {name}` has written, as "
             f"--scheme RUN/best{ENDING}"
         )
-    return SCHEMES[name] if Path(name).suffix != ENDING else _STEPPERS[_learnt_in(name)]
+    return SCHEMES[name] if Path(name).suffix != ENDING else LEARNT[_learnt_in(name)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ Reference: Feng et al., "TWNet: Tamed Warping Network".
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,10 +15,9 @@ from segtrain.models.network import IMAGE, Places, SegmentationNetwork
 from segtrain.video.correcting import Correction, consistency_loss
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
 from segtrain.video.keyframe import KeyFrames
-from segtrain.video.learnt import Followed, Learnt, copied, open_learnt
+from segtrain.video.learnt import Followed, Learnt, copied
 from segtrain.video.parts import LOGITS, Parts
-from segtrain.video.registry import SchemeSettings
-from segtrain.video.stepper import Motion, Seen
+from segtrain.video.stepper import Motion, Seen, Stepper
 from segtrain.video.warping import at_size, gated, residual, residual_at_size, share_known, warp
 
 CORRECTION = "correction"
@@ -35,6 +33,7 @@ class TWNet(Learnt):
     """
 
     scheme = "twnet"
+    takes = ("interval",)
 
     def __init__(
         self, base: SegmentationNetwork, *, carried: Sequence[str], residual: str, gate: str, fine_tune: bool
@@ -105,6 +104,9 @@ class TWNet(Learnt):
             losses += [consistency_loss(held[name], expected[name]) for name in self.carried]
         return Followed(found[LOGITS], {"consistency": torch.stack(losses).mean()})
 
+    def stepper(self, interval: int) -> Stepper:
+        return TWNetStepper(self, interval)
+
     def findings(self) -> dict[str, str]:
         return {name: correction.findings() for name, correction in self._corrections.items()}
 
@@ -158,17 +160,9 @@ class TWNet(Learnt):
 class TWNetStepper(KeyFrames):
     """The base on every N-th frame; in between, what `TWNet.follow` finds."""
 
-    takes: tuple[str, ...] = ("interval",)
-
     def __init__(self, learnt: TWNet, interval: int) -> None:
         super().__init__(learnt.base, interval, "recursive")
         self._learnt = learnt
-
-    @classmethod
-    def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Self:
-        learnt = open_learnt(Path(settings.name), network)
-        assert isinstance(learnt, TWNet)  # as the file says, or another stepper would be opened
-        return cls(learnt, settings.interval)
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
         return {**stage_macs(self._network, size), CORRECTION: self._learnt.correction_macs(size)}

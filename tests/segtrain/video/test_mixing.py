@@ -10,7 +10,8 @@ from golden.fill import fill_values
 from torch import Tensor
 
 from sdcnet.geometry import warp_frames
-from segtrain.video.mixing import FORMS, FlowCNN, Mixing, Pooled, pooled_as_published
+from segtrain.video.mixing import FlowCNN, Mixing, Pooled, pooled_as_published
+from segtrain.video.registry import FORMS
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 MEAN = torch.tensor((103.939, 116.779, 123.68), dtype=torch.float64)[:, None, None]  # blue, green, red
