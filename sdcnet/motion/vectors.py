@@ -5,16 +5,14 @@ content was in the frame before, in pixels; half and quarter pixels are kept.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 CELL = 8  # pixels: the smallest blocks that decoders tell apart
-_SAME: Any = None  # OpenCV takes one array of both coordinates, its type stubs do not
 
 
 @dataclass(frozen=True)
@@ -85,24 +83,6 @@ class CellFlow:
         size: (H, W) of the same frames in another size, in whose pixels the flow is then; None for their own.
         """
         return torch.from_numpy(_of_pixels(self.filled().numpy(), self.size, size or self.size)).permute(2, 0, 1)[None]
-
-    def residual(self, target: np.ndarray, source: np.ndarray) -> Tensor:
-        """What the flow leaves to tell: the target less the source carried to it, cells not known being left in place.
-
-        target, source: [H,W,3] uint8 RGB, as decoded. Returns: [3,H,W] float32 grey levels.
-        """
-        flow = _of_pixels(self.flow.numpy(), self.size, self.size)
-        height, width = self.size
-        flow[..., 0] += np.arange(width, dtype=np.float32)
-        flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]
-        carried = cv2.remap(source.astype(np.float32), flow, _SAME, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return torch.from_numpy(target.astype(np.float32) - carried).permute(2, 0, 1).contiguous()
-
-
-def residual_of_features(residual: Tensor, stride: int) -> Tensor:
-    """How much a residual [3,H,W] comes to in each feature, as the mean of its absolute values over stride x stride
-    pixels: [3,ceil(H/stride),ceil(W/stride)] float32 grey levels."""
-    return functional.avg_pool2d(residual.abs()[None], stride, ceil_mode=True)[0]
 
 
 def _of_pixels(flow: np.ndarray, size: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:

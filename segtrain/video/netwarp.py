@@ -177,4 +177,4 @@ class NetWarpStepper:
             return own[LOGITS], Cost(ran, (seen.number,))
         motion = gated(seen, self._learnt.gate)
         logits, others = self._learnt.follow(own, before, before[IMAGE], motion)
-        return logits, Cost((*ran, *others, MIXING), (number, seen.number), moved=True)
+        return logits, Cost((*ran, *others, MIXING), (seen.number, number), moved=True)

@@ -51,7 +51,7 @@ class TWNet(Learnt):
         early = [name for name in ran if name not in depends]
         self.lateral = early[-1] if early else base.cuts[0]
         self.copies = copied(base, self._run_without_values) if fine_tune else None
-        self._parts = Parts(self.follower)
+        self.follower_parts = Parts(self.follower)
         channels = {name: features.shape[1] for name, features in found_without_values(base, ANY_SIZE).items()}
         self.corrections = nn.ModuleDict(
             {
@@ -84,14 +84,14 @@ class TWNet(Learnt):
         features are found. motion: as the gate lets it pass.
         """
         found = {IMAGE: image}
-        ran = self._parts.run(found, self.lateral)
+        ran = self.follower_parts.run(found, self.lateral)
         for name in self.carried:
             size, places = (held[name].shape[-2], held[name].shape[-1]), self.base.places(name)
             carried = warp(held[name], at_size(motion, image, size, places))
             cues = self._cues(image, previous, motion, size, places)
             lateral = self._lateral_at(found[self.lateral], size, places)
             found[name] = self._corrections[name](carried, lateral, *cues)
-        return found, ran + self._parts.run(found)
+        return found, ran + self.follower_parts.run(found)
 
     def follow_clip(self, images: Sequence[Tensor], motions: Sequence[Motion]) -> Followed:
         """The loss is `consistency`, of the features with those that the base finds, in the mean over frames."""

@@ -1,6 +1,7 @@
 """Small networks and moving pictures for the schemes of video."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from helpers.networks import narrow_fcn
@@ -12,10 +13,17 @@ from jobs.training.runtime import Runtime
 from sdcnet.motion.classical import Dis
 from sdcnet.motion.estimator import ObservedPixels
 from segtrain.models.network import SegmentationNetwork
-from segtrain.models.registry import build_network
+from segtrain.models.registry import NETWORKS, build_network
+from segtrain.video.learnt import Learnt
 from segtrain.video.observations import observed
+from segtrain.video.registry import LEARNT, SchemeSettings, open_stepper
 from segtrain.video.stepper import Cost, Seen, Stepper
 
+# As a training records them, of all that a network has to offer.
+LEARNT_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "twnet": {"carried": [], "residual": "absolute", "gate": "none", "fine_tune": False},
+    "netwarp": {"at": [], "form": "released", "gate": "none", "as_published": False, "fine_tune": False},
+}
 RUNTIME = Runtime(device=torch.device("cpu"))
 
 
@@ -23,7 +31,9 @@ def network_of(name: str, *, num_classes: int = 5) -> SegmentationNetwork:
     """A network with weights of its own, ready for inference."""
     torch.manual_seed(3)
     with narrow_fcn():
-        return RUNTIME.prepare(build_network(name, num_classes=num_classes, output_stride=8))
+        return RUNTIME.prepare(
+            build_network(name, num_classes=num_classes, output_stride=NETWORKS[name].output_strides[0])
+        )
 
 
 def moving(number: int, *, size: tuple[int, int] = (48, 64), speed: int = 3, seed: int = 0) -> list[Tensor]:
@@ -38,6 +48,28 @@ def moving(number: int, *, size: tuple[int, int] = (48, 64), speed: int = 3, see
 def seen_of(frames: Sequence[Tensor]) -> list[Seen]:
     """The frames [1,3,H,W] uint8 of one video as steppers see them, with the motion that DIS finds."""
     return list(observed([ObservedPixels(frame) for frame in frames], Dis(), RUNTIME, Stopwatch()))
+
+
+class OfLearnt(NamedTuple):
+    """A scheme that is learnt, with modules that have learnt nothing, or what `change` makes of them."""
+
+    name: str
+    interval: int = 12
+    change: Callable[[Learnt], object] = lambda _: None
+    settings: Mapping[str, Any] = {}
+    chain: str = ""
+
+    def on(self, network: SegmentationNetwork) -> Learnt:
+        settings = {**LEARNT_SETTINGS[self.name], **self.settings}
+        learnt = LEARNT[self.name].on(network, settings).requires_grad_(False).eval()
+        self.change(learnt)
+        return learnt
+
+
+def stepper_of(network: SegmentationNetwork, settings: SchemeSettings | OfLearnt) -> Stepper:
+    if isinstance(settings, OfLearnt):
+        return settings.on(network).stepper(settings.interval)
+    return open_stepper(network, settings)
 
 
 def steps(stepper: Stepper, frames: Iterable[Seen]) -> tuple[list[Tensor], list[Cost]]:

@@ -136,9 +136,12 @@ def test_recipes_are_trainings(name: str) -> None:
         assert {"crop", "epochs", "batch_size", "learning_rate", "weight_decay"} < load_recipe(name).keys()
 
 
+LATERAL = ("lateral-mobilenetv1", "lateral-mobilenetv2", "lateral-resnet18")
+
+
 def test_networks_are_those_that_can_be_built() -> None:
     choices = next(each.metadata["choices"] for each in SETTINGS if each.name == "network")
-    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "fcn8s")
+    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "fcn8s", *LATERAL)
 
 
 def test_names_of_networks_are_known_without_torch() -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from sdcnet.frames.exported import IS_KEY, RECORD
 from sdcnet.frames.stream import FrameStream, StreamedFrame
 from sdcnet.geometry import warp_frames
-from sdcnet.motion.vectors import CellFlow, residual_of_features
+from sdcnet.motion.vectors import CellFlow
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "codec"
 CLIPS = json.loads((GOLDEN / "clips.json").read_text())
@@ -83,21 +82,6 @@ def test_the_decoder_gives_the_same_records(golden: dict[str, np.ndarray], frame
         expected = of_file(golden, frame.number)
         for field in FIELDS:
             np.testing.assert_array_equal(frame.vectors[field], expected[field])
-
-
-def test_the_residual_is_what_the_flow_leaves(
-    name: str, golden: dict[str, np.ndarray], frames: list[StreamedFrame]
-) -> None:
-    for before, frame in pairwise(frames):
-        if frame.vectors is None:
-            continue
-        residual = CellFlow.of(frame.vectors, SIZE).residual(frame.pixels, before.pixels)
-        for stride in (8, 16):
-            found = residual_of_features(residual, stride).mean(dim=0).numpy()
-            np.testing.assert_allclose(found, golden[f"residual_abs{stride}"][frame.number], atol=0.5)
-        if name == "mpeg4" and frame.number in (1, 8):
-            expected = golden[f"residual_frame{frame.number}"]
-            np.testing.assert_allclose(residual.permute(1, 2, 0).numpy(), expected, atol=4)
 
 
 def test_motion_has_the_right_sign(frames: list[StreamedFrame]) -> None:

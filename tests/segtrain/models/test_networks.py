@@ -19,6 +19,7 @@ STRIDES = [(name, stride) for name in NETWORKS for stride in NETWORKS[name].outp
 
 def seeded(name: str, **settings: int | bool) -> SegmentationNetwork:
     torch.manual_seed(0)
+    settings = {"output_stride": NETWORKS[name].output_strides[0], **settings}
     with narrow_fcn():
         return build_network(name, num_classes=5, **settings)
 
