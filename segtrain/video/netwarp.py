@@ -97,6 +97,9 @@ class NetWarp(Learnt):
         found = {name: features for name, features in own.items() if name not in depends}
         image = found[IMAGE]
         ran: tuple[str, ...] = ()
+        for name in self._base_parts.needed(found):
+            if name not in depends:
+                ran += self._base_parts.run(found, name)
         for name in self.at:
             ran += self._parts.run(found, name)
             known = None if self.gate == "none" else self._known(motion, image, found[name], name)

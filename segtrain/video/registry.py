@@ -126,8 +126,9 @@ class SchemeSettings(SchemeOptions):
     def __post_init__(self) -> None:
         """Raises: ValueError for an unknown name, and for options that the scheme of that name does not have;
         CheckpointError for a file that cannot be used."""
+        scheme = scheme_of(self.name)
         for option in self.changed():
-            if option not in scheme_of(self.name).takes:
+            if option not in scheme.takes:
                 raise ValueError(f"scheme '{self.name}' has no --{option.replace('_', '-')}; leave it out")
         if self.rates:
             Fixed(self.rates)  # says what makes no sense

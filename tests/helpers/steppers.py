@@ -61,7 +61,7 @@ class OfLearnt(NamedTuple):
 
     def on(self, network: SegmentationNetwork) -> Learnt:
         settings = {**LEARNT_SETTINGS[self.name], **self.settings}
-        learnt = LEARNT[self.name].on(network, settings).requires_grad_(False).eval()
+        learnt = RUNTIME.prepare(LEARNT[self.name].on(network, settings))
         self.change(learnt)
         return learnt
 
