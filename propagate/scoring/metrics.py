@@ -110,23 +110,31 @@ class MatrixScores:
         return asdict(self)
 
 
-def trimap(truth: np.ndarray, width: int = 3) -> np.ndarray:
+def trimap(truth: np.ndarray, width: int = 3, shape: str = "round") -> np.ndarray:
     """The band along the class boundaries of a truth: [H,W] uint8 train ids -> [H,W] bool.
 
-    A pixel lies in the band if some pixel of another value has its centre at most `width` pixels (Euclidean)
-    away: along a straight vertical boundary that is `width` columns on either side. 255 is a value like any
-    other here, so that a void strip between two objects, as annotators leave them, doesn't hide their
-    boundary; scoring leaves the void pixels themselves out. The image's border is no boundary.
+    A pixel lies in the round band if some pixel of another value has its centre at most `width` pixels (Euclidean)
+    away; in the square one if it is at most `width`-1 rows, and as many columns, from a pixel beside which (left,
+    right, above or below) another value lies. Both have `width` pixels on either side of a straight boundary, and
+    differ at its corners and where it is oblique. 255 is a value like any other here, so that a void strip between
+    two objects, as annotators leave them, doesn't hide their boundary; scoring leaves the void pixels themselves
+    out. The image's border is no boundary.
 
     Reference: Kohli et al., "Robust Higher Order Potentials for Enforcing Label Consistency", IJCV 2009;
-    Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
-    Deviation: computed as dilation ≠ erosion by a disk, which is this definition exactly, without a distance
-    map.
+    Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013. Square: Gadde et al.,
+    "Semantic Video CNNs through Representation Warping", ICCV 2017, whose program is given 2 width - 1; the even
+    numbers, of which it makes a lopsided band, are not offered.
+    Deviation: computed as dilation ≠ erosion, by a disk or by a square without its four corners, which is these
+    definitions exactly, without edges or a distance map.
+
+    Raises: ValueError for no width, and for another shape.
     """
     if width < 1:
         raise ValueError(f"the band must be at least 1 pixel wide, found {width}")
-    disk = _disk(width)
-    return cv2.dilate(truth, disk) != cv2.erode(truth, disk)
+    if shape not in _KERNELS:
+        raise ValueError(f"a band is {' or '.join(_KERNELS)}, found '{shape}'")
+    kernel = _KERNELS[shape](width)
+    return cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
 
 
 @lru_cache(maxsize=8)
@@ -134,3 +142,14 @@ def _disk(radius: int) -> np.ndarray:
     """[2r+1,2r+1] uint8, 1 at most `radius` away from the centre."""
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     return (x * x + y * y <= radius * radius).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _square(radius: int) -> np.ndarray:
+    """[2r+1,2r+1] uint8, 1 but in the four corners: a pixel and those beside it, each as far as r-1 either way."""
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    square[:: 2 * radius, :: 2 * radius] = 0
+    return square
+
+
+_KERNELS = {"round": _disk, "square": _square}

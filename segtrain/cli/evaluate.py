@@ -11,6 +11,7 @@ from jobs.console.settings import setting
 from jobs.console.values import print_json
 from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
+from segtrain.evaluation.band import Band
 from segtrain.inference_settings import Inference
 
 
@@ -19,7 +20,7 @@ class EvaluateConfig(NetworkConfig):
     """Which network is scored on which data set."""
 
     inference: Inference
-    band: int = setting(3, "Pixels that the trimap IoU looks at.", least=1)
+    band: Band
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
 
     def __post_init__(self) -> None:

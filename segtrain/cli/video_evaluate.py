@@ -13,6 +13,7 @@ from jobs.console.values import print_json
 from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.cli.video_network import VideoNetworkConfig
+from segtrain.evaluation.band import Band
 from segtrain.video.registry import SCHEMES, SchemeOptions, SchemeSettings, settings_of_each
 
 PER_FRAME = "per-frame"
@@ -35,6 +36,7 @@ class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
         "Score frames so many frames after one computed in full: FIRST-LAST, or a list.",
         otherwise="those at which the scheme meets frames",
     )
+    band: Band
     limit: int | None = setting(None, "Only so many clips.", least=1, otherwise="all")
     out: Path | None = setting(None, "A folder for video.json and a page, index.html.")
 
@@ -73,7 +75,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
 
     Each is scored at every distance from the last frame that was computed in full, in all clips alike, and as if every
     distance were as likely. TC is the mIoU of labels that are carried along the motion from the frame before against
-    those that are found: how consistent they are in time.
+    those that are found: how consistent they are in time. The trimap mIoU is that of pixels near boundaries.
 
     \b
     segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features --interval 12
@@ -103,6 +105,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
             runtime,
             distances=config.scored_distances(),
             with_vectors=config.motion_settings().reads_vectors,
+            band=config.band,
             on_progress=progress.advance,
         )
     if as_json:

@@ -13,6 +13,7 @@ from propagate.errors import InputError, PropagateError
 from propagate.scoring.metrics import confusion, trimap
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
+from segtrain.evaluation.band import DEFAULT_BAND, Band
 from segtrain.evaluation.instances import count_instances
 from segtrain.evaluation.report import LeftOut, SegmentationReport
 from segtrain.inference import Inference, Network, segment
@@ -33,24 +34,21 @@ def evaluate(
     inference: Inference,
     runtime: Runtime,
     *,
-    band: int = 3,
+    band: Band = DEFAULT_BAND,
     instance_maps: Mapping[str, Resource] | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> SegmentationReport:
     """Segment every image of a data set, and count what is right.
 
-    network: in evaluation mode, on the runtime's device, with the data set's classes. band: pixels on either side of
-    boundaries that count for the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
+    network: in evaluation mode, on the runtime's device, with the data set's classes. band: the pixels that count for
+    the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
     for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_progress: called
     with the number of images dealt with since its last call.
 
-    Raises: DataError, where there are no images; InferenceError, where the network cannot segment one; ValueError for
-    a band of no width.
+    Raises: DataError, where there are no images; InferenceError, where the network cannot segment one.
     """
     if not dataset.records:
         raise DataError("a data set without any annotated image: there is nothing to score; choose another split")
-    if band < 1:
-        raise ValueError(f"band must be at least 1 pixel, found {band}")
     classes = dataset.classes
     num_classes = len(classes.train_names)
     whole = np.zeros((num_classes, num_classes + 1), np.int64)
@@ -63,7 +61,7 @@ def evaluate(
         else:
             truth = annotated.pixels.label
             found = segment(network, annotated.pixels.image, inference, runtime)
-            is_near = trimap(truth, band)
+            is_near = trimap(truth, band.width, band.shape)
             whole += confusion(truth, found, num_classes)
             near += confusion(truth[is_near], found[is_near], num_classes)
             if instances is not None and annotated.instances is not None:
@@ -74,8 +72,8 @@ def evaluate(
         class_names=classes.train_names,
         images=len(dataset.records) - len(failures),
         whole=whole,
-        band=near,
-        band_width=band,
+        near=near,
+        band=band,
         instances=instances,
         failures=tuple(failures),
     )

@@ -12,6 +12,7 @@ from jobs.console.values import finite, percent
 from jobs.files import write_whole
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.errors import InferenceError
+from segtrain.evaluation.band import Band
 from segtrain.evaluation.instances import class_iiou
 from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
@@ -28,16 +29,16 @@ class LeftOut:
 class SegmentationReport:
     """The counts over all images of an evaluation; every score is derived from them.
 
-    whole, band: confusion matrices [C,C+1] as in `propagate.scoring.metrics`, of all pixels and of those at most
-    `band_width` pixels from a boundary. instances: [C,2] as in `count_instances`, None where there are no maps of
+    whole, near: confusion matrices [C,C+1] as in `propagate.scoring.metrics`, of all pixels and of those in the band
+    along boundaries. instances: [C,2] as in `count_instances`, None where there are no maps of
     instances.
     """
 
     class_names: tuple[str, ...]
     images: int
     whole: np.ndarray
-    band: np.ndarray
-    band_width: int
+    near: np.ndarray
+    band: Band
     instances: np.ndarray | None
     failures: tuple[LeftOut, ...]
 
@@ -49,7 +50,7 @@ class SegmentationReport:
             "accuracy": accuracy(self.whole),
             "mean_class_accuracy": mean_class_accuracy(self.whole),
             "frequency_weighted_iou": frequency_weighted_iou(self.whole),
-            "trimap_miou": mean_iou(self.band),
+            "trimap_miou": mean_iou(self.near),
         }
         if self.instances is not None:
             iiou = class_iiou(self.instances, self.whole)
@@ -63,7 +64,7 @@ class SegmentationReport:
             "iou": class_iou(self.whole),
             "recall": class_recall(self.whole),
             "precision": class_precision(self.whole),
-            "trimap_iou": class_iou(self.band),
+            "trimap_iou": class_iou(self.near),
         }
         if self.instances is not None:
             columns["iiou"] = class_iiou(self.instances, self.whole)
@@ -77,7 +78,8 @@ class SegmentationReport:
         scores = {**self.scores, "iiou": self.scores.get("iiou", math.nan)}
         return {
             "images": self.images,
-            "band": self.band_width,
+            "band": self.band.width,
+            "band_shape": self.band.shape,
             **finite(scores),
             "classes": finite(self.class_scores),
             "failures": [asdict(failure) for failure in self.failures],
@@ -85,7 +87,6 @@ class SegmentationReport:
 
     def markdown(self) -> str:
         """The scores in percent, as two Markdown tables."""
-        width = self.band_width
         titles = {
             "miou": "mIoU",
             "iou": "IoU",
@@ -94,8 +95,8 @@ class SegmentationReport:
             "frequency_weighted_iou": "frequency-weighted IoU",
             "recall": "recall",
             "precision": "precision",
-            "trimap_miou": f"trimap mIoU, {width} px",
-            "trimap_iou": f"trimap IoU, {width} px",
+            "trimap_miou": f"trimap mIoU, {self.band.title}",
+            "trimap_iou": f"trimap IoU, {self.band.title}",
             "iiou": "iIoU",
         }
         overall, classes = self.scores, self.class_scores

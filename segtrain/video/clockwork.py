@@ -14,6 +14,7 @@ from torch import Tensor
 from jobs.registry import meant
 from segtrain.models.network import IMAGE, SegmentationNetwork
 from segtrain.video.clocks import Adaptive, Fixed, StageClock
+from segtrain.video.cost import stage_macs
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SIGNALS, SchemeSettings
 from segtrain.video.stepper import Cost, Seen
@@ -62,6 +63,9 @@ class Clocked:
         self._held: dict[str, Tensor] = {}
         self._from = [0] * len(self._stages)  # the number of the frame that each stage's output descends from
         self._since_full = 0
+
+    def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
+        return stage_macs(self._network, size)
 
     def _is_full(self, seen: Seen) -> bool:
         """Whether the frame is computed in full, because nothing is known from before it."""

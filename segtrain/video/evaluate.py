@@ -11,9 +11,10 @@ from jobs.training.runtime import Runtime
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip
 from propagate.errors import PropagateError
-from propagate.scoring.metrics import confusion
+from propagate.scoring.metrics import confusion, trimap
 from sdcnet.motion.estimator import MotionEstimator
 from segtrain.errors import DataError
+from segtrain.evaluation.band import DEFAULT_BAND, Band
 from segtrain.evaluation.report import LeftOut
 from segtrain.models.network import SegmentationNetwork
 from segtrain.video.clips import SeenClip, read_clip
@@ -37,6 +38,7 @@ def evaluate_video(
     *,
     distances: Sequence[int] | None = None,
     with_vectors: bool = False,
+    band: Band = DEFAULT_BAND,
     on_progress: Callable[[int], object] | None = None,
 ) -> VideoReport:
     """Segment clips by each scheme, and count what is right.
@@ -46,7 +48,8 @@ def evaluate_video(
 
     network: in evaluation mode, on the runtime's device, with the classes. clips: with at least as many frames before
     the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`).
-    with_vectors: of videos, the codec's motion serves where there is one. on_progress: called with the number of clips
+    with_vectors: of videos, the codec's motion serves where there is one. band: the pixels that count for the trimap
+    mIoU. on_progress: called with the number of clips
     dealt with since its last call. A clip that cannot be read is a failure of the report, and the rest goes on.
 
     Raises: InferenceError, TooLargeError, where the network cannot segment a frame; DataError where no clip is left.
@@ -55,7 +58,7 @@ def evaluate_video(
     num_classes = len(classes.train_names)
     runs = [_Run(settings, open_stepper(network, settings), num_classes, distances) for settings in schemes]
     failures: list[LeftOut] = []
-    macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
+    first_size = (0, 0)
     frames: list[np.ndarray] = []
     num_clips = num_frames = 0
     for clip in clips:
@@ -67,11 +70,10 @@ def evaluate_video(
             num_clips += 1
             num_frames += len(seen.frames)
             frames = frames or [pixels[0].permute(1, 2, 0).numpy() for pixels in seen.pixels]
-            size = seen.truth.shape[0], seen.truth.shape[1]
-            if size not in macs:
-                macs[size] = stage_macs(network, size)
+            first_size = first_size if num_clips > 1 else (seen.truth.shape[0], seen.truth.shape[1])
+            is_near = trimap(seen.truth, band.width, band.shape)
             for run in runs:
-                run.add(seen, macs[size], runtime, watch)
+                run.add(seen, is_near, runtime, watch)
         if on_progress is not None:
             on_progress(1)
     if not num_clips:
@@ -81,12 +83,13 @@ def evaluate_video(
     return VideoReport(
         classes=classes,
         clips=num_clips,
-        size=next(iter(macs)),
+        size=first_size,
         motion=str(estimator.fingerprint["motion"]),
         device=_told(runtime),
         decode_seconds=watch.seconds["decode"] / num_frames,
-        macs=next(iter(macs.values())),
+        macs=stage_macs(network, first_size),
         schemes=[run.score for run in runs],
+        band=band,
         frames=frames,
         failures=tuple(failures),
     )
@@ -110,27 +113,35 @@ class _Run:
         self._stepper, self._num_classes = stepper, num_classes
         self._distances = tuple(stepper.phases if distances is None else distances)
         self._is_warm = False
+        self._macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
         nothing = np.zeros((num_classes, num_classes + 1), np.int64)
         self.score = SchemeScore(
             title=settings.title,
             counts={distance: nothing.copy() for distance in self._distances},
             temporal=nothing.copy(),
+            near=nothing.copy(),
         )
 
-    def add(self, clip: SeenClip, macs: Mapping[str, int], runtime: Runtime, watch: Stopwatch) -> None:
+    def add(self, clip: SeenClip, is_near: np.ndarray, runtime: Runtime, watch: Stopwatch) -> None:
+        """is_near: [H,W] bool, the pixels that count for the trimap mIoU."""
+        size = clip.truth.shape[0], clip.truth.shape[1]
+        if size not in self._macs:
+            self._macs[size] = self._stepper.macs(size)
         if not self._is_warm:
             for _ in stepped(self._stepper, clip.frames[:NUM_WARM_UP], runtime, watch):
                 self._is_warm = True
         for distance in self._distances:
             before = clip.frames[clip.place - distance : clip.place + 1]
             *_, last = stepped(self._stepper, before, runtime, watch)
-            self.score.counts[distance] += confusion(clip.truth, last.labels.numpy(), self._num_classes)
+            found = last.labels.numpy()
+            self.score.counts[distance] += confusion(clip.truth, found, self._num_classes)
+            self.score.near += confusion(clip.truth[is_near], found[is_near], self._num_classes)
             cost = last.cost
             self.score.steps.append(
                 ScoredStep(
                     distance=distance,
                     seconds=last.seconds,
-                    macs=sum(macs[name] for name in cost.ran),
+                    macs=sum(self._macs[size][name] for name in cost.ran),
                     is_full=last.is_full,
                     moved=cost.moved,
                 )

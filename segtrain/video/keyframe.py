@@ -4,6 +4,7 @@ Reference: Zhu et al., "Deep Feature Flow for Video Recognition", CVPR 2017, for
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Self
 
 import torch.nn.functional as F  # noqa: N812
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sdcnet.geometry import warp_labels
 from segtrain.models.network import IMAGE, SegmentationNetwork
+from segtrain.video.cost import stage_macs
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SchemeSettings
 from segtrain.video.stepper import Cost, Seen
@@ -54,6 +56,9 @@ class KeyFrames(ABC):
         logits, ran = self.follow(seen)
         looked = set(ran) - {"decoder", LOGITS}
         return logits, Cost(ran, (seen.number, self._key) if looked else (self._key,), moved="motion" in vars(seen))
+
+    def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
+        return stage_macs(self._network, size)
 
     def carried(self, seen: Seen, name: str) -> Tensor:
         """What is held under that name, where it is in this frame. In a recursive chain that is held from now on."""

@@ -12,6 +12,7 @@ from jobs.console.tables import Table
 from jobs.console.values import finite, percent
 from propagate.data.classes import ClassTable
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
+from segtrain.evaluation.band import Band
 from segtrain.evaluation.metrics import frequency_weighted_iou, mean_class_accuracy
 from segtrain.evaluation.report import LeftOut
 
@@ -33,13 +34,15 @@ class SchemeScore:
 
     counts: by distance from the frame that was computed in full, confusion matrices [C,C+1] as in
     `propagate.scoring.metrics`. temporal: the same of labels carried along the motion, as in
-    `segtrain.video.temporal.consistency`. motion_seconds: of a frame, for those whose motion is asked for. shown: what
+    `segtrain.video.temporal.consistency`. near: the same as counts, of all distances, of the pixels near boundaries.
+    motion_seconds: of a frame, for those whose motion is asked for. shown: what
     was found in the frames of one clip, [H,W] uint8 train ids each.
     """
 
     title: str
     counts: dict[int, np.ndarray]
     temporal: np.ndarray
+    near: np.ndarray
     steps: list[ScoredStep] = field(default_factory=list)
     motion_seconds: float = 0.0
     shown: list[np.ndarray] = field(default_factory=list)
@@ -63,6 +66,7 @@ class SchemeScore:
             "accuracy": accuracy(self.total),
             "mean_class_accuracy": mean_class_accuracy(self.total),
             "frequency_weighted_iou": frequency_weighted_iou(self.total),
+            "trimap_miou": mean_iou(self.near),
             "temporal_miou": mean_iou(self.temporal),
             "temporal_same": accuracy(self.temporal),
         }
@@ -99,8 +103,8 @@ class SchemeScore:
 @dataclass(frozen=True, kw_only=True)
 class VideoReport:
     """Several schemes on the same clips. decode_seconds: of a frame. device: in words. macs: of each stage of the
-    network, for a frame of `size`, which is (H, W) in the first clip. frames: of the clip that is shown, [H,W,3] uint8
-    RGB each.
+    network, for a frame of `size`, which is (H, W) in the first clip. band: the pixels that are near boundaries.
+    frames: of the clip that is shown, [H,W,3] uint8 RGB each.
     """
 
     classes: ClassTable
@@ -111,6 +115,7 @@ class VideoReport:
     decode_seconds: float
     macs: Mapping[str, int]
     schemes: Sequence[SchemeScore]
+    band: Band
     frames: Sequence[np.ndarray]
     failures: tuple[LeftOut, ...]
 
@@ -123,6 +128,8 @@ class VideoReport:
             "motion": self.motion,
             "device": self.device,
             "decode_milliseconds": 1000 * self.decode_seconds,
+            "band": self.band.width,
+            "band_shape": self.band.shape,
             "stage_gmacs": {stage: macs / 1e9 for stage, macs in self.macs.items()},
             "schemes": [self._scheme(score) for score in self.schemes],
             "failures": [asdict(failure) for failure in self.failures],
@@ -142,9 +149,10 @@ class VideoReport:
         distances = sorted({distance for score in self.schemes for distance in score.counts})
         titles = [score.title for score in self.schemes]
         ious = [class_iou(score.total) for score in self.schemes]
+        trimap = f"trimap mIoU, {self.band.title}"
         return [
             Table(
-                ["scheme", "mIoU", "worst", "accuracy", "class accuracy", "fw IoU", "TC", "same labels"],
+                ["scheme", "mIoU", "worst", "accuracy", "class accuracy", "fw IoU", trimap, "TC", "same labels"],
                 [[score.title, *map(_percent, score.scores.values())] for score in self.schemes],
             ),
             Table(

@@ -1,6 +1,6 @@
 """What a scheme for video is: it sees frames in their order, keeps what it needs of them, and scores each of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -43,9 +43,9 @@ class Seen:
 class Cost(NamedTuple):
     """What a step did.
 
-    ran: the parts of the network that were computed, in order. fused_from: the numbers of the frames that the scores
-    descend from, the earlier parts of the network first. moved: whether the frame's motion was asked for. difference:
-    how far the frame was from the last one that was computed in full, where the scheme asks for that.
+    ran: what was computed, in order, by the names that `Stepper.macs` knows. fused_from: the numbers of the frames that
+    the scores descend from, the earlier parts of the network first. moved: whether the frame's motion was asked for.
+    difference: how far the frame was from the last one that was computed in full, where the scheme asks for that.
     """
 
     ran: tuple[str, ...]
@@ -70,4 +70,8 @@ class Stepper(Protocol):
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         """The next frame -> its scores, [1,C,H,W]. It is computed in full where it is the first, or `is_new`."""
+        ...
+
+    def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
+        """Of a frame of size (H, W): the multiply-accumulates of each part that a step may say it ran."""
         ...

@@ -100,14 +100,30 @@ def test_the_trimap_is_what_its_definition_says(seed: int, width: int) -> None:
     assert np.array_equal(trimap(truth, width), band_by_hand(truth, width))
 
 
+@given(seed=st.integers(0, 999), width=st.integers(1, 4))
+@settings(max_examples=15, deadline=None)
+def test_the_square_band_is_what_its_definition_says(seed: int, width: int) -> None:
+    truth = np.random.default_rng(seed).integers(0, 2, (3, 4), np.uint8).repeat(4, axis=0).repeat(3, axis=1)
+    beside = np.zeros(truth.shape, bool)
+    down, right = truth[1:] != truth[:-1], truth[:, 1:] != truth[:, :-1]
+    for edge, there in ((down, beside[1:]), (down, beside[:-1]), (right, beside[:, 1:]), (right, beside[:, :-1])):
+        there |= edge
+    rows, columns = np.nonzero(beside)
+    for y, x in np.ndindex(truth.shape):
+        expected = bool((np.maximum(abs(rows - y), abs(columns - x)) < width).any())
+        assert trimap(truth, width, "square")[y, x] == expected
+
+
 def test_the_trimap_lies_on_both_sides_of_a_boundary_and_not_along_the_image_border() -> None:
     truth = np.zeros((8, 20), np.uint8)
     truth[:, 10:] = 1
-    band = trimap(truth)
-    assert band.all(axis=0).tolist() == [7 <= x <= 12 for x in range(20)]
+    for shape in ("round", "square"):
+        assert trimap(truth, shape=shape).all(axis=0).tolist() == [7 <= x <= 12 for x in range(20)]
     assert not trimap(np.zeros((8, 20), np.uint8)).any()
     with pytest.raises(ValueError, match="at least 1 pixel wide, found 0"):
         trimap(truth, 0)
+    with pytest.raises(ValueError, match="a band is round or square, found 'oval'"):
+        trimap(truth, 1, "oval")
 
 
 def test_a_full_size_frame_takes_milliseconds() -> None:

@@ -28,6 +28,7 @@ from segtrain.cli.evaluate import evaluate as evaluate_command
 from segtrain.data.dataset import Pixels
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import DataError
+from segtrain.evaluation.band import Band
 from segtrain.evaluation.evaluate import evaluate
 from segtrain.evaluation.instances import MEAN_SIZES, class_iiou, count_instances, find_instance_maps
 from segtrain.inference import Inference
@@ -100,7 +101,7 @@ def test_what_is_counted_is_what_was_segmented() -> None:
         Painted((found, truth), (truth, truth_with_void)),
         Inference(window=(16, 16)),
         CPU,
-        band=2,
+        band=Band(width=2),
         on_progress=advances.append,
     )
     assert advances == [1, 1]
@@ -120,7 +121,7 @@ def test_what_is_counted_is_what_was_segmented() -> None:
         {"iou": iou_road, "recall": road / (road + 100), "precision": 1.0, "trimap_iou": 1.0}
     )
     # two columns on either side; the void row has the classes' neighbours in a disk of 2 px below it
-    assert report.band.sum() == 4 * 20 + 4 * 19 + 2 * 36
+    assert report.near.sum() == 4 * 20 + 4 * 19 + 2 * 36
     assert report.to_dict()["iiou"] is None
     assert report.to_dict()["classes"]["wall"]["iou"] is None
 
@@ -137,8 +138,10 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named() -> None:
 def test_a_data_set_without_images_and_a_band_without_width() -> None:
     with pytest.raises(DataError, match="nothing to score; choose another split"):
         evaluate(by_colour, Painted(), Inference(), CPU)
-    with pytest.raises(ValueError, match="band must be at least 1 pixel"):
-        evaluate(by_colour, Painted((halves(0, 1), halves(0, 1))), Inference(), CPU, band=0)
+    with pytest.raises(ValueError, match="width must be at least 1, found 0"):
+        Band(width=0)
+    with pytest.raises(ValueError, match="shape must be one of round, square, found 'oval'"):
+        Band(shape="oval")
 
 
 def test_the_table_is_markdown_in_percent() -> None:
@@ -225,7 +228,9 @@ def test_the_command_prints_json_or_tables(bonn: Path, weights: Path) -> None:
     out = bonn / "scores.md"
     result = run(weights, "--root", bonn, "--band", 5, "--out", out, "--device", "cpu")
     assert out.read_text() == result.stdout
-    assert "trimap mIoU, 5 px" in result.stdout
+    assert "trimap mIoU, 5 px |" in result.stdout
+    result = run(weights, "--root", bonn, "--band-shape", "square", "--device", "cpu")
+    assert "trimap mIoU, 3 px square |" in result.stdout
 
 
 def test_the_command_goes_on_without_a_damaged_image_and_exits_with_1(bonn: Path, weights: Path) -> None:

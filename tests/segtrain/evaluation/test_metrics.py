@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
+from propagate.data.classes import load_classes
+from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou, trimap
 from segtrain.evaluation.metrics import class_precision, class_recall, frequency_weighted_iou, mean_class_accuracy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -62,3 +63,47 @@ def test_classes_that_do_not_occur() -> None:
 def test_frequencies_weigh() -> None:
     matrix = np.array([[90, 0, 0], [5, 5, 0]])
     assert frequency_weighted_iou(matrix) == pytest.approx(0.9 * 90 / 95 + 0.1 * 5 / 10)
+
+
+@pytest.fixture(scope="module")
+def bands() -> dict[str, np.ndarray]:
+    """Four label maps and predictions, and what the published evaluation of NetWarp counts of them near boundaries."""
+    with np.load(GOLDEN / "netwarp_trimap.npz") as arrays:
+        return dict(arrays)
+
+
+def counted(bands: dict[str, np.ndarray], near: np.ndarray) -> np.ndarray:
+    """The confusion of label ids, as if each of 0…33 were a class: [34,35]. near: [4,H,W] bool."""
+    ids = np.full(256, 255, np.uint8)
+    ids[: len(bands["train_to_label_id"])] = bands["train_to_label_id"]
+    return confusion(ids[bands["truth_train_ids"]][near], bands["prediction_label_ids"][near], 34)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_the_square_band_and_its_counts_are_the_published_ones(bands: dict[str, np.ndarray], width: int) -> None:
+    published = 2 * width - 1
+    near = np.stack([trimap(truth, width, "square") for truth in bands["truth_train_ids"]])
+    expected = np.unpackbits(bands[f"band_{published}"], count=near.size).reshape(near.shape)
+    assert np.array_equal(near, expected.astype(bool))
+    matrix = counted(bands, near)
+    hits = np.diagonal(matrix)
+    counts = np.stack([hits, matrix[:, :34].sum(axis=0) - hits, matrix.sum(axis=1) - hits])
+    assert np.array_equal(counts, bands[f"counts_{published}"])
+    np.testing.assert_allclose(class_iou(matrix), bands[f"trimap_iou_{published}"], rtol=0, atol=1e-12)
+    assert mean_iou(matrix) == pytest.approx(bands[f"trimap_miou_{published}"], abs=1e-12)
+
+
+def test_the_published_mean_counts_ids_that_are_no_classes_and_ours_does_not(bands: dict[str, np.ndarray]) -> None:
+    """Both leave out what neither truth nor prediction has. A network of ours cannot predict an id that is no class:
+    such pixels are misses of their true class in both, but here they do not add a class of IoU 0 to the mean."""
+    classes = load_classes("cityscapes")
+    truth = bands["truth_train_ids"]
+    near = np.stack([trimap(each, 2, "square") for each in truth])
+    found = classes.train_id_of[bands["prediction_label_ids"]]
+    ours = class_iou(confusion(truth[near], found[near], len(classes.train_names)))
+    published = bands["trimap_iou_3"]
+    np.testing.assert_allclose(ours, published[bands["train_to_label_id"]], rtol=0, atol=1e-12)
+    others = np.delete(published, bands["train_to_label_id"])
+    num_others, num_ours = (np.count_nonzero(~np.isnan(each)) for each in (others, ours))
+    assert (num_others, np.nansum(others)) == (1, 0)
+    assert bands["trimap_miou_3"] == pytest.approx(np.nansum(ours) / (num_ours + num_others), abs=1e-12)

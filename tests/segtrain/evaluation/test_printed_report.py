@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from segtrain.evaluation.band import Band
 from segtrain.evaluation.report import LeftOut, SegmentationReport
 
 
@@ -14,8 +15,8 @@ def report(instances: np.ndarray | None = None) -> SegmentationReport:
         class_names=("road", "a long name", "sky"),
         images=3,
         whole=whole,
-        band=0 * whole,
-        band_width=3,
+        near=0 * whole,
+        band=Band(width=3),
         instances=instances,
         failures=(LeftOut(image="b", reason="b.png: is damaged"), LeftOut(image="c", reason="c.png: empty file")),
     )

@@ -123,6 +123,7 @@ def test_every_distance_has_the_score_that_it_must_have(root: Path) -> None:
     scores = copy.scores
     assert scores["miou"] == pytest.approx(_of_the_sum(range(4)))
     assert scores["worst_miou"] == copy.by_distance[3]
+    assert scores["trimap_miou"] == pytest.approx((3 / 12 + 12 / (12 + 9)) / 2)  # 3 columns a side
     assert scores["accuracy"] == pytest.approx(1 - SPEED * (0 + 1 + 2 + 3) / (4 * WIDTH))
     assert (report.clips, report.size, report.failures) == (1, (HEIGHT, WIDTH), ())
 
@@ -208,8 +209,10 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     page = (tmp_path / "out/index.html").read_text()
     assert page.count("<video") == 3
     assert page.count('class="point"') >= 3 + 1 + 2 + 2
-    tables = call(weights, *data, *schemes, "--scheme", "pipelined-clockwork", "--distances", "0,1").stdout
+    band = ("--band", 2, "--band-shape", "square")
+    tables = call(weights, *data, *schemes, "--scheme", "pipelined-clockwork", "--distances", "0,1", *band).stdout
     assert "| warp-scores interval=2 |" in tables
+    assert "| trimap mIoU, 2 px square |" in tables
     assert "| mIoU at distance       |   0 |   1 |" in tables
     (costs,) = (line for line in tables.splitlines() if line.startswith("| pipelined-clockwork ") and "%" in line)
     assert costs.endswith(" 50 % |")  # of the second frame all is computed, but of what is left of the first
