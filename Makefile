@@ -21,7 +21,7 @@ demo: .venv/ready
 test: .venv/developer
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# every system call of a run, and 60 of each training, made to fail in turn, and 1,296 damaged inputs: some minutes
+# every system call of a run, and 60 of each training, made to fail in turn, and 1,344 damaged inputs: some minutes
 faults: .venv/developer
 	FAULTS=all CHAOS_INPUTS=48 $(BIN)/pytest --timeout 1800 tests/faults tests/chaos/test_inputs.py
 

@@ -84,7 +84,7 @@ def read_weights(path: Path, prefixes: re.Pattern[str], sha256: str | None = Non
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise CheckpointError(str(path), f"empty file (0 bytes), expected weights. {AGAIN}")
-            _require_room(path, size)
+            require_room(path, size)
             is_safetensors = file.read(9)[8:] == b"{"  # after eight bytes that hold its length, the header is JSON
             file.seek(0)
             source = io.BytesIO(file.read()) if is_safetensors else file
@@ -94,7 +94,7 @@ def read_weights(path: Path, prefixes: re.Pattern[str], sha256: str | None = Non
             source.seek(0)
             content = (_read_safetensors if is_safetensors else _read_torch)(path, source)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except MemoryError as error:
         raise CheckpointError(str(path), f"the memory does not hold it. {MORE_MEMORY}") from error
     if not content.is_proven and sha256 is None:
@@ -112,7 +112,7 @@ def digest(path: Path) -> str:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def write_weights(
@@ -165,13 +165,15 @@ def require_parameters(
             raise CheckpointError(str(path), f"{name} holds values that are not finite. Take weights from before that")
 
 
-def _unreadable(path: Path, error: OSError) -> CheckpointError:
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """What to raise where a file of weights cannot be read."""
     inside = ", ".join(sorted(each.name for each in path.glob("*.safetensors"))) if path.is_dir() else ""
     advice = f"; give one that is in there: {inside}" if inside else ""
     return CheckpointError(str(path), f"cannot be read ({error.strerror}), expected a file of weights{advice}")
 
 
-def _require_room(path: Path, num_bytes: int) -> None:
+def require_room(path: Path, num_bytes: int) -> None:
+    """Raises: CheckpointError where a file's weights are more than this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if num_bytes > memory:
         reason = f"{num_bytes / 1e9:,.0f} GB of weights, but this machine's memory has {memory / 1e9:,.0f}"
@@ -187,7 +189,7 @@ def _require_plain(path: Path, tensors: Mapping[Any, Tensor]) -> None:
         is_plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
         if type(tensor) is not Tensor or not is_plain:
             raise CheckpointError(str(path), f"{name} is no plain tensor, expected values in rows. {AGAIN}")
-    _require_room(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+    require_room(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
 
 
 def _read_safetensors(path: Path, file: BinaryIO) -> _Content:

@@ -37,7 +37,7 @@ class ConvertConfig:
     )
 
     def __post_init__(self) -> None:
-        _require_digest(self.sha256)
+        require_digest(self.sha256)
         if self.source.exists() and self.destination.exists() and self.source.samefile(self.destination):
             raise ValueError("IN and OUT are the same file; give OUT another name")
 
@@ -50,7 +50,7 @@ class InspectConfig:
     sha256: str | None = setting_of(ConvertConfig, "sha256")
 
     def __post_init__(self) -> None:
-        _require_digest(self.sha256)
+        require_digest(self.sha256)
 
 
 @command()
@@ -92,7 +92,7 @@ def inspect_command(config: InspectConfig, as_json: bool) -> None:
             click.echo(f"  {part:<15}{name}: {value}")
 
 
-def _require_digest(sha256: str | None) -> None:
+def require_digest(sha256: str | None) -> None:
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"sha256 must be 64 hexadecimal digits, found '{sha256}'")
 

@@ -14,6 +14,7 @@ from jobs.console.exit_codes import Commands
 from jobs.errors import JobError
 from propagate.errors import PropagateError
 from sdcnet.errors import SdcnetError
+from segtrain.cli.convert import convert
 from segtrain.cli.evaluate import evaluate
 from segtrain.cli.fit import fit
 from segtrain.cli.index import index
@@ -42,5 +43,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (fit, evaluate, predict, video, index, report):
+for command in (fit, evaluate, predict, video, index, report, convert):
     main.add_command(command)

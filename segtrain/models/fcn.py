@@ -1,7 +1,7 @@
 """FCN-8s: VGG-16 as it scores classes at three depths, whose scores are added as they grow to the image's size.
 
 The parameters have the names and shapes of the published network, but images are normalised as for all networks here:
-published weights expect BGR levels less their mean.
+published weights expect BGR levels less their mean, which `segtrain convert` folds into them.
 
 Reference: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015; in the stages of
 Shelhamer et al., Clockwork Convnets for Video Semantic Segmentation, 2016. It begins as in He et al., ICCV 2015.

@@ -10,7 +10,7 @@ from chaos.inputs import BAD, Told
 from helpers.drivers import IMPORT_PATH
 from helpers.inputs import KINDS
 
-NUM_INPUTS = int(os.environ.get("CHAOS_INPUTS", "2"))  # of each kind; `make faults` tries 48, 1,296 in all
+NUM_INPUTS = int(os.environ.get("CHAOS_INPUTS", "2"))  # of each kind; `make faults` tries 48, 1,344 in all
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from click.testing import CliRunner
 from helpers.annotations import labels_of, write_frames
+from helpers.caffe_files import OLD_LAYER, net
 from PIL import Image
 
 from jobs.errors import FileError
@@ -31,6 +32,7 @@ from propagate.formats.importing import import_annotations
 from sdcnet.flow_files import read_flow, write_flow
 from sdcnet.flow_truth import FlowTruth
 from sdcnet.frames import open_sequences
+from segtrain.caffe.read import read_caffemodel
 from segtrain.fit.recipes import load_recipe
 from segtrain.page.page import page_of
 from segtrain.page.record import read_run
@@ -249,6 +251,17 @@ def _make_run(path: Path) -> None:
     (path.parent / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def _make_caffemodel(path: Path) -> None:
+    """In both forms, one after the other, as protobuf allows."""
+    weights = torch.from_numpy(DRAW.standard_normal((4, 3, 3, 3)).astype(np.float32))
+    layers = {"conv1": [weights, weights[:, 0, 0, 0]], "conv1/bn": [weights[:1, :, :1, :1]] * 4}
+    path.write_bytes(net(layers) + net({f"old_{name}": held for name, held in layers.items()}, OLD_LAYER))
+
+
+def _caffemodel(path: Path) -> dict[str, bytes]:
+    return {name: blob.numpy().tobytes() for name, blob in read_caffemodel(path).blobs.items()}
+
+
 KINDS = {
     "png label": Kind("label.png", partial(_saved, form="PNG", array=IDS), _label, is_proven=True),
     "png frame": Kind("frame.png", partial(_saved, form="PNG"), _frame, is_proven=True),
@@ -284,6 +297,7 @@ KINDS = {
     "panoptic json": _annotation_kind("panoptic.json", "coco-panoptic", PANOPTIC),
     "labelme json": _annotation_kind("drive_1.json", "labelme", LABELME),
     "voc labelmap": _annotation_kind("labelmap.txt", "voc", "void:0,0,0::\nroad:1,0,0::\ncar:2,0,0:a,b:c\n"),
+    "caffemodel": Kind("network.caffemodel", _make_caffemodel, _caffemodel),
     "run log": Kind("log.jsonl", _make_run, lambda path: page_of(read_run(path.parent)), True),
     "run config": Kind("config.json", _make_run, lambda path: page_of(read_run(path.parent)), True),
 }
