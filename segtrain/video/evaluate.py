@@ -26,7 +26,7 @@ from segtrain.video.stepping import stepped
 from segtrain.video.temporal import consistency
 from segtrain.video.tiled import Tiling, open_stepper_of
 
-NUM_WARM_UP = 5  # steps of each scheme that are not timed
+NUM_WARM_UP = 5  # frames of each scheme that are not timed
 
 
 def evaluate_video(
@@ -58,7 +58,11 @@ def evaluate_video(
     """
     watch = Stopwatch()
     num_classes = len(classes.train_names)
-    runs = [_Run(settings, open_stepper_of(network, settings, tiling), num_classes, distances) for settings in schemes]
+    num_warm_up = NUM_WARM_UP if tiling is None else 1  # in tiles a frame is many steps
+    runs = [
+        _Run(settings, open_stepper_of(network, settings, tiling), num_classes, distances, num_warm_up)
+        for settings in schemes
+    ]
     failures: list[LeftOut] = []
     first_size = (0, 0)
     frames: list[np.ndarray] = []
@@ -111,9 +115,14 @@ class _Run:
     """One scheme along all clips."""
 
     def __init__(
-        self, settings: SchemeSettings, stepper: Stepper, num_classes: int, distances: Sequence[int] | None
+        self,
+        settings: SchemeSettings,
+        stepper: Stepper,
+        num_classes: int,
+        distances: Sequence[int] | None,
+        num_warm_up: int,
     ) -> None:
-        self._stepper, self._num_classes = stepper, num_classes
+        self._stepper, self._num_classes, self._num_warm_up = stepper, num_classes, num_warm_up
         self._distances = tuple(stepper.phases if distances is None else distances)
         self._is_warm = False
         self._macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
@@ -131,7 +140,7 @@ class _Run:
         if size not in self._macs:
             self._macs[size] = self._stepper.macs(size)
         if not self._is_warm:
-            for _ in stepped(self._stepper, clip.frames[:NUM_WARM_UP], runtime, watch):
+            for _ in stepped(self._stepper, clip.frames[: self._num_warm_up], runtime, watch):
                 self._is_warm = True
         for distance in self._distances:
             before = clip.frames[clip.place - distance : clip.place + 1]

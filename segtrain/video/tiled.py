@@ -43,8 +43,8 @@ class Tiling:
         return round(scale * frame[0]) + 1, round(scale * frame[1]) + 1
 
     def grid(self, size: tuple[int, int]) -> Grid:
-        """The tiles of an image of size (H, W): all whole, the last row and column shifted back; it is larger than the
-        image where that has not the size of a tile."""
+        """The tiles of an image of size (H, W), all whole: the last row and column are shifted back. Where the image is
+        smaller than a tile, the grid is larger than it."""
         tops, lefts = (starts_at_steps(length, self.tile, self.stride) for length in size)
         return Grid((self.tile, self.tile), tops, lefts)
 
@@ -55,8 +55,8 @@ PUBLISHED = Tiling()
 class Tiled:
     """A stepper of steppers. Its scores are probabilities, summed over the scales.
 
-    What a tile is seen as: p = softmax(logits + logits of the mirror image, mirrored back). At each scale the mean of
-    the tiles that see a pixel is taken, and resized to the frame.
+    Of a tile: softmax(logits + those of its mirror image, mirrored back), a sum, which sharpens. Of a scale: the mean
+    of the tiles that see a pixel, resized to the frame.
     """
 
     def __init__(self, open_inner: Callable[[], Stepper], tiling: Tiling = PUBLISHED) -> None:
@@ -166,7 +166,8 @@ def mean_of_tiles(grid: Grid, tiles: Iterable[Tensor], size: tuple[int, int]) ->
     for block in merge(grid, tiles):
         if mean is None:
             mean = block.probabilities.new_empty(1, *size, len(block.probabilities)).permute(0, 3, 1, 2)
-        place = mean[0, :, block.top :, block.left :][:, : block.probabilities.shape[1], : block.probabilities.shape[2]]
+        height, width = block.probabilities.shape[1:]
+        place = mean[0, :, block.top : block.top + height, block.left : block.left + width]
         place.copy_(block.probabilities[:, : place.shape[1], : place.shape[2]])
     assert mean is not None
     return mean
