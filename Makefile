@@ -17,9 +17,10 @@ demo: .venv/ready
 	@echo "Open this page in a browser to see them:"
 	@$(BIN)/propagate report demo/shards --truth demo/street/truth
 
-# three processes for two cores, since Ray's tests mostly wait, but one thread each: more take half as much time again
+# four processes for two cores, since Ray's tests mostly wait, but one thread each, and where a run takes more they sleep
+# while they wait: more take half as much time again, and those that spin take three times as much
 test: .venv/developer
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # every system call of a run, and 60 of each training, made to fail in turn, and 1,344 damaged inputs: some minutes
 faults: .venv/developer

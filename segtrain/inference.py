@@ -69,11 +69,13 @@ def make_grid(size: tuple[int, int], inference: Inference) -> Grid:
 
 
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along one axis: `starts_at_steps`, of as many pixels as the next window does not share."""
+    return starts_at_steps(length, window, math.ceil(window * (1 - overlap)))
+
+
+def starts_at_steps(length: int, window: int, step: int) -> list[int]:
     """Where windows begin along one axis: in equal steps, but for the last one, which ends with the image."""
-    if length <= window:
-        return [0]
-    step = math.ceil(window * (1 - overlap))
-    return [*range(0, length - window, step), length - window]
+    return [0] if length <= window else [*range(0, length - window, step), length - window]
 
 
 def class_probabilities(network: Network, images: Tensor, scales: Iterable[float], flip: bool) -> Tensor:
@@ -84,7 +86,7 @@ def class_probabilities(network: Network, images: Tensor, scales: Iterable[float
     for scale, mirrored in passes:
         seen = _resized(pixels, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
         logits = network(seen.flip(-1)).flip(-1) if mirrored else network(seen)
-        found = _softmax(_resized(logits.float(), size))
+        found = class_softmax(_resized(logits.float(), size))
         total = found if total is None else total.add_(found)
     if total is None:
         raise ValueError("expected one scale or more, found none")
@@ -149,7 +151,7 @@ def _windows(
             raise InferenceError(str(error)) from None
 
 
-def _softmax(logits: Tensor) -> Tensor:
+def class_softmax(logits: Tensor) -> Tensor:
     """[B,C,H,W] -> the same over C, with the classes of a pixel side by side, as they come out of prepared networks.
 
     torch's softmax over the second dimension would reorder them first, for three times the time.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from filelock import FileLock
 from helpers.drivers import IMPORT_PATH
@@ -23,9 +24,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
+NUM_THREADS = torch.get_num_threads()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that are slow come first: a process that met one at the end would be alone with it."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before() -> Iterator[None]:
+    """A run in this process takes threads for its networks, which would wait for each other in all tests after it."""
+    yield
+    torch.set_num_threads(NUM_THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -122,7 +122,7 @@ class Supervisor:
             from ray.train.torch import TorchConfig, TorchTrainer
         except ImportError as error:
             return Ending(refused=missing(error))
-        trainer = TorchTrainer(
+        trainer = _trainer_class(TorchTrainer, ours=plan.ours)(
             partial(_serve, plan.train, me, attempt),
             torch_config=_private_group(f"{plan.folder}/meeting-{attempt}") if plan.private else TorchConfig(),
             scaling_config=train.ScalingConfig(
@@ -150,6 +150,20 @@ class Supervisor:
         except Exception as error:  # for who else would tell of it?
             return Ending(died=f"{type(error).__name__}: {reason(error)}")
         return Ending(returned=self._returned)
+
+
+def _trainer_class(base: Any, *, ours: bool) -> Any:
+    """Ray Train's trainer without actors that would have nothing to do, each of which takes seconds to start.
+
+    No data set of Ray's is given out, and nothing has to be cleaned up after this run in a Ray that ends with it.
+    """
+    idle = {"DatasetsCallback"} | ({"PlacementGroupCleanerCallback"} if ours else set())
+
+    class Trainer(base):
+        def _create_default_callbacks(self) -> list[Any]:
+            return [callback for callback in super()._create_default_callbacks() if type(callback).__name__ not in idle]
+
+    return Trainer
 
 
 def _serve(pickled: bytes, supervisor: Any, attempt: int) -> None:

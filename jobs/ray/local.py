@@ -46,6 +46,7 @@ def start(ray: ModuleType, num_cpus: int | None, directory: str, instead: str) -
             environment(LOCAL_SETTINGS),
             authenticated(secrets.token_hex(32)),
             _patient(PATIENCE_SECONDS),
+            _without_monitors(),
         ):
             ray.init(
                 address="local",
@@ -83,6 +84,15 @@ def reaped_directory() -> Iterator[str]:
         yield str(Path(directory, "r"))
     finally:
         process.communicate()
+
+
+@contextmanager
+def _without_monitors() -> Iterator[None]:
+    """Start neither the process that reads all logs, which nobody is told of, nor the one that asks for more nodes."""
+    from ray._private.node import Node
+
+    with attribute(Node, "start_log_monitor", lambda _: None), attribute(Node, "start_monitor", lambda _: None):
+        yield
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def no_messages() -> Iterator[None]:
 
 
 @contextmanager
-def attribute(module: ModuleType, name: str, value: object) -> Iterator[None]:
+def attribute(module: ModuleType | type, name: str, value: object) -> Iterator[None]:
     before = getattr(module, name)
     setattr(module, name, value)
     try:

@@ -106,6 +106,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
             distances=config.scored_distances(),
             with_vectors=config.motion_settings().reads_vectors,
             band=config.band,
+            tiling=config.tiling,
             on_progress=progress.advance,
         )
     if as_json:

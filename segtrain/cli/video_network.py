@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.console.settings import setting_of
+from jobs.console.settings import setting, setting_of
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import ESTIMATORS, PREDICTORS, MotionSettings, open_estimator
 from segtrain.cli.network import WeightsConfig
@@ -13,13 +13,14 @@ from segtrain.video.registry import SCHEMES
 
 if TYPE_CHECKING:
     from sdcnet.motion.estimator import MotionEstimator
+    from segtrain.video.tiled import Tiling
 
 _OF_MOTION = ("motion", "flownet2_weights", "raft_weights", "transcode", "fallback")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoNetworkConfig(WeightsConfig):
-    """A network, and a motion."""
+    """A network, a motion, and how frames are seen."""
 
     motion: str = setting_of(
         MotionSettings, "name", help=f"The estimator of motion; {' and '.join(PREDICTORS)} cannot serve here."
@@ -30,6 +31,18 @@ class VideoNetworkConfig(WeightsConfig):
     raft_weights: Path | None = setting_of(MotionSettings, "raft_weights")
     transcode: str | None = setting_of(MotionSettings, "transcode")
     fallback: str = setting_of(MotionSettings, "fallback")
+    tiles: bool = setting(
+        False,
+        "See frames in tiles of 713x713 at six sizes, mirrored too, as PSPNet is scored: for a frame of 1024x2048 the "
+        "network runs 162 times, and a scheme keeps 162 times what it keeps of a tile.",
+    )
+
+    @property
+    def tiling(self) -> "Tiling | None":
+        """How frames are cut; None where they are seen whole."""
+        from segtrain.video.tiled import PUBLISHED
+
+        return PUBLISHED if self.tiles else None
 
     def require_use(self, schemes: Collection[str]) -> None:
         """Raises: ValueError for options of a motion where none of the schemes carries anything along one."""

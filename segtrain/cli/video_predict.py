@@ -67,8 +67,8 @@ def video_predict(config: VideoPredictConfig, as_json: bool) -> None:
     from segtrain.prediction.video import VideoOutput
     from segtrain.trained import open_trained
     from segtrain.video.predict import predict_video
-    from segtrain.video.registry import open_stepper
     from segtrain.video.sources import open_source
+    from segtrain.video.tiled import open_stepper_of
 
     estimator = config.open_motion()
     runtime = open_runtime(config.device, config.dtype)
@@ -87,7 +87,7 @@ def video_predict(config: VideoPredictConfig, as_json: bool) -> None:
         tally = predict_video(
             trained,
             source,
-            open_stepper(trained.network, config.scheme),
+            open_stepper_of(trained.network, config.scheme, config.tiling),
             estimator,
             runtime,
             config.out,

@@ -24,8 +24,9 @@ from segtrain.video.report import SchemeScore, ScoredStep, VideoReport
 from segtrain.video.stepper import Stepper
 from segtrain.video.stepping import stepped
 from segtrain.video.temporal import consistency
+from segtrain.video.tiled import Tiling, open_stepper_of
 
-NUM_WARM_UP = 5  # steps of each scheme that are not timed
+NUM_WARM_UP = 5  # frames of each scheme that are not timed
 
 
 def evaluate_video(
@@ -39,6 +40,7 @@ def evaluate_video(
     distances: Sequence[int] | None = None,
     with_vectors: bool = False,
     band: Band = DEFAULT_BAND,
+    tiling: Tiling | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> VideoReport:
     """Segment clips by each scheme, and count what is right.
@@ -49,14 +51,18 @@ def evaluate_video(
     network: in evaluation mode, on the runtime's device, with the classes. clips: with at least as many frames before
     the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`).
     with_vectors: of videos, the codec's motion serves where there is one. band: the pixels that count for the trimap
-    mIoU. on_progress: called with the number of clips
-    dealt with since its last call. A clip that cannot be read is a failure of the report, and the rest goes on.
+    mIoU. tiling: how frames are cut into tiles, None where they are seen whole. on_progress: called with the number of
+    clips dealt with since its last call. A clip that cannot be read is a failure of the report, and the rest goes on.
 
     Raises: InferenceError, TooLargeError, where the network cannot segment a frame; DataError where no clip is left.
     """
     watch = Stopwatch()
     num_classes = len(classes.train_names)
-    runs = [_Run(settings, open_stepper(network, settings), num_classes, distances) for settings in schemes]
+    num_warm_up = NUM_WARM_UP if tiling is None else 1  # in tiles a frame is many steps
+    runs = [
+        _Run(settings, open_stepper_of(network, settings, tiling), num_classes, distances, num_warm_up)
+        for settings in schemes
+    ]
     failures: list[LeftOut] = []
     first_size = (0, 0)
     frames: list[np.ndarray] = []
@@ -90,6 +96,7 @@ def evaluate_video(
         macs=stage_macs(network, first_size),
         schemes=[run.score for run in runs],
         band=band,
+        is_tiled=tiling is not None,
         frames=frames,
         failures=tuple(failures),
     )
@@ -108,9 +115,14 @@ class _Run:
     """One scheme along all clips."""
 
     def __init__(
-        self, settings: SchemeSettings, stepper: Stepper, num_classes: int, distances: Sequence[int] | None
+        self,
+        settings: SchemeSettings,
+        stepper: Stepper,
+        num_classes: int,
+        distances: Sequence[int] | None,
+        num_warm_up: int,
     ) -> None:
-        self._stepper, self._num_classes = stepper, num_classes
+        self._stepper, self._num_classes, self._num_warm_up = stepper, num_classes, num_warm_up
         self._distances = tuple(stepper.phases if distances is None else distances)
         self._is_warm = False
         self._macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
@@ -128,7 +140,7 @@ class _Run:
         if size not in self._macs:
             self._macs[size] = self._stepper.macs(size)
         if not self._is_warm:
-            for _ in stepped(self._stepper, clip.frames[:NUM_WARM_UP], runtime, watch):
+            for _ in stepped(self._stepper, clip.frames[: self._num_warm_up], runtime, watch):
                 self._is_warm = True
         for distance in self._distances:
             before = clip.frames[clip.place - distance : clip.place + 1]
@@ -149,6 +161,7 @@ class _Run:
         labels = [each.labels for each in stepped(self._stepper, clip.frames, runtime, watch)]
         self.score.shown = self.score.shown or [each.numpy() for each in labels]
         self.score.temporal += consistency(clip.pairs, labels, self._num_classes)
+        self._stepper.reset()  # what it holds would lie beside what the next scheme does
 
 
 def _told(runtime: Runtime) -> str:

@@ -35,8 +35,8 @@ class SchemeScore:
     counts: by distance from the frame that was computed in full, confusion matrices [C,C+1] as in
     `propagate.scoring.metrics`. temporal: the same of labels carried along the motion, as in
     `segtrain.video.temporal.consistency`. near: the same as counts, of all distances, of the pixels near boundaries.
-    motion_seconds: of a frame, for those whose motion is asked for. shown: what
-    was found in the frames of one clip, [H,W] uint8 train ids each.
+    motion_seconds: of a frame, for those whose motion is asked for. shown: what was found in the frames of one clip,
+    [H,W] uint8 train ids each.
     """
 
     title: str
@@ -104,7 +104,7 @@ class SchemeScore:
 class VideoReport:
     """Several schemes on the same clips. decode_seconds: of a frame. device: in words. macs: of each stage of the
     network, for a frame of `size`, which is (H, W) in the first clip. band: the pixels that are near boundaries.
-    frames: of the clip that is shown, [H,W,3] uint8 RGB each.
+    is_tiled: whether frames were seen in tiles. frames: of the clip that is shown, [H,W,3] uint8 RGB each.
     """
 
     classes: ClassTable
@@ -116,6 +116,7 @@ class VideoReport:
     macs: Mapping[str, int]
     schemes: Sequence[SchemeScore]
     band: Band
+    is_tiled: bool
     frames: Sequence[np.ndarray]
     failures: tuple[LeftOut, ...]
 
@@ -130,6 +131,7 @@ class VideoReport:
             "decode_milliseconds": 1000 * self.decode_seconds,
             "band": self.band.width,
             "band_shape": self.band.shape,
+            "tiles": self.is_tiled,
             "stage_gmacs": {stage: macs / 1e9 for stage, macs in self.macs.items()},
             "schemes": [self._scheme(score) for score in self.schemes],
             "failures": [asdict(failure) for failure in self.failures],
@@ -174,8 +176,9 @@ class VideoReport:
 
     def markdown(self) -> str:
         height, width = self.size
+        seen = ", in tiles" if self.is_tiled else ""
         told = (
-            f"{self.clips} clips of {height}x{width}, motion {self.motion}, on {self.device}; decoding takes "
+            f"{self.clips} clips of {height}x{width}{seen}, motion {self.motion}, on {self.device}; decoding takes "
             f"{1000 * self.decode_seconds:.1f} ms a frame more. TC: mIoU of labels carried from the frame before."
         )
         parts = [told, *(table.markdown() for table in self.tables())]

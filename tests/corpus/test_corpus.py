@@ -4,16 +4,13 @@ What it was before: a traceback, unless a comment says otherwise.
 """
 
 import os
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from helpers.inputs import KINDS, PIXELS
-from helpers.mutations import LAUGHS
+from helpers.mutations import LAUGHS, Damage, of_size
 
 from jobs.errors import FileError, JobError
 from propagate.cli.main import main
@@ -21,7 +18,6 @@ from propagate.data.images import encode_png
 from propagate.errors import PropagateError
 from segtrain.errors import SegtrainError
 
-Damage = Callable[[bytes], bytes]
 DEEP = b"[" * 3000
 
 
@@ -32,16 +28,6 @@ def put(old: bytes, new: bytes) -> Damage:
 
 def become(new: bytes) -> Damage:
     return lambda _: new
-
-
-def of_size(width: int, height: int) -> Damage:
-    """A PNG that says it has this size, under a right checksum."""
-
-    def damage(data: bytes) -> bytes:
-        header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
-        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
-
-    return damage
 
 
 # what it is: the kind of input, how a good one is damaged, and what is said of it

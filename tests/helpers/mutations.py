@@ -1,9 +1,12 @@
 """Damage to inputs, drawn by a seed: what discs, networks, editors and people do to files."""
 
 import random
+import struct
+import zlib
 from collections.abc import Callable
 
 Mutation = Callable[[random.Random, bytes], bytes]
+Damage = Callable[[bytes], bytes]
 _EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\1", b"\1\0\0\0")
 LAUGHS = (
     "[&a [x,x,x,x,x,x,x,x,x]"
@@ -16,6 +19,16 @@ _STRANGE_YAML = (
     *("../../x", "/etc/passwd", "a\tb", "日本", "\u202e", "\ufeff", "\x00", "[" * 3000, "{a: " * 1000, "|\n  x\n y"),
     LAUGHS.decode(),
 )
+
+
+def of_size(width: int, height: int) -> Damage:
+    """A PNG that says it has this size, under a right checksum."""
+
+    def damage(data: bytes) -> bytes:
+        header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+    return damage
 
 
 def _flipped(draw: random.Random, data: bytes) -> bytes:

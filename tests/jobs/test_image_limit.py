@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
+from helpers.mutations import of_size
 
 from jobs.console.exit_codes import Commands
 from jobs.errors import FileError
@@ -26,9 +26,8 @@ FRAME = np.zeros((30, 40, 3), np.uint8)
 
 
 def test_squares_of_16_384_pixels_are_read_which_pillow_alone_would_refuse() -> None:
-    buffer = BytesIO()
-    Image.new("1", (16384, 16384)).save(buffer, "PNG")
-    assert open_image(buffer, "x.png", FileError).size == (16384, 16384)
+    square = BytesIO(of_size(16384, 16384)(encode_png(FRAME)))  # which Pillow opens before it reads a pixel
+    assert open_image(square, "x.png", FileError).size == (16384, 16384)
     assert max_pixels() == DEFAULT_MAX_PIXELS == 16384**2
 
 

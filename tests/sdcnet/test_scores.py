@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from sdcnet.scores import FlowErrors, ImageErrors
@@ -44,6 +43,8 @@ def test_an_error_in_one_channel_counts_a_third(frame: Tensor) -> None:
 @pytest.mark.parametrize("contrast", [1.0, 0.02])
 def test_scores_are_those_of_scikit_image(frame: Tensor, contrast: float) -> None:
     """Without contrast, all that SSIM compares with is its constants."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # and SciPy: a second
+
     frame = (frame * contrast).to(torch.uint8)
     predicted = frame + 30 * contrast * torch.rand(frame.shape, generator=torch.Generator().manual_seed(1))
     scores = ImageErrors(predicted, frame).scores(EVERYWHERE)

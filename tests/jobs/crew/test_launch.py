@@ -14,7 +14,7 @@ from jobs.crew import ray_crew
 from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.crew.ray_crew import plan_gpus
-from jobs.crew.supervisor import Ending, Plan, Supervisor
+from jobs.crew.supervisor import Ending, Plan, Supervisor, _trainer_class
 from jobs.errors import JobError
 
 pytestmark = pytest.mark.slow
@@ -143,6 +143,17 @@ def test_whatever_becomes_of_a_supervisor_is_heard(monkeypatch: pytest.MonkeyPat
     plan = Plan(b"", 2, 0, "", private=True, ours=True)
     [ending] = Supervisor().run(None, plan, 0)
     assert ending == Ending(refused="Ray Train cannot run the crew: TypeError: unexpected keyword argument")
+
+
+@pytest.mark.parametrize(("ours", "kept"), [(True, ["Backend"]), (False, ["Backend", "PlacementGroupCleanerCallback"])])
+def test_actors_that_would_have_nothing_to_do_are_not_started(ours: bool, kept: list[str]) -> None:
+    class RayTrains:
+        def _create_default_callbacks(self) -> list[object]:
+            names = ("Backend", "PlacementGroupCleanerCallback", "DatasetsCallback")
+            return [type(name, (), {})() for name in names]
+
+    trainer = _trainer_class(RayTrains, ours=ours)()
+    assert [type(callback).__name__ for callback in trainer._create_default_callbacks()] == kept
 
 
 @pytest.mark.usefixtures("ray_here")

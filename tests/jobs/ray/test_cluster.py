@@ -45,6 +45,9 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
             heard = listeners(processes)
             assert len(heard) >= 5, "driver, raylet, gcs_server and two workers"
             assert {address.removeprefix("::ffff:") for _, address in heard} == {"127.0.0.1"}, heard
+            assert not [line for p in processes if "monitor.py" in (line := " ".join(p.cmdline()))], (
+                "nothing to do here"
+            )
             assert_private(folder, processes)
         finally:
             process.send_signal(signum)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.annotations import frames_of, grid, labels_of, write_frames
+from helpers.mutations import of_size
 from PIL import Image
 
 from propagate.data.classes import load_classes
@@ -111,8 +112,7 @@ def test_masks_of_one_bit_and_shapes_without_a_kind(tmp_path: Path) -> None:
     assert (label == 1).sum() == 6 * 8 - 4
 
 
-BOMB = BytesIO()
-Image.new("1", (40_000, 40_000)).save(BOMB, "PNG")
+BOMB = base64.b64encode(of_size(40_000, 40_000)(base64.b64decode(mask_text("xx", "1")))).decode()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ Image.new("1", (40_000, 40_000)).save(BOMB, "PNG")
         (documented(PERSON | {"mask": "aGVsbG8="}), "shapes[0]: its mask: neither PNG nor JPEG"),
         (documented(PERSON | {"mask": mask_text("xx")}), "shapes[0]: a mask of 1x2 in a box of 3x2; draw it again"),
         (
-            documented(PERSON | {"mask": base64.b64encode(BOMB.getvalue()).decode()}),
+            documented(PERSON | {"mask": BOMB}),
             "1600000000 pixels, expected at most",
         ),
         (documented(PERSON | {"points": [[7, 2], [8, 4]]}), "a mask up to row 4, column 8, outside of an image of 6x8"),

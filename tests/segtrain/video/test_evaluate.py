@@ -22,11 +22,13 @@ from segtrain.errors import DataError
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import NETWORKS
+from segtrain.video import tiled
 from segtrain.video.clips import clips_with
 from segtrain.video.evaluate import evaluate_video
 from segtrain.video.registry import SchemeSettings, settings_of_each
 from segtrain.video.report import VideoReport
 from segtrain.video.temporal import Pair, consistency, pair_of
+from segtrain.video.tiled import Tiling
 
 CITYSCAPES = load_classes("cityscapes")
 ROAD, CAR = (CITYSCAPES.train_names.index(name) for name in ("road", "car"))
@@ -98,9 +100,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluated(root: Path, *schemes: SchemeSettings, distances: Sequence[int] | None = None) -> VideoReport:
+def evaluated(root: Path, *schemes: SchemeSettings, tiling: Tiling | None = None) -> VideoReport:
     clips = clips_with(open_dataset("folder", DatasetOptions(root=root)), 3, "root")
-    return evaluate_video(by_colour(), CITYSCAPES, clips, schemes, ShiftedRight(), RUNTIME, distances=distances)
+    return evaluate_video(by_colour(), CITYSCAPES, clips, schemes, ShiftedRight(), RUNTIME, tiling=tiling)
 
 
 def miou_where_the_edge_is_off_by(columns: int) -> float:
@@ -216,6 +218,36 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     assert "| mIoU at distance       |   0 |   1 |" in tables
     (costs,) = (line for line in tables.splitlines() if line.startswith("| pipelined-clockwork ") and "%" in line)
     assert costs.endswith(" 50 % |")  # of the second frame all is computed, but of what is left of the first
+
+
+TILING = Tiling(tile=24, stride=16, scales=(1.0, 1.5))
+NUM_TILES = 2 * (2 * 4 + 3 * 6)
+
+
+def test_motion_leads_from_frame_to_frame_in_tiles(root: Path) -> None:
+    warped, copy = evaluated(
+        root,
+        SchemeSettings(name="warp-labels", interval=2),
+        SchemeSettings(name="copy", interval=2),
+        tiling=TILING,
+    ).schemes
+    assert warped.by_distance[0] > 0.97  # the edge may move by a pixel
+    assert warped.by_distance[1] > 0.97
+    assert copy.by_distance[1] == pytest.approx(miou_where_the_edge_is_off_by(SPEED), abs=0.03)
+
+
+def test_the_command_sees_frames_in_tiles(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled, "PUBLISHED", TILING)
+    weights = tmp_path / "weights.safetensors"
+    save_network(weights, by_colour(), classes=CITYSCAPES, about={})
+    data = ("--dataset", "folder", "--root", root, "--split", "train")
+    result = call(weights, *data, "--scheme", "copy", "--interval", 2, "--tiles", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["tiles"]
+    per_frame, copy = found["schemes"]
+    assert per_frame["gmacs"] == pytest.approx(NUM_TILES * 3 * 19 * TILING.tile**2 / 1e9)
+    assert (copy["full_share"], copy["other_gmacs"]) == (0.5, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,13 @@ from sdcnet.motion.estimator import ObservedPixels
 from segtrain.cli.main import main
 from segtrain.prediction.video import VideoOutput
 from segtrain.trained import open_trained
+from segtrain.video import tiled
 from segtrain.video.observations import observed
 from segtrain.video.predict import predict_video
 from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.sources import StreamSource, open_source
 from segtrain.video.stepping import stepped
+from segtrain.video.tiled import Tiling, open_stepper_of
 
 CITYSCAPES = load_classes("cityscapes")
 
@@ -91,6 +93,21 @@ def test_what_is_found_comes_as_a_video_and_for_programs(weights: Path, tmp_path
     assert VideoSequence(seen).rate == 25
     assert np.abs(frames[:, :, :64].astype(int) - decoded(source)).mean() < 12
     assert "seen.mp4: is there already" in run(weights, source, *arguments, "--video", seen, exit_code=1).stderr
+
+
+def test_frames_may_be_seen_in_tiles(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiling = Tiling(tile=40, stride=40, scales=(0.5, 1.0))  # 1 tile, and 2x2
+    monkeypatch.setattr(tiled, "PUBLISHED", tiling)
+    write_video(tmp_path / "drive.mp4", "mpeg4", {}, 2)
+    result = run(weights, tmp_path / "drive.mp4", "--scheme", "copy", "--tiles", "--out", tmp_path / "out")
+    assert "2 frames segmented, 1 in full" in result.stdout
+    assert "logits 10\n" in result.stdout
+    network = open_trained(weights, RUNTIME).network
+    stepper = open_stepper_of(network, SchemeSettings(name="copy"), tiling)
+    frame = torch.from_numpy(decoded(tmp_path / "drive.mp4")[0]).permute(2, 0, 1)[None]
+    (step,) = stepped(stepper, observed([ObservedPixels(frame)], Dis(), RUNTIME, Stopwatch()), RUNTIME, Stopwatch())
+    expected = CITYSCAPES.id_of_train_id[step.labels.numpy()]
+    np.testing.assert_array_equal(read(tmp_path / "out/pred/drive/000001.png"), expected)
 
 
 def test_a_folder_of_frames_is_one_video_for_each_recording(weights: Path, tmp_path: Path) -> None:
