@@ -11,7 +11,7 @@ from jobs.console.settings import setting, settings_of
 from propagate.cli.places import layout_of
 from segtrain.config import BEST, LAST
 from segtrain.fit.recipes import load_recipe, recipe_names
-from segtrain.video.fit.config import VideoFitConfig
+from segtrain.video_fit.config import VideoFitConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ def video_fit(config: VideoFitConfig, recipe: str | None) -> None:
     segtrain video fit --recipe twnet-tiny --base run/best.safetensors --root street --out twnet
     segtrain video evaluate run/best.safetensors --root street --scheme twnet/best.safetensors --scheme warp-features
     """
-    from segtrain.video.fit.training import fit_video
     from segtrain.video.learnt import describe_learnt
+    from segtrain.video_fit.training import fit_video
 
     click.echo("no recipe" if recipe is None else f"recipe {recipe}", err=True)
     if config.data is not None:

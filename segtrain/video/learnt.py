@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from jobs.errors import CheckpointError
 from jobs.files import open_regular
+from jobs.registry import Registry
 from jobs.training.checksums import AGAIN, checksum
 from jobs.training.descriptions import network_of_another, parse_description
 from jobs.training.weights import read_weights, require_parameters, write_weights
 from segtrain.checkpoints import ADVICE, PREFIXES
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.registry import LEARNT, SchemeSettings
 from segtrain.video.stepper import Motion, Stepper
 
 VERSION = 1  # of the description in our files
@@ -58,7 +58,7 @@ class Learnt(nn.Module, ABC):
     """Modules of a scheme on a network, `base`, which they don't change; the copies' batch norms stay as they are."""
 
     scheme: ClassVar[str]  # its name in LEARNT
-    takes: ClassVar[tuple[str, ...]]  # this and the next as of `registry.Scheme`
+    takes: ClassVar[tuple[str, ...]]  # as `registry.OptionsTaken` says, as the next
     carries: ClassVar[bool] = True
     copies: SegmentationNetwork | None  # of the base, what follows the modules; None where the base serves
 
@@ -74,10 +74,6 @@ class Learnt(nn.Module, ABC):
     def follower(self) -> SegmentationNetwork:
         """The network whose stages follow the modules."""
         return self.base if self.copies is None else self.copies
-
-    @classmethod
-    def open(cls, network: SegmentationNetwork, settings: SchemeSettings) -> Stepper:
-        return open_learnt(Path(settings.name), network).stepper(settings.interval)
 
     @property
     @abstractmethod
@@ -174,8 +170,8 @@ def describe_learnt(path: Path) -> Description:
     return _description(path, metadata)
 
 
-def open_learnt(path: Path, base: SegmentationNetwork) -> Learnt:
-    """What a file holds, on its base, ready for inference.
+def open_learnt(path: Path, base: SegmentationNetwork, kinds: Registry[type[Learnt]]) -> Learnt:
+    """What a file holds, on its base, ready for inference. kinds: what there is, by the name that files say.
 
     Raises: CheckpointError where the base is another network than it was learnt on, or the file cannot be used;
     ParameterError where parameters are missing, unexpected or of another shape.
@@ -183,12 +179,12 @@ def open_learnt(path: Path, base: SegmentationNetwork) -> Learnt:
     file = read_weights(path, PREFIXES)
     description = _description(path, file.metadata)
     _require_base(path, description, base)
-    if description.architecture not in LEARNT:
+    if description.architecture not in kinds:
         raise CheckpointError(
             str(path), f"holds a scheme '{description.architecture}', unknown here. Update the program"
         )
     try:
-        learnt = LEARNT[description.architecture].on(base, description.settings)
+        learnt = kinds[description.architecture].on(base, description.settings)
     except (ValueError, TypeError, KeyError) as error:
         reason = f"its settings {dict(description.settings)} are none of {description.architecture} ({error}). {AGAIN}"
         raise CheckpointError(str(path), reason) from error

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from segtrain.video.stepper import Stepper
 
 
-class Scheme(Protocol):
-    """A class of steppers.
-
-    takes: the settings, beside the name, that mean something to it. carries: whether it asks for the motion of frames.
+class OptionsTaken(Protocol):
+    """takes: the settings, beside the name, that mean something to a scheme. carries: whether it asks for the motion of
+    frames.
     """
 
     takes: tuple[str, ...]
     carries: bool
+
+
+class Scheme(OptionsTaken, Protocol):
+    """A class of steppers."""
 
     def open(self, network: "SegmentationNetwork", settings: "SchemeSettings") -> "Stepper":
         """A stepper of these settings on a network that is ready for inference."""
@@ -73,7 +76,7 @@ SIGNALS: "Registry[Signal]" = Registry(
 NAMES = f"{', '.join(SCHEMES)}, or a file of `segtrain video fit`"
 
 
-def scheme_of(name: str) -> Scheme:
+def scheme_of(name: str) -> OptionsTaken:
     """The scheme of a name, or of what a file says was learnt.
 
     Raises: UnknownNameError, a ValueError; CheckpointError for a file that cannot be used.
@@ -162,8 +165,12 @@ def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "S
     Raises: InferenceError for settings of which the network can make nothing; CheckpointError, ParameterError for what
     was learnt on another network, or cannot be used.
     """
+    from segtrain.video.learnt import open_learnt
+
     try:
-        return scheme_of(settings.name).open(network, settings)
+        if settings.name in SCHEMES:
+            return SCHEMES[settings.name].open(network, settings)
+        return open_learnt(Path(settings.name), network, LEARNT).stepper(settings.interval)
     except ValueError as error:
         raise InferenceError(f"scheme '{settings.name}': {error}") from None
 

@@ -61,6 +61,7 @@ class OfLearnt(NamedTuple):
 
     def on(self, network: SegmentationNetwork) -> Learnt:
         settings = {**LEARNT_SETTINGS[self.name], **self.settings}
+        torch.manual_seed(4)
         learnt = RUNTIME.prepare(LEARNT[self.name].on(network, settings))
         self.change(learnt)
         return learnt

@@ -68,7 +68,7 @@ def test_labels_are_those_of_the_nearest_pixel() -> None:
 def test_the_key_frame_comes_again_after_the_interval() -> None:
     _, costs = steps(open_stepper(NETWORK, SchemeSettings(name="copy", interval=2)), FRAMES)
     assert [cost.fused_from for cost in costs] == [(0,), (0,), (2,), (2,)]
-    assert [len(cost.ran) for cost in costs] == [8, 0, 8, 0]
+    assert [len(cost.ran) for cost in costs] == [9, 0, 9, 0]
 
 
 def test_cells_are_averaged_over_the_known_ones() -> None:

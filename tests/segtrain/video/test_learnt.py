@@ -13,7 +13,7 @@ from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.models.registry import build_network
 from segtrain.trained import open_trained
 from segtrain.video.learnt import describe_learnt, digest_of, open_learnt, save_learnt
-from segtrain.video.registry import SchemeOptions, SchemeSettings, open_stepper, settings_of_each
+from segtrain.video.registry import LEARNT, SchemeOptions, SchemeSettings, open_stepper, settings_of_each
 
 NETWORK = network_of("resnet18")
 FRAMES = seen_of(moving(3))
@@ -43,7 +43,7 @@ def test_a_file_gives_back_what_was_learnt(file: Path) -> None:
     assert (description.base, description.base_sha256) == ("resnet18", digest_of(NETWORK))
     assert description.about == {"steps": 3}
     again = file.with_name("again.safetensors")
-    save_learnt(again, open_learnt(file, NETWORK), {"steps": 3})
+    save_learnt(again, open_learnt(file, NETWORK, LEARNT), {"steps": 3})
     assert again.read_bytes() == file.read_bytes()
 
 
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_refused(file: Path) -> None:
     content[-100] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="what it holds is not what its checksum was made of"):
-        open_learnt(file, NETWORK)
+        open_learnt(file, NETWORK, LEARNT)
     file.write_bytes(content[:200])
     with pytest.raises(CheckpointError, match="no file of `segtrain video fit`, or not whole"):
         describe_learnt(file)
@@ -94,7 +94,7 @@ def test_settings_that_make_no_sense_are_refused(file: Path, tmp_path: Path) -> 
     other = tmp_path / "other.safetensors"
     other.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
     with pytest.raises(CheckpointError, match=r"its settings .* are none of"):
-        open_learnt(other, NETWORK)
+        open_learnt(other, NETWORK, LEARNT)
 
 
 def test_a_learnt_scheme_by_its_name_alone_says_what_is_missing() -> None:

@@ -12,8 +12,8 @@ from segtrain.fit.sources import described, open_sources, prove_stores
 from segtrain.fit.training import FitSummary, train_labelled
 from segtrain.trained import open_trained
 from segtrain.video.clips import clips_with
-from segtrain.video.fit.config import VideoFitConfig
-from segtrain.video.fit.task import VideoJob, new_learnt
+from segtrain.video_fit.config import VideoFitConfig
+from segtrain.video_fit.task import VideoJob, new_learnt
 
 
 def fit_video(config: VideoFitConfig, on_progress: Callable[[Advance], None] = lambda _: None) -> FitSummary:

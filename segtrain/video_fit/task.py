@@ -24,13 +24,13 @@ from segtrain.fit.validation import ValidationScores, evaluating, spread, togeth
 from segtrain.losses.objective import StepOutput
 from segtrain.trained import open_trained
 from segtrain.video.clips import read_clip
-from segtrain.video.fit.config import VideoFitConfig
 from segtrain.video.learnt import Followed, Learnt, save_learnt
 from segtrain.video.observations import observed
 from segtrain.video.registry import LEARNT
 from segtrain.video.stepper import Motion, Seen
 from segtrain.video.stepping import stepped
 from segtrain.video.warping import gated
+from segtrain.video_fit.config import VideoFitConfig
 
 
 @dataclass(frozen=True, kw_only=True)
