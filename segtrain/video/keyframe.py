@@ -44,7 +44,9 @@ class KeyFrames(ABC):
         self._since_key = 0
         self._key = 0  # its number
         self._held: dict[str, Tensor] = {}
-        self._to_key: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # flow, and where it is known; by its size
+        self._to_key: dict[
+            tuple[int, int], tuple[Tensor, Tensor | None]
+        ] = {}  # flow, and where it is known; by its size
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         if seen.is_new or self._since_key == self._interval:
@@ -67,15 +69,18 @@ class KeyFrames(ABC):
         held, places = self._held[name], self._network.places(name)
         size = (held.shape[-2], held.shape[-1])
         motion = gated(seen, self._gate)
-        flow, known = (make(motion, seen.image, size, places) for make in (at_size, share_known))
-        known = known >= MOSTLY
+        flow = at_size(motion, seen.image, size, places)
+        known = None if self._gate == "none" else share_known(motion, seen.image, size, places) >= MOSTLY
         if self._is_composed:
             if size in self._to_key:
                 flow_of_previous, known_of_previous = self._to_key[size]
-                known &= warp_labels(known_of_previous, flow)
+                if known is not None and known_of_previous is not None:
+                    known &= warp_labels(known_of_previous, flow)
                 flow = compose(flow, flow_of_previous)
             self._to_key[size] = flow, known
-        carried = filled(warp(held, flow) if held.is_floating_point() else warp_labels(held, flow), known)
+        carried = warp(held, flow) if held.is_floating_point() else warp_labels(held, flow)
+        if known is not None:
+            carried = filled(carried, known)
         if not self._is_composed:
             self._held[name] = carried
         return carried

@@ -177,7 +177,7 @@ def test_what_it_says_it_ran_is_what_ran(
 def test_features_go_from_frame_to_frame_in_every_network(name: str) -> None:
     """Without weights, nor values: only what goes from where to where."""
     with torch.device("meta"):
-        network = build_network(name, num_classes=3, output_stride=8).eval()
+        network = build_network(name, num_classes=3, output_stride=NETWORKS[name].output_strides[0]).eval()
         stepper = stepper_of(network, SchemeSettings(name="warp-features"))
         motion = Motion(torch.zeros(1, 2, 64, 96), torch.ones(1, 1, 64, 96, dtype=torch.bool))
         image = torch.zeros(1, 3, 64, 96)

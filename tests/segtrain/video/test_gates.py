@@ -1,0 +1,77 @@
+"""What is carried where the motion is not known, or leads to what the frame before does not show."""
+
+import pytest
+import torch
+from helpers.steppers import moving, network_of, seen_of, steps
+from torch import Tensor
+
+from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.stepper import Motion, Seen
+from segtrain.video.warping import filled, gated, share_known
+
+SIZE = (48, 64)
+
+
+def seen_along(flow: Tensor, known: Tensor, back: Tensor | None = None) -> Seen:
+    return Seen(1, torch.zeros(1, 3, *SIZE), None, False, lambda: Motion(flow, known), lambda: back)
+
+
+def flow_of(u: float, v: float) -> Tensor:
+    return torch.tensor([u, v]).view(1, 2, 1, 1).expand(1, 2, *SIZE).clone()
+
+
+def test_what_comes_in_from_outside_is_not_known() -> None:
+    everywhere = torch.ones(1, 1, *SIZE, dtype=torch.bool)
+    seen = seen_along(flow_of(5, 0), everywhere)
+    known = gated(seen, "occlusion").known
+    assert known[..., :-5].all()
+    assert not known[..., -5:].any()
+    assert gated(seen, "known").known.all()
+    in_cells = seen_along(flow_of(0, -8)[..., ::8, ::8], everywhere[..., ::8, ::8])
+    known = gated(in_cells, "occlusion").known
+    assert known[..., 1:, :].all()
+    assert not known[..., 0, :].any()
+
+
+def test_what_the_motion_back_does_not_lead_back_to_is_not_known() -> None:
+    back = flow_of(-3, 0)
+    back[..., :10, :] = torch.tensor([-4.5, 0]).view(1, 2, 1, 1)
+    seen = seen_along(flow_of(3, 0), torch.ones(1, 1, *SIZE, dtype=torch.bool), back)
+    known = gated(seen, "occlusion").known
+    assert known[..., 10:, :-3].all()
+    assert not known[..., :10, :].any()
+
+
+def test_without_a_gate_everything_counts_as_known() -> None:
+    seen = seen_along(flow_of(0, 0), torch.zeros(1, 1, *SIZE, dtype=torch.bool))
+    assert gated(seen, "none").known.all()
+    assert not gated(seen, "known").known.any()
+    assert (share_known(gated(seen, "known"), seen.image, (6, 8)) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_holes_are_filled_from_the_nearest_place(dtype: torch.dtype) -> None:
+    maps = torch.arange(2 * 5 * 7).view(1, 2, 5, 7).to(dtype)
+    known = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    known[..., 1:4, :3] = False
+    found = filled(maps, known)
+    assert torch.equal(found[..., known[0, 0]], maps[..., known[0, 0]])
+    assert found[0, :, 2, 2].tolist() == maps[0, :, 2, 3].tolist()
+    assert found[0, :, 1, 0].tolist() == maps[0, :, 0, 0].tolist()
+    assert found[0, :, 3, 1].tolist() == maps[0, :, 4, 1].tolist()
+    nothing = torch.zeros_like(known)
+    assert torch.equal(filled(maps, nothing), maps)
+
+
+@pytest.mark.parametrize("chain", ["composed", "recursive"])
+def test_labels_that_come_in_from_outside_are_those_beside_them(chain: str) -> None:
+    """The texture moves by 3 pixels a frame to the left: what enters has no place in the key frame."""
+    network, frames = network_of("resnet18"), seen_of(moving(4))
+    settings = SchemeSettings(name="warp-labels", interval=4, chain=chain, gate="occlusion")
+    found, _ = steps(open_stepper(network, settings), frames)
+    plain, _ = steps(open_stepper(network, SchemeSettings(name="warp-labels", interval=4, chain=chain)), frames)
+    known = [gated(seen, "occlusion").known for seen in frames[1:]]
+    inside = (slice(None), slice(None), slice(8, -8), slice(8, -16))
+    assert torch.equal(found[1][inside], plain[1][inside]) or not known[0][inside].all()
+    assert 0.5 < known[0].float().mean() < 1
+    assert not torch.equal(found[3], plain[3])
