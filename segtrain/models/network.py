@@ -172,12 +172,12 @@ class SegmentationNetwork(nn.Module, ABC):
 
 
 def begin_convolutions(network: nn.Module) -> None:
-    """Draw the weights of all convolutions, by what they read; biases begin at 0.
+    """Draw the weights of all convolutions, by what they read; biases begin at 0. On the meta device there are none.
 
     Reference: He et al., ICCV 2015.
     """
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:  # PyTorch would load its compiler to draw nothing
             nn.init.kaiming_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

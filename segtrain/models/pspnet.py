@@ -105,7 +105,7 @@ class PSPNet(SegmentationNetwork):
         trunk = variant.trunk(output_stride)
         self.add_trunk(trunk)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:  # as in `begin_convolutions`
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         self.ppm = PyramidPooling(trunk.out_channels)
         self.cls = classifier(self.ppm.out_channels, variant.channels, num_classes)

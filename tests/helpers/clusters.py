@@ -110,6 +110,7 @@ class Loopback:
             *RAY,
             *f"{node.words or usual} --num-cpus={node.num_cpus} --num-gpus={node.num_gpus}".split(),
             *f"--object-store-memory={80 * 2**20} --disable-usage-stats --temp-dir={self.folder}/ray".split(),
+            *["--no-monitor", "--include-log-monitor=false"],  # which nobody here asks for anything
         ]
         environment = self._environment() | {"RAY_prestart_worker_first_driver": "0"} | node.environment
         with node.log.open("wb") as output:

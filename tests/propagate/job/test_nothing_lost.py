@@ -2,7 +2,6 @@
 
 import json
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
+from helpers.forks import Fork
 
 from propagate.cli.main import main
 from propagate.shards.manifest import load_manifest
@@ -57,7 +57,7 @@ def test_the_driver_killed_at_random_moments(street: Path, whole: Path, tmp_path
     moments = random.Random(7)
     killed_while_writing = 0
     for _ in range(5):
-        process = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
+        process = Fork(arguments(street, out, "--engine", "local"), tmp_path)
         shard_begun(out, process)
         time.sleep(moments.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ def writes_shard(process: psutil.Process, out: Path) -> bool:
         return False
 
 
-def shard_begun(out: Path, process: subprocess.Popen[Any]) -> None:
+def shard_begun(out: Path, process: subprocess.Popen[Any] | Fork) -> None:
     """Wait until this process writes a shard, or has ended."""
     before = set(out.glob(".shard-*.part"))
     deadline = time.monotonic() + 60
@@ -111,32 +111,29 @@ def shard_begun(out: Path, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.01)
 
 
-def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path) -> None:
+def test_two_runs_at_once(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
-    first = subprocess.Popen(command(street, out, "--engine", "local"), stdout=subprocess.DEVNULL)
+    first = Fork(arguments(street, out, "--engine", "local"), tmp_path)
     shard_begun(out, first)
     first.send_signal(signal.SIGSTOP)
-    second = subprocess.run(command(street, out, "--engine", "local"), capture_output=True, text=True, check=False)
+    second = cli(*arguments(street, out, "--engine", "local"))
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert "another run is writing to it" in second.stderr
-    assert first.wait(timeout=60) == 0
+    assert first.wait() == 0
     assert contents(out) == contents(whole)
 
 
 def test_a_full_disk(street: Path, whole: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     half = max(path.stat().st_size for path in whole.glob("shard-*")) // 2
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
-
-    args = command(street, out, "--engine", "local")  # the limit would hold for Ray's own files too
-    process = subprocess.run(args, capture_output=True, text=True, preexec_fn=limit, check=False, timeout=120)
-    assert process.returncode == 1, process.stderr
-    assert "cannot be written (File too large); make room or choose another OUT, then run again" in process.stderr
-    assert "Traceback" not in process.stderr
-    assert process.stdout == ""
+    # the limit would hold for Ray's own files too
+    process = Fork(arguments(street, out, "--engine", "local"), tmp_path, largest_file=half)
+    stdout, stderr = process.communicate()
+    assert process.poll() == 1, stderr
+    assert "cannot be written (File too large); make room or choose another OUT, then run again" in stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
     assert not list(out.glob("*.part"))
     assert not list(out.glob(".shard*"))
     final = cli(*arguments(street, out, "--engine", "local"))
