@@ -14,7 +14,7 @@ from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.cli.video_network import VideoNetworkConfig
 from segtrain.evaluation.band import Band
-from segtrain.video.registry import SCHEMES, SchemeOptions, SchemeSettings, settings_of_each
+from segtrain.video.registry import NAMES, SchemeOptions, SchemeSettings, settings_of_each
 
 PER_FRAME = "per-frame"
 
@@ -26,8 +26,7 @@ class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
     options: SchemeOptions
     schemes: tuple[str, ...] = setting(
         ("warp-features",),
-        f"A scheme, beside {PER_FRAME}; repeatable.",
-        choices=SCHEMES,
+        f"A scheme, beside {PER_FRAME}: {NAMES}; repeatable.",
         option="scheme",
         repeatable=True,
     )

@@ -9,7 +9,7 @@ from jobs.console.settings import setting, setting_of
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import ESTIMATORS, PREDICTORS, MotionSettings, open_estimator
 from segtrain.cli.network import WeightsConfig
-from segtrain.video.registry import SCHEMES
+from segtrain.video.registry import scheme_of
 
 if TYPE_CHECKING:
     from sdcnet.motion.estimator import MotionEstimator
@@ -51,7 +51,7 @@ class VideoNetworkConfig(WeightsConfig):
             for each in fields(VideoNetworkConfig)
             if each.name in _OF_MOTION and getattr(self, each.name) != each.default
         ]
-        if given and not any(SCHEMES[name].carries for name in schemes):
+        if given and not any(scheme_of(name).carries for name in schemes):
             option, named = given[0].replace("_", "-"), ", ".join(schemes)
             raise ValueError(f"--{option} has no effect on {named}: nothing is carried along a motion; leave it out")
 
