@@ -107,7 +107,6 @@ class TrainingConfig:
 
     # how it is watched
     validate_every: int = setting(1, "Epochs between validations.", least=1)
-    val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.", otherwise="whole images")
     max_val_images: int | None = setting(None, "Validate on so many, evenly spread.", otherwise="all", least=1)
 
     # where it runs
@@ -138,8 +137,8 @@ class TrainingConfig:
             raise ValueError(f"scale is a range of numbers above 0, found {low:g}…{high:g}")
         if not all(0 < factor < inf for factor in self.boost.values()):
             raise ValueError(f"boost must be above 0 for every class, found {dict(self.boost)}")
-        if min(self.crop) < 1 or min(self.val_window or (1, 1)) < 1:
-            raise ValueError(f"crop and val_window are in pixels, 1 or more, found {self.crop}, {self.val_window}")
+        if min(self.crop) < 1:
+            raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:
@@ -214,8 +213,13 @@ class FitConfig(TrainingConfig):
     freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
     checkpoint_activations: bool = setting(False, "Compute activations twice: less memory, a third slower.")
 
+    # how it is validated
+    val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.", otherwise="whole images")
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if min(self.val_window or (1, 1)) < 1:
+            raise ValueError(f"val_window is in pixels, 1 or more, found {self.val_window}")
         if self.new_head and self.weights is None:
             raise ValueError("--new-head leaves out a layer of --weights, and there are none")
 

@@ -105,7 +105,7 @@ class SegmentationTask(LabelledTask):
         """All members validate together; the first keeps the best network, and draws."""
         held_out = self._held_out
         assert held_out is not None
-        inference = Inference(window=self._config.val_window)
+        inference = Inference(window=self._fit.val_window)
         numbers = spread(len(held_out.records), self._config.max_val_images)
         scores = validate(self.state.average, held_out, numbers, inference, self._runtime, self._member)
         self._noted(scores, log)
