@@ -116,17 +116,21 @@ class Learnt(nn.Module, ABC):
         return [group for group in groups if group["params"]]
 
 
-def copied(base: SegmentationNetwork, run: Callable[[SegmentationNetwork], object]) -> SegmentationNetwork:
-    """A copy that can learn of those layers of a network that `run` calls, and of nothing else in it.
+def small_image(network: SegmentationNetwork) -> Tensor:
+    """One by which to see which layers run, and which channels there are."""
+    return torch.zeros(1, 3, 64, 128, device=next(network.parameters()).device)
 
-    run: is given a network without values, on the meta device.
-    """
+
+def copied(base: SegmentationNetwork, run: Callable[[], object]) -> SegmentationNetwork:
+    """A copy that can learn of those layers of a network that `run` calls, and of nothing else in it."""
     used: set[str] = set()
-    without_values = deepcopy(base).to("meta")
-    for name, layer in without_values.named_modules():
-        layer.register_forward_pre_hook(lambda *_, name=name: used.add(name))
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, name=name: used.add(name)) for name, layer in base.named_modules()
+    ]
     with torch.no_grad():
-        run(without_values)
+        run()
+    for hook in hooks:
+        hook.remove()
     network = deepcopy(base).requires_grad_(True).eval()
     unused = [name for name, layer in network.named_modules() if name not in used and not any(layer.children())]
     for name in unused:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segtrain.models.network import IMAGE, SegmentationNetwork
+from segtrain.models.network import IMAGE, SegmentationNetwork, run_stages
 from segtrain.models.preprocessing import MEAN, STD
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
-from segtrain.video.learnt import Followed, Learnt, copied
+from segtrain.video.learnt import Followed, Learnt, copied, small_image
 from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.stepper import Cost, Motion, Seen, Stepper
@@ -21,7 +21,6 @@ from segtrain.video.warping import LEVELS, at_size, gated, share_known
 
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 MIXING = "mixing"
-ANY_SIZE = (128, 256)  # of an image without values, to see which layers run
 
 
 class NetWarp(Learnt):
@@ -57,9 +56,12 @@ class NetWarp(Learnt):
         self.at = tuple(name for name in parts.names if name in (at or parts.late))
         if LOGITS in self.at:
             raise ValueError(f"nothing follows '{LOGITS}' that could see what is mixed there; mix at what is earlier")
-        self.copies = copied(base, self._run_without_values) if fine_tune else None
+        with torch.no_grad():
+            found = run_stages(base.stages, small_image(base))
+        depends = parts.following(self.at[:1])
+        known = {name: features for name, features in found.items() if name not in depends}
+        self.copies = copied(base, lambda: parts.run(known)) if fine_tune else None
         self._base_parts, self._parts = Parts(base), Parts(self.follower)
-        found = found_without_values(base, ANY_SIZE)
         self.mixings = nn.ModuleDict({name: Mixing(found[name].shape[1], form) for name in self.at})
 
     @classmethod
@@ -129,11 +131,6 @@ class NetWarp(Learnt):
     @property
     def _mixings(self) -> dict[str, Mixing]:
         return dict(self.mixings.items())  # type: ignore[arg-type]
-
-    def _run_without_values(self, network: SegmentationNetwork) -> None:
-        found = found_without_values(self.base, ANY_SIZE)
-        depends = Parts(network).following(self.at[:1])
-        Parts(network).run({name: features for name, features in found.items() if name not in depends})
 
     def _known(self, motion: Motion, image: Tensor, features: Tensor, name: str) -> Tensor:
         size = (features.shape[-2], features.shape[-1])

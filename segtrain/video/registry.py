@@ -140,7 +140,9 @@ class SchemeSettings(SchemeOptions):
     def title(self) -> str:
         """The name, its interval if it has one, and the options that are not the defaults."""
         told = [each for each in scheme_of(self.name).takes if each == "interval" or each in self.changed()]
-        name = self.name if self.name in SCHEMES else f"{_learnt_in(self.name)} {Path(self.name).stem}"
+        name = self.name
+        if name not in SCHEMES:
+            name = f"{_learnt_in(name)} {'/'.join(Path(name).absolute().with_suffix('').parts[-2:])}"
         return " ".join([name, *(f"{option}={_told(getattr(self, option))}" for option in told)])
 
 

@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdcnet.geometry import sample_bilinear
-from segtrain.models.network import IMAGE, Places, SegmentationNetwork
+from segtrain.models.network import IMAGE, Places, SegmentationNetwork, run_stages
 from segtrain.video.correcting import Correction, consistency_loss
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
 from segtrain.video.keyframe import KeyFrames
-from segtrain.video.learnt import Followed, Learnt, copied
+from segtrain.video.learnt import Followed, Learnt, copied, small_image
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.stepper import Motion, Seen, Stepper
 from segtrain.video.warping import at_size, gated, residual, residual_at_size, share_known, warp
 
 CORRECTION = "correction"
-ANY_SIZE = (128, 256)  # of an image without values, to see which layers run
 
 
 class TWNet(Learnt):
@@ -50,9 +49,12 @@ class TWNet(Learnt):
         depends = parts.following(self.carried)
         early = [name for name in ran if name not in depends]
         self.lateral = early[-1] if early else base.cuts[0]
-        self.copies = copied(base, self._run_without_values) if fine_tune else None
+        with torch.no_grad():
+            found = run_stages(base.stages, small_image(base))
+        held = {name: found[name] for name in (IMAGE, *self.carried)}
+        self.copies = copied(base, lambda: self._run(parts, held)) if fine_tune else None
         self.follower_parts = Parts(self.follower)
-        channels = {name: features.shape[1] for name, features in found_without_values(base, ANY_SIZE).items()}
+        channels = {name: features.shape[1] for name, features in found.items()}
         self.corrections = nn.ModuleDict(
             {
                 name: Correction(
@@ -119,11 +121,10 @@ class TWNet(Learnt):
     def _corrections(self) -> dict[str, Correction]:
         return dict(self.corrections.items())  # type: ignore[arg-type]
 
-    def _run_without_values(self, network: SegmentationNetwork) -> None:
-        image = torch.empty(1, 3, *ANY_SIZE, device="meta")
-        all_found, parts = found_without_values(self.base, ANY_SIZE), Parts(network)
-        parts.run({IMAGE: image, **{name: all_found[name] for name in self.carried}})
-        parts.run({IMAGE: image}, self.lateral)
+    def _run(self, parts: Parts, held: dict[str, Tensor]) -> None:
+        """All that runs in a frame that is no key frame. held: what is carried, and the frame."""
+        parts.run({IMAGE: held[IMAGE]}, self.lateral)
+        parts.run(held)
 
     @torch.no_grad()
     def _found_by_base(self, image: Tensor) -> dict[str, Tensor]:

@@ -152,7 +152,7 @@ from segtrain.models.registry import NETWORKS, build_network
 assert "torch" not in sys.modules and "pspnet18" in NETWORKS
 import torch
 with torch.device("meta"):
-    networks = [build_network(name) for name in NETWORKS]
+    networks = [build_network(name, output_stride=NETWORKS[name].output_strides[0]) for name in NETWORKS]
 assert "torch._dynamo" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -168,8 +168,8 @@ def test_fit_lowers_the_photometric_error_below_that_of_its_input_flow(street: P
         folder.mkdir(exist_ok=True)
         (folder / path.name).symlink_to(path)
     out = tmp_path / "run"
-    arguments = ["--val", str(tmp_path / "unseen"), "--width", "0.125", "--crop", "96x160", "--batch-size", "4"]
-    process = run_fit(tmp_path / "seen", out, *arguments, "--learning-rate", "1e-3", "--steps", "100")
+    arguments = ["--val", str(tmp_path / "unseen"), "--width", "0.0625", "--crop", "64x128", "--batch-size", "4"]
+    process = run_fit(tmp_path / "seen", out, *arguments, "--learning-rate", "2e-3", "--steps", "100")
     said, _ = process.communicate()
     assert process.returncode == 0, said
     about = inspect_checkpoint(out / "predictor.safetensors").about

@@ -32,19 +32,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def roads(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic streets: two snippets to train on, one to validate on; three annotated frames."""
-    root = tmp_path_factory.mktemp("roads")
-    for kind in ("gtFine", "leftImg8bit_sequence"):
-        for path in (street / kind).rglob("*.png"):
-            split = "val" if "_000002_" in path.name else "train"
-            link = root / kind / split / path.parent.name / path.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path)
-    return root
-
-
 @pytest.fixture
 def config(roads: Path, tmp_path: Path) -> FitConfig:
     """A training of two epochs of three steps."""

@@ -11,7 +11,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def window() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
@@ -19,18 +19,21 @@ def browser() -> Iterator[Any]:
     with api.sync_playwright() as playwright:
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
-        yield browser
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(10_000)
+        context.new_page()  # stays, and what draws pages with it: to start that anew takes most of a test's time
+        yield context
         browser.close()
 
 
 @pytest.fixture
-def tab(browser: Any) -> Iterator[Tab]:
-    """A tab with a store of its own, whose page must neither complain nor ask for anything from elsewhere."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
-    tab = Tab(context.new_page())
+def tab(window: Any) -> Iterator[Tab]:
+    """A tab for which nothing is stored, whose page must neither complain nor ask for anything from elsewhere."""
+    tab = Tab(window.new_page())
     yield tab
-    context.close()
+    for page in window.pages[1:]:
+        page.evaluate("localStorage.clear()")
+        page.close()
     assert tab.complaints == []
     own = ("file:", "data:", "blob:", "http://127.0.0.1:")
     assert [address for address in tab.addresses if not address.startswith(own)] == []
