@@ -19,7 +19,7 @@ from jobs.training.weights import fill_network, require_parameters
 from propagate.data.classes import ClassTable, builtin_tables, load_classes
 from segtrain.caffe.folding import border_levels, fold_branches, fold_images
 from segtrain.caffe.names import BRANCHES, KNOWN, UPSCORES, Mean, layers_of
-from segtrain.caffe.netwarp import read_module, split
+from segtrain.caffe.netwarp import read_module, save_module, split
 from segtrain.caffe.read import CaffeFile, read_caffemodel
 from segtrain.checkpoints import save_network
 from segtrain.models.fcn import FCN8s, enlarge
@@ -62,6 +62,8 @@ def convert(
 ) -> tuple[Conversion, ClassTable]:
     """Write the network of a .caffemodel as a file of ours, whole or not at all.
 
+    A module of NetWarp goes to a file of its own, `module_path(destination)`, to be used on that network.
+
     classes: what its scores mean, by train ids; by default, where there are 19, Cityscapes. mean: what was taken from
     images, blue, green, red, in levels 0…255; by default as published. sha256: what the file must have, in hex.
     Raises: CheckpointError; ParameterError, where layers are missing, unexpected or of another shape.
@@ -73,7 +75,14 @@ def convert(
     if conversion.drawn:
         about["converted"]["not_trained"] = conversion.drawn
     save_network(destination, conversion.network, classes=table, about=about)
+    if conversion.module:
+        save_module(module_path(destination), conversion.network, conversion.module, about)
     return conversion, table
+
+
+def module_path(destination: Path) -> Path:
+    """Where the module of NetWarp goes that is in the same file as a network."""
+    return destination.with_name(f"{destination.stem}-netwarp.safetensors")
 
 
 def convert_network(file: CaffeFile, mean: Mean | None = None) -> Conversion:
@@ -108,7 +117,8 @@ def convert_network(file: CaffeFile, mean: Mean | None = None) -> Conversion:
         state["cls.0.weight"] = fold_branches(state["cls.0.weight"], REGIONS, BRANCHES)
         state |= _drawn_auxiliary(network)
         drawn = "aux"
-        module = read_module(path, of_module, network.get_parameter("cls.0.weight").shape[0]) if of_module else {}
+        channels = network.get_parameter("cls.0.weight").shape[0]
+        module = read_module(path, of_module, channels, chosen) if of_module else {}
     else:
         state[f"{known.first}.bias"] = state[f"{known.first}.bias"] + shift
     filled = fill_network(path, network, state, ADVICE)

@@ -43,13 +43,14 @@ def convert(config: CaffeConfig) -> None:
 
     FILE is FCN-8s, or the PSPNet-101 of NetWarp: the names of its layers say which. It is read without running any
     code in it. What it does otherwise is folded into the weights: images in blue, green, red, less their mean, and the
-    order of the pyramid's branches.
+    order of the pyramid's branches. A module of NetWarp in it goes to a file beside OUT, OUT-netwarp.safetensors.
 
     \b
     segtrain convert pspnet101_cityscapes.caffemodel pspnet101.safetensors
     segtrain convert fcn8s-heavy-pascal.caffemodel fcn8s.safetensors --classes pascal.yaml
     """
     from segtrain.caffe.convert import convert as convert_file
+    from segtrain.caffe.convert import module_path
 
     table = None if config.classes is None else load_classes(config.classes)
     mean = None if config.mean is None else (config.mean[0], config.mean[1], config.mean[2])
@@ -61,7 +62,7 @@ def convert(config: CaffeConfig) -> None:
     if conversion.drawn is not None:
         click.echo(f"FILE has no auxiliary head; '{conversion.drawn}' has learnt nothing, and only trainings use it")
     if conversion.module:
-        click.echo("FILE holds a module of NetWarp, which is left out: OUT is the network alone")
+        click.echo(f"{module_path(config.destination)}: the module of NetWarp, a --scheme for videos on that network")
     if conversion.border > NOTABLE:
         click.echo(
             f"around images it sees a colour up to {conversion.border:.0f} levels from that of its training: scores "

@@ -128,6 +128,46 @@ def bordered(image: Tensor, pixels: int, border: Sequence[float]) -> Tensor:
 
 def published_pspnet(blobs: Blobs, image: Tensor, border: Sequence[float] = (0, 0, 0)) -> tuple[Tensor, Tensor]:
     """Of images as `levels` gives them, with 96n - 7 pixels: what the first layer gives, normalised; and the logits."""
+    first, reduced = published_features(blobs, image, border)
+    return first, published_scores(blobs, reduced)
+
+
+def published_netwarp(
+    blobs: Blobs, image: Tensor, previous: Tensor, flow: Tensor, border: Sequence[float] = (0, 0, 0)
+) -> Tensor:
+    """The logits of a frame that has one before it; flow: [1,2,H,W], to that, in pixels."""
+    reduced, before = (published_features(blobs, each, border)[1] for each in (image, previous))
+    flow, image, previous = (F.max_pool2d(each, 8, 8, ceil_mode=True) for each in (flow, image, previous))
+    x = torch.cat((flow, image, moved(previous, flow)), dim=1)
+    x = F.conv2d(x, *blobs["conv1_flo_1"], padding=1).relu()
+    x = F.conv2d(x, *blobs["conv2_flo_1"], padding=1).relu()
+    x = F.conv2d(x, *blobs["conv3_flo_1"], padding=1)
+    transformed = F.conv2d(torch.cat((flow, x), dim=1), *blobs["flo_transformed_1"])
+    current, past = (blobs[f"conv5_4_{which}_w"][0].view(1, -1, 1, 1) for which in (0, 1))
+    return published_scores(blobs, current * reduced + past * moved(before, transformed))
+
+
+def moved(features: Tensor, flow: Tensor) -> Tensor:
+    """Between pixels linearly; where the flow leads outside, the border's pixel."""
+    height, width = features.shape[-2:]
+    y = (torch.arange(height)[:, None] + flow[0, 1]).clamp(0, height - 1)
+    x = (torch.arange(width) + flow[0, 0]).clamp(0, width - 1)
+    top, left = y.floor().long(), x.floor().long()
+    bottom, right = y.ceil().long(), x.ceil().long()
+    down, across = y - top, x - left
+    upper = (1 - across) * features[:, :, top, left] + across * features[:, :, top, right]
+    lower = (1 - across) * features[:, :, bottom, left] + across * features[:, :, bottom, right]
+    return (1 - down) * upper + down * lower
+
+
+def published_scores(blobs: Blobs, reduced: Tensor) -> Tensor:
+    scores = F.conv2d(reduced.relu(), *blobs["conv6"])
+    zoomed = [side + (side - 1) * 7 for side in scores.shape[-2:]]
+    return F.interpolate(scores, zoomed, mode="bilinear", align_corners=True)
+
+
+def published_features(blobs: Blobs, image: Tensor, border: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """What the first layer gives, normalised, and conv5_4."""
 
     def layer(name: str, x: Tensor, **settings: int) -> Tensor:
         slope, bias, mean, variance = blobs[f"{name}/bn"]
@@ -153,10 +193,7 @@ def published_pspnet(blobs: Blobs, image: Tensor, border: Sequence[float] = (0, 
         pooled = F.avg_pool2d(x, size // cells)
         branch = layer(f"conv5_3_pool{cells}_conv", pooled).relu()
         joined.append(F.interpolate(branch, (size, size), mode="bilinear", align_corners=True))
-    x = layer("conv5_4", torch.cat(joined, dim=1), padding=1).relu()
-    scores = F.conv2d(x, *blobs["conv6"])
-    zoomed = size + (size - 1) * 7
-    return first, F.interpolate(scores, (zoomed, zoomed), mode="bilinear", align_corners=True)
+    return first, layer("conv5_4", torch.cat(joined, dim=1), padding=1)
 
 
 FCN_BLOCKS, FCN_DEEPEST = ((4, 2), (5, 2), (6, 3), (8, 3), (8, 3)), 12

@@ -18,6 +18,7 @@ from helpers.caffe_files import (
     netwarp_blobs,
     pspnet_blobs,
     published_fcn,
+    published_netwarp,
     published_pspnet,
 )
 from helpers.networks import assert_same_state
@@ -32,6 +33,8 @@ from segtrain.cli.main import main
 from segtrain.models.network import SegmentationNetwork
 from segtrain.models.preprocessing import MEAN, normalised
 from segtrain.models.resnet import resnet101_deep_stem
+from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.stepper import Motion, Seen
 
 Write = Callable[..., Path]
 OURS = (255 * MEAN[2], 255 * MEAN[1], 255 * MEAN[0])  # the mean of the border here, in the published order
@@ -259,5 +262,30 @@ def test_a_module_of_netwarp_is_whole_and_adds_nothing(write: Write) -> None:
         converted(write({**blobs, "conv5_4_1_w": [torch.ones(9, 1, 1, 1), torch.zeros(10)]}))
     with pytest.raises(CheckpointError, match=r"conv5_4_0_w\[1\] adds up to 0\.5 to features, expected 0"):
         converted(write({**blobs, "conv5_4_0_w": [torch.ones(10, 1, 1, 1), torch.full((10,), 0.5)]}))
+    with pytest.raises(CheckpointError, match=r"NetWarp, which sees images less \(103\.939, 116\.779, 123\.68\)"):
+        converted(write(blobs), mean=OURS)
     with pytest.raises(ParameterError, match=r"12 unexpected \(conv1_flo_1\[0\]"):
         converted(write({**fcn_blobs(19), **netwarp_blobs(PSP_SCORED)}))
+
+
+@torch.no_grad()
+def test_a_module_of_netwarp_does_on_videos_what_the_published_one_does(write: Write, tmp_path: Path) -> None:
+    blobs, out = {**pspnet_blobs(19), **netwarp_blobs(PSP_SCORED)}, tmp_path / "out.safetensors"
+    result = CliRunner().invoke(main, ["convert", str(write(blobs)), str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"{tmp_path / 'out-netwarp.safetensors'}: the module of NetWarp" in result.stdout
+    base = load_network(read_checkpoint(out))
+    stepper = open_stepper(base, SchemeSettings(name=str(tmp_path / "out-netwarp.safetensors")))
+    frames = torch.randint(256, (2, 3, 89, 89), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    flow = 3 * torch.randn(1, 2, 89, 89, generator=torch.Generator().manual_seed(3))
+    motion = Motion(flow, torch.ones(1, 1, 89, 89, dtype=torch.bool))
+    previous, image = (normalised(each[None]) for each in frames)
+    first, _ = stepper.step(Seen(0, previous, None, True, lambda: motion))
+    assert torch.equal(first, base(previous))
+    found, _ = stepper.step(Seen(1, image, None, False, lambda: motion))
+    mean = KNOWN["pspnet101"].means[19]
+    border = [ours - theirs for ours, theirs in zip(OURS, mean, strict=True)]
+    before, frame = (levels(each[None], mean) for each in frames)
+    expected = published_netwarp(blobs, frame, before, flow, border)
+    assert not torch.allclose(found, base(image), atol=0.1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
