@@ -18,10 +18,9 @@ LEVELS = 255.0  # grey levels, of images
 
 
 def gated(seen: Seen, gate: str) -> Motion:
-    """The motion of a frame, of which that is known which a gate lets pass; of GATES, see `SchemeOptions`."""
-    if gate == "occlusion":
-        return seen.motion_within
-    return seen.motion if gate == "known" else Motion(seen.motion.flow_to_previous, torch.ones_like(seen.motion.known))
+    """The motion of a frame, as a gate lets it pass; of GATES, see `SchemeOptions`. What is not known is averaged over
+    and stays in place whatever the gate; with "none" it is carried all the same."""
+    return seen.motion_within if gate == "occlusion" else seen.motion
 
 
 def at_size(motion: Motion, image: Tensor, size: tuple[int, int], places: Places | None = None) -> Tensor:

@@ -42,11 +42,10 @@ def test_what_the_motion_back_does_not_lead_back_to_is_not_known() -> None:
     assert not known[..., :10, :].any()
 
 
-def test_without_a_gate_everything_counts_as_known() -> None:
+def test_without_a_gate_the_motion_is_as_it_is() -> None:
     seen = seen_along(flow_of(0, 0), torch.zeros(1, 1, *SIZE, dtype=torch.bool))
-    assert gated(seen, "none").known.all()
-    assert not gated(seen, "known").known.any()
-    assert (share_known(gated(seen, "known"), seen.image, (6, 8)) == 0).all()
+    assert gated(seen, "none") is gated(seen, "known") is seen.motion
+    assert (share_known(seen.motion, seen.image, (6, 8)) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
