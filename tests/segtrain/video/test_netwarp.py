@@ -37,9 +37,15 @@ def scores_of(context: Tensor, place: int) -> Tensor:
     return functional.interpolate(scores, (64, 96), mode="bilinear", align_corners=True)
 
 
-@pytest.mark.parametrize("form", ["released", "paper"])
-@pytest.mark.parametrize("fine_tune", [True, False])
-@pytest.mark.parametrize("name", ["resnet18", "fcn8s", "lateral-mobilenetv1"])
+@pytest.mark.parametrize(
+    ("name", "form", "fine_tune"),
+    [
+        ("resnet18", "released", True),
+        ("resnet18", "paper", False),
+        ("fcn8s", "paper", True),
+        ("lateral-mobilenetv1", "released", True),
+    ],
+)
 def test_with_its_first_values_it_is_the_base_bit_for_bit(name: str, form: str, fine_tune: bool) -> None:
     network = network_of(name)
     learnt = OfLearnt("netwarp", settings={"form": form, "fine_tune": fine_tune})
