@@ -25,7 +25,6 @@ from jobs.training.weights import read_weights, require_parameters, write_weight
 from segtrain.checkpoints import ADVICE, PREFIXES
 from segtrain.checkpoints import KEY_OF_LEARNT as KEY
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.registry import GATES
 from segtrain.video.stepper import Motion, Stepper
 
 VERSION = 1  # of the description in our files
@@ -68,9 +67,7 @@ class Learnt(nn.Module, ABC):
     copies: SegmentationNetwork | None  # of the base, what follows the modules; None where the base serves
 
     def __init__(self, base: SegmentationNetwork, gate: str) -> None:
-        """Raises: ValueError for a gate that is none of GATES."""
         super().__init__()
-        require_one_of("gate", gate, GATES)
         self.gate = gate
         self._base = (base,)  # not a part of this module
 

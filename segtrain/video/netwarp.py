@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from segtrain.models.network import IMAGE, SegmentationNetwork, run_stages
 from segtrain.models.preprocessing import MEAN, STD
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
-from segtrain.video.learnt import Followed, Learnt, copied, small_image
+from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
+from segtrain.video.registry import GATES
 from segtrain.video.stepper import Cost, Motion, Seen, Stepper
 from segtrain.video.warping import LEVELS, at_size, gated, image_at_size, share_known
 
@@ -49,6 +50,7 @@ class NetWarp(Learnt):
     ) -> None:
         """Raises: ValueError for stages that the network does not have, and for another form or gate."""
         super().__init__(base, gate)
+        require_one_of("gate", gate, GATES)
         self._form, self._as_published = form, as_published
         parts = Parts(base)
         parts.require(at)

@@ -17,7 +17,7 @@ from segtrain.video.cost import convolutions_macs, found_without_values, stage_m
 from segtrain.video.keyframe import KeyFrames
 from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.parts import LOGITS, Parts
-from segtrain.video.registry import RESIDUALS
+from segtrain.video.registry import GATES, RESIDUALS
 from segtrain.video.stepper import Motion, Seen, Stepper
 from segtrain.video.warping import at_size, gated, residual, residual_at_size, share_known, warp
 
@@ -41,6 +41,7 @@ class TWNet(Learnt):
         """Raises: ValueError for stages that the network does not have, or that do not suffice to go on from, and for
         another residual or gate."""
         super().__init__(base, gate)
+        require_one_of("gate", gate, GATES)
         require_one_of("residual", residual, RESIDUALS)
         self._residual = residual
         parts = Parts(base)
