@@ -38,6 +38,7 @@ from segtrain.models.registry import NETWORKS, build_network
 
 VERSION = 1  # of the description in our files
 KEY = "segtrain"
+KEY_OF_LEARNT = "segtrain-video"  # of files of `segtrain video fit`
 ADVICE = "Is it the right file, whole, and of this architecture?"
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     file = read_weights(path, PREFIXES)
     if other := network_of_another(file.metadata, KEY):
         reason = f"holds {other}, expected one of segmentation. Give a file of `segtrain fit`, or a published one"
+        if KEY_OF_LEARNT in file.metadata:
+            reason = (
+                "holds what `segtrain video fit` has learnt on a network, expected one of segmentation. Give that "
+                "network, its --base; this file is for --scheme of `segtrain video predict` and `evaluate`"
+            )
         raise CheckpointError(str(path), reason)
     description = _description(path, file.metadata[KEY]) if KEY in file.metadata else None
     tensors, left_out = _without_helpers(path, file.tensors)

@@ -21,7 +21,8 @@ from segtrain.data.store_samples import open_store_samples
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
-WEIGHTS = ("weights", "trunk_weights", "base")  # settings that name files of weights
+# settings that name files of weights
+WEIGHTS = ("weights", "trunk_weights", "base", "flownet2_weights", "raft_weights")
 ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
 
 

@@ -49,4 +49,4 @@ class Correction(nn.Module):
 
 def consistency_loss(corrected: Tensor, expected: Tensor) -> Tensor:
     """How far corrected features are from those that the whole network finds in the frame itself: the mean square."""
-    return (corrected - expected.detach()).square().mean()
+    return (corrected.float() - expected.detach().float()).square().mean()

@@ -1,7 +1,6 @@
 """What the stages of a network cost, in multiply-accumulates."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +18,26 @@ def stage_macs(network: SegmentationNetwork, size: tuple[int, int]) -> Mapping[s
     They are counted on a copy without weights: nothing is computed. What else a network does (sums, interpolation,
     warping) is not counted, as is usual.
     """
-    with torch.device("meta"):
-        copy = build_network(
-            network.architecture, num_classes=network.num_classes, output_stride=network.output_stride
-        ).eval()
-        found = {IMAGE: torch.empty(1, 3, *size)}
-        macs = {}
-        for stage in copy.stages:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                found[stage.name] = stage.run(*[found[name] for name in stage.reads])
-            macs[stage.name] = counter.get_total_flops() // OPERATIONS
+    found = {IMAGE: torch.empty(1, 3, *size, device="meta")}
+    macs = {}
+    for stage in _without_values(network).stages:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            found[stage.name] = stage.run(*[found[name] for name in stage.reads])
+        macs[stage.name] = counter.get_total_flops() // OPERATIONS
     return macs
 
 
 def found_without_values(network: SegmentationNetwork, size: tuple[int, int]) -> dict[str, Tensor]:
     """What each stage gives for an image of size (H, W), on the meta device: shapes alone."""
     with torch.no_grad():
-        return run_stages(deepcopy(network).to("meta").stages, torch.empty(1, 3, *size, device="meta"))
+        return run_stages(_without_values(network).stages, torch.empty(1, 3, *size, device="meta"))
+
+
+def _without_values(network: SegmentationNetwork) -> SegmentationNetwork:
+    with torch.device("meta"):
+        return build_network(
+            network.architecture, num_classes=network.num_classes, output_stride=network.output_stride
+        ).eval()
 
 
 def convolutions_macs(module: nn.Module, like: Tensor) -> int:

@@ -23,11 +23,11 @@ from jobs.training.checksums import AGAIN, checksum
 from jobs.training.descriptions import network_of_another, parse_description
 from jobs.training.weights import read_weights, require_parameters, write_weights
 from segtrain.checkpoints import ADVICE, PREFIXES
+from segtrain.checkpoints import KEY_OF_LEARNT as KEY
 from segtrain.models.network import SegmentationNetwork
 from segtrain.video.stepper import Motion, Stepper
 
 VERSION = 1  # of the description in our files
-KEY = "segtrain-video"
 COPIES_RATE = 0.1  # of the learning rate of modules that begin anew
 
 
@@ -55,15 +55,20 @@ class Followed(NamedTuple):
 
 
 class Learnt(nn.Module, ABC):
-    """Modules of a scheme on a network, `base`, which they don't change; the copies' batch norms stay as they are."""
+    """Modules of a scheme on a network, `base`, which they don't change. Of the copies' batch norms, which learn too,
+    the statistics stay as they are.
+
+    gate: of GATES, see `SchemeOptions`.
+    """
 
     scheme: ClassVar[str]  # its name in LEARNT
     takes: ClassVar[tuple[str, ...]]  # as `registry.OptionsTaken` says, as the next
     carries: ClassVar[bool] = True
     copies: SegmentationNetwork | None  # of the base, what follows the modules; None where the base serves
 
-    def __init__(self, base: SegmentationNetwork) -> None:
+    def __init__(self, base: SegmentationNetwork, gate: str) -> None:
         super().__init__()
+        self.gate = gate
         self._base = (base,)  # not a part of this module
 
     @property
@@ -105,7 +110,8 @@ class Learnt(nn.Module, ABC):
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """For an optimiser: copies learn slower, and vectors, as mixing weights and biases, do not decay."""
+        """For an optimiser: copies learn slower, and of what begins anew vectors, as mixing weights and biases, do not
+        decay."""
         copied = set() if self.copies is None else set(self.copies.parameters())
         new = [parameter for parameter in self.parameters() if parameter not in copied]
         groups: list[dict[str, Any]] = [
@@ -114,6 +120,12 @@ class Learnt(nn.Module, ABC):
             {"params": [each for each in self.parameters() if each in copied], "factor": COPIES_RATE},
         ]
         return [group for group in groups if group["params"]]
+
+
+def require_one_of(setting: str, value: str, choices: Sequence[str]) -> None:
+    """Raises: ValueError."""
+    if value not in choices:
+        raise ValueError(f"{setting} is one of {', '.join(choices)}, found {value!r}")
 
 
 def small_image(network: SegmentationNetwork) -> Tensor:
@@ -200,7 +212,10 @@ def open_learnt(path: Path, base: SegmentationNetwork, kinds: Registry[type[Lear
 
 def _description(path: Path, metadata: Mapping[str, str]) -> Description:
     if other := network_of_another(metadata, KEY):
-        raise CheckpointError(str(path), f"holds {other}, expected what `segtrain video fit` has learnt on one")
+        reason = (
+            f"holds {other}, expected what `segtrain video fit` has learnt on one. Give RUN/best.safetensors of that"
+        )
+        raise CheckpointError(str(path), reason)
     if KEY not in metadata:
         raise CheckpointError(str(path), "does not say what it holds, expected a file of `segtrain video fit`")
     return parse_description(path, metadata[KEY], Description, VERSION)

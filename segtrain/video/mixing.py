@@ -38,7 +38,8 @@ class FlowCNN(nn.Module):
     """A flow, transformed with both images in view: [B,2,h,w], in cells, as it is given.
 
     form: 'released', as in the published file, sees the frame, and the one before it warped; 'paper' sees both as they
-    are, and their difference. It begins as the identity. Inputs are what `Pooled` holds.
+    are, and their difference. It begins as the identity, also where autocast computes in half precision: the flow
+    itself keeps its own. Inputs are what `Pooled` holds.
     """
 
     def __init__(self, form: str) -> None:
@@ -67,7 +68,8 @@ class FlowCNN(nn.Module):
         else:
             seen = torch.cat((flow, previous, frame, frame - previous), dim=1)
         correction = self.conv3(self.conv2(self.conv1(seen).relu()).relu())
-        return self.conv4(torch.cat((flow, correction), dim=1))
+        with torch.autocast(flow.device.type, enabled=False):
+            return self.conv4(torch.cat((flow, correction.to(flow.dtype)), dim=1))
 
 
 class Mixing(nn.Module):

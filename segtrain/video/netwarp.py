@@ -8,16 +8,16 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from segtrain.models.network import IMAGE, SegmentationNetwork, run_stages
 from segtrain.models.preprocessing import MEAN, STD
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
-from segtrain.video.learnt import Followed, Learnt, copied, small_image
+from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
+from segtrain.video.registry import GATES
 from segtrain.video.stepper import Cost, Motion, Seen, Stepper
-from segtrain.video.warping import LEVELS, at_size, gated, share_known
+from segtrain.video.warping import LEVELS, at_size, gated, image_at_size, share_known
 
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 MIXING = "mixing"
@@ -48,9 +48,10 @@ class NetWarp(Learnt):
         as_published: bool,
         fine_tune: bool,
     ) -> None:
-        """Raises: ValueError for stages that the network does not have."""
-        super().__init__(base)
-        self.gate, self._form, self._as_published = gate, form, as_published
+        """Raises: ValueError for stages that the network does not have, and for another form or gate."""
+        super().__init__(base, gate)
+        require_one_of("gate", gate, GATES)
+        self._form, self._as_published = form, as_published
         parts = Parts(base)
         parts.require(at)
         self.at = tuple(name for name in parts.names if name in (at or parts.late))
@@ -137,12 +138,12 @@ class NetWarp(Learnt):
         return share_known(motion, image, size, self.base.places(name))
 
     def _pooled(self, image: Tensor, previous: Tensor, motion: Motion, features: Tensor, name: str) -> Pooled:
-        """What FlowCNN reads, at the size of the features."""
+        """What FlowCNN reads, in the places of the features."""
         if self._as_published:
             everywhere = at_size(motion, image, (image.shape[-2], image.shape[-1]))
             return pooled_as_published(everywhere, *(_published(frame) for frame in (image, previous)))
         size, places = (features.shape[-2], features.shape[-1]), self.base.places(name)
-        frames = (functional.adaptive_avg_pool2d(frame, size) for frame in (image, previous))
+        frames = (image_at_size(frame, size, places) for frame in (image, previous))
         return Pooled(at_size(motion, image, size, places), *frames)
 
 

@@ -4,7 +4,7 @@
 that is learnt is chosen by the file that holds what was learnt: `segtrain.video.learnt`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -86,6 +86,9 @@ def scheme_of(name: str) -> OptionsTaken:
             f"scheme '{name}' is learnt: give the file that `segtrain video fit --scheme {name}` has written, as "
             f"--scheme RUN/best{ENDING}"
         )
+    if name not in SCHEMES and Path(name).is_dir():
+        file = Path(name) / f"best{ENDING}"
+        raise ValueError(f"scheme '{name}' is a folder; of a run of `segtrain video fit`, give --scheme {file}")
     return SCHEMES[name] if Path(name).suffix != ENDING else LEARNT[_learnt_in(name)]
 
 
@@ -167,14 +170,24 @@ def open_stepper(network: "SegmentationNetwork", settings: SchemeSettings) -> "S
     Raises: InferenceError for settings of which the network can make nothing; CheckpointError, ParameterError for what
     was learnt on another network, or cannot be used.
     """
+    return stepper_maker(network, settings)()
+
+
+def stepper_maker(network: "SegmentationNetwork", settings: SchemeSettings) -> "Callable[[], Stepper]":
+    """What makes steppers as `open_stepper` does, of which it raises the errors; what was learnt is read once."""
     from segtrain.video.learnt import open_learnt
 
-    try:
-        if settings.name in SCHEMES:
+    learnt = None if settings.name in SCHEMES else open_learnt(Path(settings.name), network, LEARNT)
+
+    def make() -> "Stepper":
+        try:
+            if learnt is not None:
+                return learnt.stepper(settings.interval)
             return SCHEMES[settings.name].open(network, settings)
-        return open_learnt(Path(settings.name), network, LEARNT).stepper(settings.interval)
-    except ValueError as error:
-        raise InferenceError(f"scheme '{settings.name}': {error}") from None
+        except ValueError as error:
+            raise InferenceError(f"scheme '{settings.name}': {error}") from None
+
+    return make
 
 
 def _told(value: object) -> str:

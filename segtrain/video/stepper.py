@@ -46,14 +46,19 @@ class Seen:
         return self.find_motion()
 
     @cached_property
+    def back(self) -> Tensor | None:
+        """As `motion`, of the way back."""
+        return self.find_back()
+
+    @cached_property
     def motion_within(self) -> Motion:
         """The motion, of which nothing is known but what the frame before shows too: what did not come in from outside,
         and, where the motion back is found, what it leads back to."""
         flow, known = self.motion
         (height, width), (rows, columns) = self.image.shape[-2:], flow.shape[-2:]
         known = known & inside(flow * flow.new_tensor([columns / width, rows / height]).view(1, 2, 1, 1))
-        if (back := self.find_back()) is not None:
-            known &= is_seen(flow, back)
+        if self.back is not None:
+            known &= is_seen(flow, self.back)
         return Motion(flow, known)
 
 

@@ -12,7 +12,7 @@ under a frame's name; and it scales flow by s, though the images become (round(s
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from itertools import chain, product
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from segtrain.inference import Grid, class_softmax, merge, starts_at_steps
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.registry import SchemeSettings, open_stepper
+from segtrain.video.registry import SchemeSettings, stepper_maker
 from segtrain.video.stepper import Cost, Motion, Seen, Stepper
 
 
@@ -108,9 +108,8 @@ class Tiled:
 
 def open_stepper_of(network: SegmentationNetwork, settings: SchemeSettings, tiling: Tiling | None) -> Stepper:
     """A stepper for one video: in tiles, or of whole frames where there is no tiling. Raises: as `open_stepper`."""
-    return (
-        open_stepper(network, settings) if tiling is None else Tiled(partial(open_stepper, network, settings), tiling)
-    )
+    make = stepper_maker(network, settings)
+    return make() if tiling is None else Tiled(make, tiling)
 
 
 @dataclass(frozen=True)
@@ -141,6 +140,13 @@ class _Scaled:
         motion = resized_motion(self.seen.motion, (height, width), self.size)
         return Motion(*(padded(maps, self.grid.size) for maps in motion))
 
+    @cached_property
+    def back(self) -> Tensor | None:
+        """`Seen.back`, in pixels of this size."""
+        if (back := self.seen.back) is None:
+            return None
+        return padded(resized_flow(back, (back.shape[-2], back.shape[-1]), self.size), self.grid.size)
+
     def tile(self, top: int, left: int) -> Seen:
         side = self.tiling.tile
         place = (..., slice(top, top + side), slice(left, left + side))
@@ -150,11 +156,19 @@ class _Scaled:
             is_key=self.seen.is_key,
             is_new=self.seen.is_new,
             find_motion=lambda: Motion(*(maps[place] for maps in self.motion)),
+            find_back=lambda: None if self.back is None else self.back[place],
         )
 
     def mirrored_tile(self, top: int, left: int) -> Seen:
         tile = self.tile(top, left)
-        return Seen(tile.number, tile.image.flip(-1), tile.is_key, tile.is_new, lambda: mirrored(tile.motion))
+        return Seen(
+            number=tile.number,
+            image=tile.image.flip(-1),
+            is_key=tile.is_key,
+            is_new=tile.is_new,
+            find_motion=lambda: Motion(mirrored_flow(tile.motion.flow_to_previous), tile.motion.known.flip(-1)),
+            find_back=lambda: None if tile.back is None else mirrored_flow(tile.back),
+        )
 
 
 def mean_of_tiles(grid: Grid, tiles: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
@@ -181,10 +195,15 @@ def resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def resized_motion(motion: Motion, frame: tuple[int, int], size: tuple[int, int]) -> Motion:
     """Motion in a frame of size (H, W), whatever its cells -> that in the frame at another size, of its pixels."""
-    flow = resized(motion.flow_to_previous, size)
-    factors = flow.new_tensor([size[1] / frame[1], size[0] / frame[0]]).view(1, 2, 1, 1)
+    flow = resized_flow(motion.flow_to_previous, frame, size)
     known = functional.interpolate(motion.known.to(flow.dtype), size, mode="nearest-exact")
-    return Motion(flow * factors, known > 0)
+    return Motion(flow, known > 0)
+
+
+def resized_flow(flow: Tensor, frame: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """As `resized_motion`, of a flow [B,2,h,w] alone."""
+    factors = flow.new_tensor([size[1] / frame[1], size[0] / frame[0]]).view(1, 2, 1, 1)
+    return resized(flow, size) * factors
 
 
 def padded(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -192,7 +211,6 @@ def padded(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.pad(maps, (0, size[1] - maps.shape[-1], 0, size[0] - maps.shape[-2]))
 
 
-def mirrored(motion: Motion) -> Motion:
-    """The motion of mirror images: the field is mirrored, and what led to the right leads to the left."""
-    flow = motion.flow_to_previous.flip(-1) * motion.flow_to_previous.new_tensor([-1.0, 1.0]).view(1, 2, 1, 1)
-    return Motion(flow, motion.known.flip(-1))
+def mirrored_flow(flow: Tensor) -> Tensor:
+    """The flow [B,2,H,W] of mirror images: the field is mirrored, and what led to the right leads to the left."""
+    return flow.flip(-1) * flow.new_tensor([-1.0, 1.0]).view(1, 2, 1, 1)

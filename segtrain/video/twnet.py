@@ -15,8 +15,9 @@ from segtrain.models.network import IMAGE, Places, SegmentationNetwork, run_stag
 from segtrain.video.correcting import Correction, consistency_loss
 from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
 from segtrain.video.keyframe import KeyFrames
-from segtrain.video.learnt import Followed, Learnt, copied, small_image
+from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.parts import LOGITS, Parts
+from segtrain.video.registry import GATES, RESIDUALS
 from segtrain.video.stepper import Motion, Seen, Stepper
 from segtrain.video.warping import at_size, gated, residual, residual_at_size, share_known, warp
 
@@ -37,9 +38,12 @@ class TWNet(Learnt):
     def __init__(
         self, base: SegmentationNetwork, *, carried: Sequence[str], residual: str, gate: str, fine_tune: bool
     ) -> None:
-        """Raises: ValueError for stages that the network does not have, or that do not suffice to go on from."""
-        super().__init__(base)
-        self.gate, self._residual = gate, residual
+        """Raises: ValueError for stages that the network does not have, or that do not suffice to go on from, and for
+        another residual or gate."""
+        super().__init__(base, gate)
+        require_one_of("gate", gate, GATES)
+        require_one_of("residual", residual, RESIDUALS)
+        self._residual = residual
         parts = Parts(base)
         parts.require(carried)
         self.carried = tuple(carried) or parts.late
@@ -138,12 +142,7 @@ class TWNet(Learnt):
         own = self.base.places(self.lateral)
         if places is None or own is None:
             return functional.adaptive_avg_pool2d(features, size)
-        centres = [
-            (torch.arange(count, device=features.device) * places.stride + places.middle - own.middle) / own.stride
-            for count in size
-        ]
-        rows, columns = torch.meshgrid(*centres, indexing="ij")
-        return sample_bilinear(features, torch.stack((columns, rows)).expand(len(features), -1, -1, -1))
+        return _at_centres(features, own, size, places)
 
     def _cues(
         self, image: Tensor, previous: Tensor, motion: Motion, size: tuple[int, int], places: Places | None
@@ -154,8 +153,22 @@ class TWNet(Learnt):
         if self._residual == "absolute":
             cues = [residual_at_size(image, previous, motion, size, places)]
         else:
-            cues = [functional.interpolate(residual(image, previous, motion), size, mode="bilinear")]
+            signed = residual(image, previous, motion)
+            if places is None:
+                cues = [functional.interpolate(signed, size, mode="bilinear")]
+            else:
+                cues = [_at_centres(signed, Places(stride=1, before=0), size, places)]
         return cues if self.gate == "none" else [*cues, 1 - share_known(motion, image, size, places)]
+
+
+def _at_centres(maps: Tensor, own: Places, size: tuple[int, int], places: Places) -> Tensor:
+    """Maps [B,C,h,w], which lie in places of their own, at the centres of others: [B,C,*size]; bilinear."""
+    centres = [
+        (torch.arange(count, device=maps.device) * places.stride + places.middle - own.middle) / own.stride
+        for count in size
+    ]
+    rows, columns = torch.meshgrid(*centres, indexing="ij")
+    return sample_bilinear(maps, torch.stack((columns, rows)).expand(len(maps), -1, -1, -1))
 
 
 class TWNetStepper(KeyFrames):

@@ -45,6 +45,11 @@ def share_known(motion: Motion, image: Tensor, size: tuple[int, int], places: Pl
     return _pool(image, size, places)(motion.known.to(image.dtype))
 
 
+def image_at_size(image: Tensor, size: tuple[int, int], places: Places | None = None) -> Tensor:
+    """The mean of an image [B,C,H,W] over each cell of a grid, as in `at_size`: [B,C,h,w]."""
+    return _pool(image, size, places)(image)
+
+
 def residual_at_size(
     frame: Tensor, previous: Tensor, motion: Motion, size: tuple[int, int], places: Places | None = None
 ) -> Tensor:
@@ -53,7 +58,7 @@ def residual_at_size(
     frame, previous: [B,3,H,W] as `preprocessing.normalised` gives them. It is the mean of the absolute difference over
     a cell; a signed one would cancel out. What is not known stays in place: it shows as a difference.
     """
-    return _pool(frame, size, places)(residual(frame, previous, motion).abs())
+    return image_at_size(residual(frame, previous, motion).abs(), size, places)
 
 
 def residual(frame: Tensor, previous: Tensor, motion: Motion) -> Tensor:

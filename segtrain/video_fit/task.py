@@ -19,6 +19,7 @@ from propagate.scoring.metrics import confusion
 from sdcnet.motion.estimator import ObservedPixels
 from sdcnet.motion.registry import open_estimator
 from segtrain.data.batches import Batch
+from segtrain.errors import InferenceError
 from segtrain.fit.labelled import LabelledJob, LabelledTask, open_state
 from segtrain.fit.validation import ValidationScores, evaluating, spread, together
 from segtrain.losses.objective import StepOutput
@@ -27,8 +28,8 @@ from segtrain.video.clips import read_clip
 from segtrain.video.learnt import Followed, Learnt, save_learnt
 from segtrain.video.observations import observed
 from segtrain.video.registry import LEARNT
-from segtrain.video.stepper import Motion, Seen
-from segtrain.video.stepping import stepped
+from segtrain.video.stepper import Motion, Seen, Stepper
+from segtrain.video.stepping import Stepped, stepped
 from segtrain.video.warping import gated
 from segtrain.video_fit.config import VideoFitConfig
 
@@ -124,11 +125,22 @@ class VideoTask(LabelledTask):
                 clip = read_clip(self._clips[numbers[place]], classes, self._estimator, self._runtime, watch)
                 distance = stepper.phases[place % len(stepper.phases)]
                 frames = clip.frames[clip.place - distance : clip.place + 1]
-                *_, last = stepped(stepper, frames, self._runtime, watch)
+                last = self._last(stepper, frames, watch)
                 matrix += confusion(clip.truth, last.labels.numpy(), num_classes)
         scores = ValidationScores.of(together(matrix, self._member), classes.train_names, len(numbers))
         self._noted(scores, log)
         return f"epoch {self.state.step // self._steps_per_epoch}: {scores}"
+
+    def _last(self, stepper: Stepper, frames: Sequence[Seen], watch: Stopwatch) -> Stepped:
+        """What is made of the last of the frames. Raises: FitError where it cannot be scored."""
+        try:
+            *_, last = stepped(stepper, frames, self._runtime, watch)
+        except InferenceError as error:
+            raise FitError(
+                f"the scheme cannot be validated: {error}. The last checkpoint is kept; train anew with a lower "
+                "--learning-rate or another --dtype"
+            ) from None
+        return last
 
     def save_network(self, name: str, about: Mapping[str, Any]) -> None:
         learnt = self.state.average

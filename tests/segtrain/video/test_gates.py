@@ -1,5 +1,7 @@
 """What is carried where the motion is not known, or leads to what the frame before does not show."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.steppers import moving, network_of, seen_of, steps
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.stepper import Motion, Seen
+from segtrain.video.tiled import Tiling, _Scaled
 from segtrain.video.warping import filled, gated, share_known
 
 SIZE = (48, 64)
@@ -40,6 +43,28 @@ def test_what_the_motion_back_does_not_lead_back_to_is_not_known() -> None:
     known = gated(seen, "occlusion").known
     assert known[..., 10:, :-3].all()
     assert not known[..., :10, :].any()
+
+
+def test_tiles_and_their_mirror_images_know_the_motion_back() -> None:
+    """Of each frame it is found once."""
+    asked: list[int] = []
+    back = flow_of(-3, 1)
+    back[..., :20] = torch.tensor([-6.0, 1]).view(1, 2, 1, 1)
+
+    def find_back() -> Tensor:
+        asked.append(1)
+        return back
+
+    seen = seen_along(flow_of(3, -1), torch.ones(1, 1, *SIZE, dtype=torch.bool))
+    seen = replace(seen, find_back=find_back)
+    for scale in (1, 2):
+        scaled = _Scaled(seen, Tiling(tile=32 * scale, stride=32 * scale, scales=(scale,)), scale)
+        tile, mirror_image = scaled.tile(8 * scale, 0), scaled.mirrored_tile(8 * scale, 0)
+        known = gated(tile, "occlusion").known
+        assert not known[..., : 16 * scale].any()
+        assert known[..., 2 * scale :, 19 * scale : 28 * scale].all()
+        assert torch.equal(gated(mirror_image, "occlusion").known, known.flip(-1))
+    assert asked == [1]
 
 
 def test_without_a_gate_the_motion_is_as_it_is() -> None:

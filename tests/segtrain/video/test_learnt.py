@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from propagate.data.classes import load_classes
 from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.models.registry import build_network
 from segtrain.trained import open_trained
-from segtrain.video.learnt import describe_learnt, digest_of, open_learnt, save_learnt
+from segtrain.video.learnt import Learnt, describe_learnt, digest_of, open_learnt, save_learnt
 from segtrain.video.registry import LEARNT, SchemeOptions, SchemeSettings, open_stepper, settings_of_each
+from segtrain.video.tiled import Tiling, open_stepper_of
 
 NETWORK = network_of("resnet18")
 FRAMES = seen_of(moving(3))
@@ -74,7 +76,7 @@ def test_a_file_of_another_kind_is_refused_wherever_it_is_given(file: Path, tmp_
     save_network(network, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
     with pytest.raises(CheckpointError, match=r"holds mobilenetv2, a network of `segtrain`, expected what `segtrain v"):
         SchemeSettings(name=str(network))
-    with pytest.raises(CheckpointError, match="expected one of segmentation"):
+    with pytest.raises(CheckpointError, match=r"expected one of segmentation\. Give that network, its --base"):
         open_trained(file, RUNTIME)
     with pytest.raises(CheckpointError, match=r"cannot be read .*expected a file of `segtrain video fit`"):
         SchemeSettings(name=str(tmp_path / "none.safetensors"))
@@ -82,20 +84,40 @@ def test_a_file_of_another_kind_is_refused_wherever_it_is_given(file: Path, tmp_
         read_checkpoint(file)
 
 
-def test_settings_that_make_no_sense_are_refused(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"many": True}, {"gate": "nothing"}, {"residual": "relative", "form": "other"}])
+def test_settings_that_make_no_sense_are_refused(file: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     content = file.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"].pop("sha256")
     description = json.loads(header["__metadata__"]["segtrain-video"])
-    description["settings"]["gate"] = 3
-    description["settings"]["many"] = True
+    known = {"many", *description["settings"]}
+    description["settings"] |= {name: value for name, value in settings.items() if name in known}
     header["__metadata__"]["segtrain-video"] = json.dumps(description)
     text = json.dumps(header).encode()
     other = tmp_path / "other.safetensors"
     other.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
     with pytest.raises(CheckpointError, match=r"its settings .* are none of"):
         open_learnt(other, NETWORK, LEARNT)
+
+
+def test_tiles_share_what_was_learnt(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame may be 162 of them, and so many again after every cut."""
+    opened: list[Path] = []
+
+    def counted(path: Path, *others: Any) -> Learnt:
+        opened.append(path)
+        return open_learnt(path, *others)
+
+    monkeypatch.setattr("segtrain.video.learnt.open_learnt", counted)
+    tiling = Tiling(tile=32, stride=32, scales=(1.0,))
+    steps(open_stepper_of(NETWORK, SchemeSettings(name=str(file)), tiling), FRAMES[:2])
+    assert opened == [file]
+
+
+def test_a_folder_is_no_scheme_and_what_to_give_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder; .* give --scheme .*best\.safetensors"):
+        SchemeSettings(name=str(tmp_path))
 
 
 def test_a_learnt_scheme_by_its_name_alone_says_what_is_missing() -> None:

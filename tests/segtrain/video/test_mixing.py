@@ -93,6 +93,14 @@ def test_it_begins_as_the_features_alone_and_the_flow_as_it_is(form: str) -> Non
     assert module.previous.grad.abs().min() > 0  # it is not idle for good
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_does_not_round_the_flow(form: str) -> None:
+    """One of 100 cells would be a quarter of a cell off."""
+    flow, frame = 100.3 + torch.rand(1, 2, 4, 5), torch.rand(1, 3, 4, 5)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(FlowCNN(form)(flow, frame, frame), flow)
+
+
 def test_a_form_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="one of the forms released, paper, found 'other'"):
         FlowCNN("other")

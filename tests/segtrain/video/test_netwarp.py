@@ -105,6 +105,25 @@ def test_published_frames_are_levels_less_their_means() -> None:
     torch.testing.assert_close(_published(normalised(PIXELS[0])), expected, rtol=0, atol=1e-3)
 
 
+def test_frames_are_seen_where_the_features_lie() -> None:
+    """Those of FCN-8s have a border around the image: an even division has the middle of a cell elsewhere."""
+    network = network_of("fcn8s")
+    learnt = OfLearnt("netwarp", settings={"at": ["score_pool4"]}).on(network)
+    assert isinstance(learnt, NetWarp)
+    places = network.places("score_pool4")
+    assert places is not None
+    columns = torch.arange(128.0).expand(1, 3, 64, 128)
+    own, _ = learnt.alone(columns)
+    motion = Motion(torch.zeros(1, 2, 64, 128), torch.ones(1, 1, 64, 128, dtype=torch.bool))
+    pooled = learnt._pooled(columns, columns, motion, own["score_pool4"], "score_pool4")
+    size = own["score_pool4"].shape[-1]
+    middles = torch.arange(size) * places.stride + places.middle
+    is_within = (middles >= places.stride / 2) & (middles <= 127 - places.stride / 2)
+    assert is_within.sum() > 4
+    for frame in (pooled.frame, pooled.previous):
+        torch.testing.assert_close(frame[0, 0, size // 2, is_within], middles[is_within])
+
+
 def test_an_idle_module_is_noticed() -> None:
     idle = OfLearnt("netwarp").on(NETWORK).findings()
     busy = OfLearnt("netwarp", change=weighted).on(NETWORK).findings()

@@ -10,7 +10,7 @@ from helpers.steppers import OfLearnt, moving, network_of, seen_of, stepper_of, 
 
 from sdcnet.frames.stream import FrameStream
 from sdcnet.motion.vectors import CellFlow
-from segtrain.models.preprocessing import normalised
+from segtrain.models.preprocessing import STD, normalised
 from segtrain.models.registry import build_network
 from segtrain.video.learnt import Learnt
 from segtrain.video.registry import SchemeSettings
@@ -111,6 +111,21 @@ def test_it_costs_what_the_paper_says_of_corrections_and_its_encoder(
 def test_stages_that_do_not_suffice_are_refused(stages: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OfLearnt("twnet", settings={"carried": stages}).on(network_of("resnet18"))
+
+
+def test_a_signed_difference_is_seen_where_the_features_lie() -> None:
+    network = network_of("fcn8s")
+    learnt = OfLearnt("twnet", settings={"residual": "signed"}).on(network)
+    assert isinstance(learnt, TWNet)
+    (name, *_) = learnt.carried
+    places = network.places(name)
+    assert places is not None
+    image = torch.arange(128.0).expand(1, 3, 64, 128) / torch.tensor(STD).view(3, 1, 1) / 255
+    motion = Motion(torch.zeros(1, 2, 64, 128), torch.ones(1, 1, 64, 128, dtype=torch.bool))
+    size = learnt._found_by_base(image)[name].shape[-2:]
+    (cue,) = learnt._cues(image, torch.zeros_like(image), motion, (size[0], size[1]), places)
+    middles = (torch.arange(size[1]) * places.stride + places.middle).clamp(0, 127)
+    torch.testing.assert_close(cue[0, 0, size[0] // 2], middles, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["mpeg4", "mpeg4_mv4", "h264"])

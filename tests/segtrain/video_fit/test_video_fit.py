@@ -1,6 +1,6 @@
 """Trainings of schemes for video: on synthetic streets, resumed, and on a base that stays as it was."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from segtrain.cli.main import main
 from segtrain.config import BEST, LAST
 from segtrain.errors import DataError
 from segtrain.fit.recipes import load_recipe, recipe_names
+from segtrain.fit.sources import WEIGHTS
 from segtrain.trained import open_trained
 from segtrain.video.learnt import describe_learnt, digest_of, open_learnt
 from segtrain.video.registry import LEARNT
@@ -152,6 +153,13 @@ def test_another_base_does_not_go_on_with_a_training(weights: Path, roads: Path,
     fit_video(replace(begun, base=other))  # the same network elsewhere
     with pytest.raises(RunFolderError, match="gate"):
         fit_video(replace(begun, gate="occlusion"))
+
+
+def test_every_file_of_weights_counts_by_its_content() -> None:
+    """A path among the settings could not be recorded, and would say nothing."""
+    paths = {each.name for each in fields(VideoFitConfig) if "Path" in str(each.type) and "weights" in each.name}
+    assert paths == {"flownet2_weights", "raft_weights"}
+    assert paths <= set(WEIGHTS)
 
 
 def test_settings_of_the_other_scheme_are_refused() -> None:
