@@ -107,7 +107,7 @@ def test_what_nothing_reads_is_not_computed(
     assert costs[1].ran == off_frame
     with torch.inference_mode():
         first, second = (run_stages(network.stages, seen.image) for seen in frames)
-        early = first["layer1"] if cuts[:1] == ("layer0",) else second["fine"]
+        early = first["fine"] if cuts[:1] == ("layer0",) else second["fine"]
         scores = next(stage for stage in network.stages if stage.name == "decoder").run(early, first["context"])
     expected = functional.interpolate(scores, frames[1].image.shape[-2:], mode="bilinear", align_corners=True)
     assert torch.equal(found[1], expected)
