@@ -25,6 +25,7 @@ from jobs.training.weights import read_weights, require_parameters, write_weight
 from segtrain.checkpoints import ADVICE, PREFIXES
 from segtrain.checkpoints import KEY_OF_LEARNT as KEY
 from segtrain.models.network import SegmentationNetwork
+from segtrain.video.cost import convolutions_macs, found_without_values
 from segtrain.video.stepper import Motion, Stepper
 
 VERSION = 1  # of the description in our files
@@ -99,9 +100,19 @@ class Learnt(nn.Module, ABC):
     def stepper(self, interval: int) -> Stepper:
         """What steps along a video by it. interval: from one key frame to the next, where there are any."""
 
+    @property
     @abstractmethod
+    def by_stage(self) -> dict[str, Any]:
+        """The modules, by the stage whose features they change."""
+
     def findings(self) -> dict[str, str]:
-        """What was learnt, in words, by what it is of: whether the modules came to anything."""
+        """What was learnt, in words, by stage: whether the modules came to anything."""
+        return {name: module.findings() for name, module in self.by_stage.items()}
+
+    def macs(self, size: tuple[int, int]) -> int:
+        """The multiply-accumulates of all modules, in a frame of size (H, W)."""
+        found = found_without_values(self.base, size)
+        return sum(convolutions_macs(module, found[name]) for name, module in self.by_stage.items())
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segtrain.models.network import IMAGE, SegmentationNetwork, run_stages
 from segtrain.models.preprocessing import MEAN, STD
-from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
+from segtrain.video.cost import stage_macs
 from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
@@ -107,7 +107,7 @@ class NetWarp(Learnt):
             ran += self._parts.run(found, name)
             known = None if self.gate == "none" else self._known(motion, image, found[name], name)
             pooled = self._pooled(image, previous, motion, found[name], name)
-            found[name] = self._mixings[name](found[name], before[name], pooled, known)
+            found[name] = self.by_stage[name](found[name], before[name], pooled, known)
         ran += self._parts.run(found)
         return found[LOGITS], ran
 
@@ -121,16 +121,8 @@ class NetWarp(Learnt):
     def stepper(self, interval: int) -> Stepper:  # noqa: ARG002 (there are no key frames)
         return NetWarpStepper(self)
 
-    def findings(self) -> dict[str, str]:
-        return {name: mixing.findings() for name, mixing in self._mixings.items()}
-
-    def mixing_macs(self, size: tuple[int, int]) -> int:
-        """Of all modules, in a frame of size (H, W)."""
-        found = found_without_values(self.base, size)
-        return sum(convolutions_macs(mixing, found[name]) for name, mixing in self._mixings.items())
-
     @property
-    def _mixings(self) -> dict[str, Mixing]:
+    def by_stage(self) -> dict[str, Mixing]:
         return dict(self.mixings.items())  # type: ignore[arg-type]
 
     def _known(self, motion: Motion, image: Tensor, features: Tensor, name: str) -> Tensor:
@@ -167,7 +159,7 @@ class NetWarpStepper:
         self._number = 0  # of the frame before
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
-        return {**stage_macs(self._learnt.base, size), MIXING: self._learnt.mixing_macs(size)}
+        return {**stage_macs(self._learnt.base, size), MIXING: self._learnt.macs(size)}
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         before, number = {} if seen.is_new else self._before, self._number

@@ -13,7 +13,7 @@ from torch.nn import functional
 from sdcnet.geometry import sample_bilinear
 from segtrain.models.network import IMAGE, Places, SegmentationNetwork, run_stages
 from segtrain.video.correcting import Correction, consistency_loss
-from segtrain.video.cost import convolutions_macs, found_without_values, stage_macs
+from segtrain.video.cost import stage_macs
 from segtrain.video.keyframe import KeyFrames
 from segtrain.video.learnt import Followed, Learnt, copied, require_one_of, small_image
 from segtrain.video.parts import LOGITS, Parts
@@ -96,7 +96,7 @@ class TWNet(Learnt):
             carried = warp(held[name], at_size(motion, image, size, places))
             cues = self._cues(image, previous, motion, size, places)
             lateral = self._lateral_at(found[self.lateral], size, places)
-            found[name] = self._corrections[name](carried, lateral, *cues)
+            found[name] = self.by_stage[name](carried, lateral, *cues)
         return found, ran + self.follower_parts.run(found)
 
     def follow_clip(self, images: Sequence[Tensor], motions: Sequence[Motion]) -> Followed:
@@ -113,16 +113,8 @@ class TWNet(Learnt):
     def stepper(self, interval: int) -> Stepper:
         return TWNetStepper(self, interval)
 
-    def findings(self) -> dict[str, str]:
-        return {name: correction.findings() for name, correction in self._corrections.items()}
-
-    def correction_macs(self, size: tuple[int, int]) -> int:
-        """Of all corrections, in a frame of size (H, W)."""
-        found = found_without_values(self.base, size)
-        return sum(convolutions_macs(correction, found[name]) for name, correction in self._corrections.items())
-
     @property
-    def _corrections(self) -> dict[str, Correction]:
+    def by_stage(self) -> dict[str, Correction]:
         return dict(self.corrections.items())  # type: ignore[arg-type]
 
     def _run(self, parts: Parts, held: dict[str, Tensor]) -> None:
@@ -179,7 +171,7 @@ class TWNetStepper(KeyFrames):
         self._learnt = learnt
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
-        return {**stage_macs(self._network, size), CORRECTION: self._learnt.correction_macs(size)}
+        return {**stage_macs(self._network, size), CORRECTION: self._learnt.macs(size)}
 
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: found[name] for name in (IMAGE, *self._learnt.carried)}

@@ -20,7 +20,7 @@ FRAMES = seen_of(PIXELS)
 
 def weighted(learnt: Learnt) -> None:
     assert isinstance(learnt, NetWarp)
-    for mixing in learnt._mixings.values():
+    for mixing in learnt.by_stage.values():
         mixing.current.fill_(0.75)
         mixing.previous.fill_(0.5)
 
