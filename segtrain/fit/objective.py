@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import FitError
-from segtrain.config import TrainingConfig
+from segtrain.config import FitConfig, TrainingConfig
+from segtrain.data.surroundings import Surroundings
 from segtrain.losses.objective import Objective
 from segtrain.losses.registry import LOSSES
 from segtrain.losses.settings import LossSettings
@@ -27,9 +28,19 @@ def open_objective(config: TrainingConfig, class_names: Sequence[str]) -> Object
     return LOSSES[config.loss](settings)
 
 
-def offsets_of(config: TrainingConfig) -> tuple[int, ...]:
-    """The neighbours that the loss of a configuration wants to see, whatever the classes are."""
-    return open_objective(replace(config, strict_classes=()), ()).offsets
+def surroundings_of(config: FitConfig) -> Surroundings:
+    """The neighbours that the loss of a configuration wants to see, whatever the classes are.
+
+    Raises: FitError where two parts of it want different ones.
+    """
+    offsets = open_objective(replace(config, strict_classes=()), ()).offsets
+    if not offsets:
+        return config.surroundings
+    if config.is_consistent:
+        raise FitError(
+            f"the loss {config.loss} looks at neighbours of its own choice; consistency terms take another loss"
+        )
+    return Surroundings((offsets,))
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:
