@@ -39,7 +39,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The same there; from page-locked memory, without waiting."""
-        return Batch(*(None if each is None else each.to(device, non_blocking=True) for each in self))
+        there = {name: each.to(device, non_blocking=True) for name, each in self._asdict().items() if each is not None}
+        return Batch(**there)
 
 
 def draw_crop(
@@ -55,9 +56,11 @@ def draw_crop(
     anywhere = epoch.train_id[position] == ANYWHERE
     point = None if anywhere else (int(epoch.x[position]), int(epoch.y[position]))
     view = draw_view(dataset.size(sample), point, augmentation, generator)
+    if not surroundings.choices:
+        return apply_view(dataset.read(sample, view.window), view, augmentation, generator)
     offsets = surroundings.draw(dataset.offsets_at(sample), epoch.chooser(position))
     pixels = apply_view(dataset.read(sample, view.window, offsets), view, augmentation, generator)
-    return pixels if offsets or not surroundings.choices else _alone(pixels, len(surroundings.choices[0]))
+    return pixels if offsets else _alone(pixels, len(surroundings.choices[0]))
 
 
 def _alone(pixels: Pixels, num_neighbours: int) -> Pixels:
@@ -81,7 +84,8 @@ def load_batches(
 ) -> Iterator[Batch]:
     """The batches of these positions of an epoch, in order, read ahead by `num_workers` processes, in this one with 0.
 
-    surroundings: the neighbours that crops come with. pinned: copied to page-locked memory, from where a GPU takes them without waiting.
+    surroundings: the neighbours that crops come with; without a choice, all that the data set was opened with. pinned:
+    copied to page-locked memory, from where a GPU takes them without waiting.
     Raises, in place of the batch, what the data set raises for a sample that cannot be read.
     """
     return loader.load_batches(

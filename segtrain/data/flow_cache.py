@@ -53,7 +53,8 @@ class FlowCache:
                 strangers = sorted(path.name for path in self.folder.iterdir())
                 if strangers:
                     raise DataError(
-                        f"{folder}: holds '{strangers[0]}' but no {METHOD}, so it is no flow cache; give an empty folder"
+                        f"{folder}: holds '{strangers[0]}' but no {METHOD}, so it is no flow cache; give an empty "
+                        "folder"
                     )
                 write_whole(self.folder / METHOD, told.encode())
             found = (self.folder / METHOD).read_text(encoding="utf-8")
@@ -138,8 +139,9 @@ def fill(
 
     def make(pair: Pair) -> None:
         pixels = dataset.read(pair.number, None, (pair.offset,))
-        frames = [torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in pixels.frames]
-        cache.write(pair, *(each.cpu() for each in seen_flow(*frames, estimator)))
+        image, neighbour = (torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in pixels.frames)
+        flow, seen = seen_flow(image, neighbour, estimator)
+        cache.write(pair, flow.cpu(), seen.cpu())
 
     # what OpenCV computes goes on beside Python; a network has the machine to itself
     num_threads = 1 if estimator.transfers is not None else len(os.sched_getaffinity(0))

@@ -39,10 +39,10 @@ def open_store_samples(
     split: the split that the store must be of. min_confidence: pixels below it, in [0,1], become 255; the index knows
     them nevertheless, since the statistics in a store count every pixel. classes: another table than the store's own,
     for another choice of trained classes. offsets: of the neighbours that each sample comes with, from its own frame;
-    where all are needed, samples that lack one are left out. A neighbour is the frame of another sample, of the same source and pairing: with
-    pairing "joint", frames beside the annotated one are predicted. decisions: a file of those on this store, whose
-    rejected samples are left out too; as neighbours of others, their frames are as good as any. How many are left out
-    is logged.
+    where all are needed, samples that lack one are left out. A neighbour is the frame of another sample, of the same
+    source and pairing: with pairing "joint", frames beside the annotated one are predicted. decisions: a file of those
+    on this store, whose rejected samples are left out too; as neighbours of others, their frames are as good as any.
+    How many are left out is logged.
 
     Raises: StoreError where the store or a shard is missing or damaged; ReviewError for decisions that are not of its
     samples; DataError for another split, a store without samples, without any that has all its neighbours, or any that

@@ -167,7 +167,7 @@ def _move(motion: PairMotion, view: View) -> PairMotion:
 def _apply_to_mask(mask: np.ndarray, view: View) -> np.ndarray:
     """[h,w] bool of the window -> [H,W] bool of the crop: the nearest pixel; False outside."""
     height, width = view.inside.height, view.inside.width
-    values = mask.astype(np.uint8)
+    values: np.ndarray = mask.astype(np.uint8)
     if view.rotated is None:
         values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     else:

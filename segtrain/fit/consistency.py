@@ -83,8 +83,8 @@ def require_no_border(network: SegmentationNetwork, whose: str) -> None:
     """Raise FitError where a network's features surround the image, so that no other's lie at the same places."""
     if network.places(SCORES) is not None:
         raise FitError(
-            f"{whose}, {network.architecture}, sees a border around images, so that its features do not lie where those "
-            "of other networks do; distillation takes another network"
+            f"{whose}, {network.architecture}, sees a border around images, so that its features do not lie where "
+            "those of other networks do; distillation takes another network"
         )
 
 

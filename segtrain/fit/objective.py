@@ -22,6 +22,7 @@ def open_objective(config: TrainingConfig, class_names: Sequence[str]) -> Object
         strict_classes=train_ids(config.strict_classes, class_names, "strict_classes"),
         relax_until=config.relax_until,
         class_weight=config.class_weight,
+        class_weights=_weights(config, class_names),
         as_published=config.as_published,
         auxiliary=config.auxiliary,
     )
@@ -33,7 +34,7 @@ def surroundings_of(config: FitConfig) -> Surroundings:
 
     Raises: FitError where two parts of it want different ones.
     """
-    offsets = open_objective(replace(config, strict_classes=()), ()).offsets
+    offsets = open_objective(replace(config, strict_classes=(), class_weights={}), ()).offsets
     if not offsets:
         return config.surroundings
     if config.is_consistent:
@@ -41,6 +42,12 @@ def surroundings_of(config: FitConfig) -> Surroundings:
             f"the loss {config.loss} looks at neighbours of its own choice; consistency terms take another loss"
         )
     return Surroundings((offsets,))
+
+
+def _weights(config: TrainingConfig, class_names: Sequence[str]) -> tuple[float, ...]:
+    """What each class weighs, by train id; empty where all weigh 1."""
+    train_ids(tuple(config.class_weights), class_names, "class_weights")
+    return tuple(config.class_weights.get(name, 1.0) for name in class_names) if config.class_weights else ()
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:

@@ -141,7 +141,7 @@ LATERAL = ("lateral-mobilenetv1", "lateral-mobilenetv2", "lateral-resnet18")
 
 def test_networks_are_those_that_can_be_built() -> None:
     choices = next(each.metadata["choices"] for each in SETTINGS if each.name == "network")
-    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "fcn8s", *LATERAL)
+    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "pspnet-mobilenetv2", "fcn8s", *LATERAL)
 
 
 def test_names_of_networks_are_known_without_torch_and_networks_without_its_compiler() -> None:

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
+from jobs.training.task import Losses
 from segtrain.losses.consistency.distillation import as_large_as, frame_loss, published_frame_loss
 from segtrain.losses.consistency.pairs import pair_loss, published_pair_loss
 from segtrain.losses.consistency.sequence import ConvLSTM, self_maps, sequence_loss
+from segtrain.losses.consistency.settings import TRAINED, ConsistencySettings
 from segtrain.losses.consistency.similarity import published_similarity_loss, similarity_loss
 from segtrain.losses.consistency.temporal import (
     published_temporal_loss,
@@ -22,10 +26,6 @@ from segtrain.losses.consistency.temporal import (
     temporal_loss,
     visibility,
 )
-from torch import Tensor
-
-from jobs.training.task import Losses
-from segtrain.losses.consistency.settings import TRAINED, ConsistencySettings
 from segtrain.losses.objective import Objective, StepOutput
 from segtrain.models.network import NetworkOutput
 from segtrain.models.preprocessing import normalised
