@@ -153,8 +153,10 @@ def fill(
 def seen_flow(image: Tensor, neighbour: Tensor, estimator: MotionEstimator) -> tuple[Tensor, Tensor]:
     """The flow of images [B,3,H,W] uint8 RGB to their neighbours, [B,2,H,W], and which pixels both show [B,1,H,W].
 
-    All are estimated at once, of which networks make batches.
+    Both lie where the estimator computes; all are estimated at once, of which networks make batches.
     """
+    if estimator.transfers is not None:
+        image, neighbour = map(estimator.transfers.to_device, (image, neighbour))
     frames = [*image.split(1), *neighbour.split(1)]
     count = len(image)
     ways = [Step((count + n,), n) for n in range(count)] + [Step((n,), count + n) for n in range(count)]

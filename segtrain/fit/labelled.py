@@ -193,7 +193,8 @@ class LabelledTask(ABC):
         self._scores, self._best = scores, scores.miou if is_best else self._best
         if log:
             classes = {f"iou/{name}": value for name, value in scores.iou.items()}
-            log.write(self.state.step, miou=scores.miou, accuracy=scores.accuracy, **classes)
+            temporal = {} if scores.tc is None else {"tc": scores.tc}
+            log.write(self.state.step, miou=scores.miou, accuracy=scores.accuracy, **temporal, **classes)
             if is_best:
                 self._save(BEST)
 

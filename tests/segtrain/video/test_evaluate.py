@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from helpers.steppers import RUNTIME, moving, network_of
+from helpers.steppers import RUNTIME, network_of
 from torch import Tensor, nn
 
 from propagate.data.classes import load_classes
@@ -27,7 +27,6 @@ from segtrain.video.clips import clips_with
 from segtrain.video.evaluate import evaluate_video
 from segtrain.video.registry import SchemeSettings, settings_of_each
 from segtrain.video.report import VideoReport
-from segtrain.video.temporal import Pair, consistency, pair_of
 from segtrain.video.tiled import Tiling
 
 CITYSCAPES = load_classes("cityscapes")
@@ -149,29 +148,6 @@ def test_costs_are_those_of_the_frames_that_are_scored(root: Path) -> None:
     assert warped["motion_milliseconds"] > 0
     moved = warped["milliseconds"] - warped["network_milliseconds"]
     assert moved == pytest.approx(0.75 * warped["motion_milliseconds"])
-
-
-def test_consistency_counts_what_both_frames_show() -> None:
-    """The edge moves two pixels to the right; found are it, and once a column that is wrong."""
-    before, after = torch.zeros(2, 4, 6, dtype=torch.uint8)
-    before[:, 2:], after[:, 4:] = 1, 1
-    flow = torch.zeros(1, 2, 4, 6)
-    flow[:, 0] = -2
-    is_seen = torch.ones(4, 6, dtype=torch.bool)
-    is_seen[:, :2] = False
-    pair = Pair(flow, is_seen)
-    assert consistency([pair], [before, after], 2).tolist() == [[8, 0, 0], [0, 8, 0]]
-    after[:, 3] = 1
-    assert consistency([pair, pair], [before, after, after], 2).tolist() == [[4 + 4, 4 + 8, 0], [0, 8 + 4, 0]]
-
-
-def test_what_both_frames_show_is_where_motion_leads_there_and_back() -> None:
-    one, other = moving(2, size=(48, 64), speed=5)
-    pair = pair_of(one, other)
-    inner = slice(8, -8)
-    assert float(pair.flow_to_previous[0, 0, inner, inner].median()) == pytest.approx(5, abs=0.3)
-    assert pair.is_seen[inner, 8:-12].float().mean() > 0.9
-    assert not pair.is_seen[:, -4:].any()  # came in from the right
 
 
 def test_clips_too_short_say_so(root: Path) -> None:
