@@ -28,7 +28,7 @@ from segtrain.data.surroundings import Surroundings
 from segtrain.errors import DataError
 
 METHOD = "method.json"
-TILE = 256  # what a window reads is a little more than itself
+MOST_ALONG_TILE = 256  # pixels: what a window reads is a little more than itself
 BYTES_PER_PIXEL = 4 + 1 / 8  # two float16; whether it is seen takes next to nothing, packed
 
 
@@ -73,7 +73,7 @@ class FlowCache:
         """flow: [1,2,H,W] of the sample's frame to the neighbour; seen: [1,1,H,W] bool. Raises: DataError."""
         path, buffer = self._path(pair.name), io.BytesIO()
         height, width = flow.shape[-2:]
-        chunk = min(height, TILE), min(width, TILE)
+        chunk = _even(height), _even(width)
         with h5py.File(buffer, "w") as file:
             rows = flow[0].permute(1, 2, 0).numpy().astype(np.float16)
             file.create_dataset("flow", data=rows, chunks=(*chunk, 2), fletcher32=True)
@@ -191,6 +191,11 @@ class WithFlows:
 
     def index(self, tile: int) -> ClassIndex:
         return self._dataset.index(tile)
+
+
+def _even(length: int) -> int:
+    """How long tiles are that cover a length evenly: none is filled up with much that is not there."""
+    return -(-length // -(-length // MOST_ALONG_TILE))
 
 
 def _name(frame: str, neighbour: str) -> str:

@@ -14,7 +14,7 @@ from jobs.crew.member import Member
 from jobs.errors import FitError
 from jobs.training.runtime import Runtime
 from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
-from sdcnet.motion.classical import Dis
+from sdcnet.motion.registry import MotionSettings, open_estimator
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import InferenceError
 from segtrain.evaluation.temporal import count_between
@@ -106,13 +106,14 @@ def validate(
             torch.distributed.broadcast(statistic, 0)
     classes = dataset.classes.train_names
     matrix, temporal = np.zeros((2, len(classes), len(classes) + 1), np.int64)
+    motion = open_estimator(MotionSettings(name="dis"))
     for number in numbers[member.rank :: member.num_members]:
         pixels = dataset.read(number)
         found = predict(network, pixels.image, inference, runtime)
         matrix += confusion(pixels.label, found, len(classes))
         for before in pixels.neighbours:
             labels = predict(network, before, inference, runtime), found
-            temporal += count_between(_frame(before), _frame(pixels.image), labels, len(classes), Dis())
+            temporal += count_between(_frame(before), _frame(pixels.image), labels, len(classes), motion)
     return ValidationScores.of(together(matrix, member), classes, len(numbers), together(temporal, member))
 
 

@@ -104,8 +104,8 @@ def _notes(record: RunRecord, charts: Sequence[Chart]) -> Iterator[str]:
         yield "The ring marks the best mIoU."
     if any(record.curves[name] for name in WATCHED):
         yield (
-            "While terms of consistency count: predictions that agree since they say nothing have a high entropy, short "
-            "logits or few classes; an encoder of sequences that has collapsed gives the teacher no variance."
+            "While terms of consistency count: predictions that agree since they say nothing have a high entropy, "
+            "short logits or few classes; an encoder of sequences that has collapsed gives the teacher no variance."
         )
     if resumed := _resumed(record):
         yield f"Dashed lines: resumed after {', '.join(f'step {step}' for step in resumed)}."
