@@ -164,10 +164,10 @@ def test_consistency_is_measured_beside_that_of_the_truth(root: Path) -> None:
         RUNTIME,
         labels=labels_in_succession(dataset, clips),
     )
-    assert report.schemes[0].consistency.ceiling > 0.95  # DIS does not know the motion to the pixel
+    assert report.schemes[0].consistency.ceiling > 0.85  # DIS sees the edge alone
     clip, other = report.schemes[0].temporal
     assert clip.truth.sum() == other.truth.sum() > 0.8 * HEIGHT * WIDTH
-    assert clip.num_pairs == other.num_pairs == 6
+    assert (clip.num_pairs, other.num_pairs) == (6, 5)
     assert "along the motion dis (opencv" in report.markdown()
 
 
