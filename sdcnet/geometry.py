@@ -121,5 +121,8 @@ def inside(flow: Tensor) -> Tensor:
 
 
 def is_seen(flow: Tensor, back: Tensor) -> Tensor:
-    """The pixels that the motion back leads back to, [B,1,H,W] bool; of flows [B,2,H,W], in pixels, there and back."""
+    """The pixels that the motion back leads back to, to within a pixel, and that point into the frame: bool [B,1,H,W].
+
+    flow, back: [B,2,H,W], there and back.
+    """
     return (length(compose(flow, back)) < MOST_ERROR) & inside(flow)
