@@ -45,8 +45,7 @@ class Consistency:
     @property
     def ceiling(self) -> float:
         """The TC of the truth itself, where it is known of two frames in succession; NaN where it nowhere is."""
-        truth = self._sum([clip.truth for clip in self.clips])
-        return self._mean(truth) if truth.any() else math.nan
+        return self._mean(self._sum([clip.truth for clip in self.clips]))
 
     @property
     def mean_of_clips(self) -> float:
@@ -143,7 +142,9 @@ class Consistency:
 
     def _mean(self, counts: np.ndarray) -> float:
         """Deviation from the published program: it adds 1e-10 to unions, which the tenth digit may show."""
-        return float(np.nan_to_num(class_iou(counts)).mean()) if self.as_published else mean_iou(counts)
+        if self.as_published and counts.any():
+            return float(np.nan_to_num(class_iou(counts)).mean())
+        return mean_iou(counts)
 
 
 def _percent(fraction: float) -> str:

@@ -19,6 +19,7 @@ from sdcnet.motion.estimator import Observation, Step
 from segtrain.checkpoints import save_network
 from segtrain.cli.video_evaluate import video_evaluate
 from segtrain.errors import DataError
+from segtrain.evaluation.clips import labels_in_succession
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import NETWORKS
@@ -150,6 +151,26 @@ def test_costs_are_those_of_the_frames_that_are_scored(root: Path) -> None:
     assert moved == pytest.approx(0.75 * warped["motion_milliseconds"])
 
 
+def test_consistency_is_measured_beside_that_of_the_truth(root: Path) -> None:
+    (root / f"labels/a_{LAST - 1:02d}.png").write_bytes((root / f"frames/a_{LAST - 1:02d}.png").read_bytes())
+    dataset = open_dataset("folder", DatasetOptions(root=root))
+    clips = clips_with(dataset, 3, "root")
+    report = evaluate_video(
+        by_colour(),
+        CITYSCAPES,
+        clips,
+        [SchemeSettings(name="copy", interval=4)],
+        ShiftedRight(),
+        RUNTIME,
+        labels=labels_in_succession(dataset, clips),
+    )
+    assert report.schemes[0].consistency.ceiling > 0.85  # DIS sees the edge alone
+    clip, other = report.schemes[0].temporal
+    assert clip.truth.sum() == other.truth.sum() > 0.8 * HEIGHT * WIDTH
+    assert (clip.num_pairs, other.num_pairs) == (6, 5)
+    assert "along the motion dis (opencv" in report.markdown()
+
+
 def test_clips_too_short_say_so(root: Path) -> None:
     dataset = open_dataset("folder", DatasetOptions(root=root))
     with pytest.raises(DataError, match="of 1 annotated frames none has 9 frames before it, the most are 7; choose"):
@@ -183,8 +204,14 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     assert set(found["schemes"][1]["miou_by_distance"]) == {"0", "1"}
     assert list(found["stage_gmacs"]) == [stage.name for stage in network.stages]
     assert sum(found["stage_gmacs"].values()) == pytest.approx(found["schemes"][0]["gmacs"])
+    temporal = found["schemes"][1]["temporal"]
+    assert temporal["tc"] == found["schemes"][1]["temporal_miou"]
+    assert [clip["pairs"] for clip in temporal["clips"]] == [2]
+    assert (temporal["interval"], temporal["ceiling"]) == ([None, None], None)
+    assert found["temporal_motion"]["motion"] == "dis"
     assert found == json.loads((tmp_path / "out/video.json").read_text())
     page = (tmp_path / "out/index.html").read_text()
+    assert "<h2>Temporal consistency</h2>" in page
     assert page.count("<video") == 3
     assert page.count('class="point"') >= 3 + 1 + 2 + 2
     band = ("--band", 2, "--band-shape", "square")
@@ -192,6 +219,7 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     assert "| warp-scores interval=2 |" in tables
     assert "| trimap mIoU, 2 px square |" in tables
     assert "| mIoU at distance       |   0 |   1 |" in tables
+    assert "95 % within" in tables
     (costs,) = (line for line in tables.splitlines() if line.startswith("| pipelined-clockwork ") and "%" in line)
     assert costs.endswith(" 50 % |")  # of the second frame all is computed, but of what is left of the first
 
