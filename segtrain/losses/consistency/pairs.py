@@ -91,7 +91,7 @@ class _SquaredDifference(torch.autograd.Function):
         for image in range(len(student_a)):
             for block in _blocks(student_a, ctx.rows):
                 difference = _rows_of(image, block, student_a, student_b, teacher_a, teacher_b)
-                torch.mm(student_b[image], difference.mT, out=to_a[image, :, block])
+                to_a[image, :, block] = student_b[image] @ difference.mT
                 to_b[image].addmm_(student_a[image, :, block], difference)
         return to_a.mul_(2 * grad), to_b.mul_(2 * grad), None, None, None
 

@@ -1,8 +1,8 @@
 """Distillation of sequences: how the similarity of a frame's places changes over time, for student and teacher.
 
 A small recurrent network, the encoder, turns the maps of a sequence into an embedding. One that is trained together
-with the student, to make the loss small, can make all embeddings one, a collapse: `ConvLSTM.clip` and the regulariser
-that `SequenceLoss` speaks of are the paper's remedy, a `frozen_encoder` cannot.
+with the student, to make the loss small, makes all embeddings one if it is let, a collapse: `ConvLSTM.clip` and
+`SequenceLoss.regulariser` are the paper's remedy, while a `frozen_encoder` cannot.
 
 Reference: Liu et al., ECCV 2020, section 3.2; the encoder: Shi et al., "Convolutional LSTM Network", NeurIPS 2015,
 without peepholes.
@@ -20,7 +20,7 @@ from segtrain.losses.consistency.similarity import pooled
 from segtrain.losses.logits import at_least_float32
 
 HIDDEN_CHANNELS = 4
-FROZEN_GAIN = 3.0  # of a frozen encoder's weights: with less, all its embeddings are nearly one
+FROZEN_GAIN = 3.0  # of a frozen encoder's weights: at 1 embeddings differ a seventh as much, at 6 many cells saturate
 
 
 class State(NamedTuple):
@@ -54,7 +54,8 @@ class ConvLSTM(nn.Module):
 def frozen_encoder(seed: int = 0) -> ConvLSTM:
     """An encoder of random weights that are never trained, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    encoder = ConvLSTM().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # what a new layer draws is written over
+        encoder = ConvLSTM().requires_grad_(False)
     weight, bias = encoder.parameters()
     weight.normal_(std=FROZEN_GAIN * weight[0].numel() ** -0.5, generator=generator)
     bias.zero_()
@@ -87,14 +88,29 @@ def encode(encoder: ConvLSTM, maps: Sequence[Tensor]) -> State:
 
 
 class SequenceLoss(NamedTuple):
-    """loss: a scalar. embedding: the teacher's cells c after the last frame, [B,4,N,N] within -frames…frames.
+    """loss: a scalar. embedding: the teacher's cells after the last frame, [B,4,N,N], within ± the number of frames.
 
-    `embedding.detach().var()` says whether the encoder still tells one thing from another: it is 0 once it has
-    collapsed. `(1 - embedding).mean()` is the paper's regulariser of an encoder that is trained.
+    Both have gradients by an encoder that is trained.
     """
 
     loss: Tensor
     embedding: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the embedding, between the sequences of the batch: it goes to 0 where the encoder collapses. A scalar.
+
+        Not over all elements: what an encoder gives each place whatever it sees is no sign of life.
+        """
+        return self.embedding.detach().var(dim=0, correction=0).mean()
+
+    @property
+    def regulariser(self) -> Tensor:
+        """What, added to the loss of an encoder that is trained, keeps its embeddings from 0: mean(1 - cell). A scalar.
+
+        By itself it asks for saturated cells, not for different ones.
+        """
+        return (1 - self.embedding).mean()
 
 
 def sequence_loss(encoder: ConvLSTM, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> SequenceLoss:

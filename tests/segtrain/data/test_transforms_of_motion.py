@@ -49,7 +49,7 @@ def moved(seed: int, augmentation: Augmentation, is_seen: np.ndarray | None = No
 
 @pytest.mark.parametrize("rotation", [0.0, 25.0])
 @pytest.mark.parametrize("crop", [(40, 60), (250, 300)])
-def test_it_leads_from_the_crop_to_what_the_motion_leads_to_in_the_image(crop: tuple[int, int], rotation: float) -> None:
+def test_it_leads_to_what_the_motion_leads_to_in_the_image(crop: tuple[int, int], rotation: float) -> None:
     for seed in range(12):
         view, found = moved(seed, Augmentation(crop=crop, rotation=rotation))
         assert found.shown is not None
