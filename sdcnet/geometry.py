@@ -8,6 +8,7 @@ differentiable where the mathematics is, and runs on any device.
 import torch
 from torch import Tensor
 
+MOST_ERROR = 1.0  # pixels, between a pixel and where the motion there and back leads
 BAND_ROWS = 64  # resampled at a time: what a band needs stays in the cache, a third of the time and little memory
 
 
@@ -117,3 +118,11 @@ def inside(flow: Tensor) -> Tensor:
     height, width = flow.shape[-2:]
     x, y = endpoints(flow).unsqueeze(2).unbind(1)
     return (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+
+
+def is_seen(flow: Tensor, back: Tensor) -> Tensor:
+    """The pixels that the motion back leads back to, to within a pixel, and that point into the frame: bool [B,1,H,W].
+
+    flow, back: [B,2,H,W], there and back.
+    """
+    return (length(compose(flow, back)) < MOST_ERROR) & inside(flow)

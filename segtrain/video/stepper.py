@@ -7,9 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from sdcnet.geometry import compose, inside, length
-
-MOST_ERROR = 1.0  # pixels, between a pixel and where the motion there and back leads
+from sdcnet.geometry import inside, is_seen
 
 
 class Motion(NamedTuple):
@@ -60,11 +58,6 @@ class Seen:
         if self.back is not None:
             known &= is_seen(flow, self.back)
         return Motion(flow, known)
-
-
-def is_seen(flow: Tensor, back: Tensor) -> Tensor:
-    """The pixels that the motion back leads back to, [1,1,H,W] bool; of flows [1,2,H,W], in pixels, there and back."""
-    return (length(compose(flow, back)) < MOST_ERROR) & inside(flow)
 
 
 class Cost(NamedTuple):

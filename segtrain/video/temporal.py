@@ -13,9 +13,8 @@ from torch import Tensor
 
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.scoring.metrics import confusion
-from sdcnet.geometry import warp_labels
+from sdcnet.geometry import is_seen, warp_labels
 from sdcnet.motion.classical import dis_flow, to_flow, to_grey
-from segtrain.video.stepper import is_seen
 
 
 class Pair(NamedTuple):
