@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcnet.geometry import warp_labels
-from segtrain.video.stepper import is_seen
+from sdcnet.geometry import is_seen, warp_labels
 
 
 class Verdict(NamedTuple):

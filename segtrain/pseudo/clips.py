@@ -64,7 +64,7 @@ def clips_of_sources(sources: Iterable[Path], split: str, every: int) -> list[Cl
     Raises: DataError for a source that is not there or holds neither, and for two frames of one name; FrameError for a
     video that cannot be opened.
     """
-    clips = [
+    clips: list[Clip] = [
         clip
         for source in sources
         for group, frames in _recordings(source)

@@ -110,9 +110,7 @@ class Labeller:
     def __init__(self, labelling: Labelling, classes: ClassTable) -> None:
         teacher = labelling.teacher
         self._runtime = open_runtime(teacher.device, teacher.dtype)
-        trained = open_trained(
-            teacher.weights, self._runtime, architecture=teacher.architecture, classes=classes
-        )
+        trained = open_trained(teacher.weights, self._runtime, architecture=teacher.architecture, classes=classes)
         self._network, self._inference = trained.network, teacher.inference
         self._labelling, self._classes = labelling, classes
         self._estimator = None if labelling.motion is None else open_estimator(labelling.motion)
@@ -133,9 +131,7 @@ class Labeller:
         """[H,W,3] uint8 RGB -> what the teacher finds. Raises: InferenceError."""
         return segment_with_confidence(self._network, pixels, self._inference, self._runtime)
 
-    def _outwards(
-        self, opened: OpenClip, wanted: Sequence[int], direction: int, notes: Notes
-    ) -> Iterator[Sample]:
+    def _outwards(self, opened: OpenClip, wanted: Sequence[int], direction: int, notes: Notes) -> Iterator[Sample]:
         """The samples at these offsets, which are beside each other; the frame before them is judged by, too."""
         inner = self._labelling.beyond * direction
         offsets = [inner, *wanted] if wanted and self._estimator is not None and inner not in wanted else wanted
@@ -181,11 +177,7 @@ class Labeller:
         levels = quantize_confidence(torch.from_numpy(confidence)).numpy()
         with notes.watch("encode"):
             image = frame.picture.stored(self._labelling.images)
-        of_recording = (
-            {"second_source_key": clip.begins_with, "second_offset": clip.start + frame.offset}
-            if isinstance(clip, Stretch)
-            else {}
-        )
+        begins_with, start = (clip.begins_with, clip.start) if isinstance(clip, Stretch) else ("", -frame.offset)
         return Sample(
             key=clip.frames[frame.offset].key,
             source_key=clip.key,
@@ -193,11 +185,12 @@ class Labeller:
             offset=frame.offset,
             pairing="label",
             origin=PSEUDO,
+            second_source_key=begins_with,
+            second_offset=start + frame.offset,
             image=image,
             label=np.where(kept, label_ids, np.uint8(self._classes.ignore_id)),
             confidence=np.where(kept, levels, np.uint8(0)),
             reason=np.full(found.shape, MATCHED, np.uint8),
-            **of_recording,
         )
 
 

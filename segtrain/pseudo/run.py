@@ -87,7 +87,10 @@ def frames_around(
 def frames_of_files(
     sources: Sequence[Path], *, split: str = "train", every: int = 1, limit: int | None = None
 ) -> Unlabelled:
-    """Every n-th frame of videos and of folders of frames. limit: only the first clips. Raises: DataError, FrameError."""
+    """Every n-th frame of videos and of folders of frames; limit: only of the first clips.
+
+    Raises: DataError, FrameError.
+    """
     clips = clips_of_sources(sources, split, every)[:limit]
     return Unlabelled(clips=tuple(clips), dataset=FILES, split=split, settings={"every": every, "limit": limit})
 
