@@ -14,7 +14,7 @@ from jobs.training.runtime import open_runtime
 from jobs.training.weights import digest
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.data.classes import ClassTable
-from propagate.data.sample import MATCHED, ORIGINS, Sample, quantize_confidence
+from propagate.data.sample import MATCHED, PSEUDO, Sample, quantize_confidence
 from propagate.job.making import Notes
 from propagate.shards.manifest import Failure
 from sdcnet.errors import MotionError, SdcnetError
@@ -27,7 +27,6 @@ from segtrain.pseudo.agreement import Verdict, contradicted, verdict_of
 from segtrain.pseudo.clips import Stretch, wanted_offsets
 from segtrain.trained import open_trained
 
-*_, PSEUDO = ORIGINS
 FOUND, SURE, KEPT = "found", "sure", "kept"  # what is counted of each class: pixels by how far their labels came
 
 
