@@ -92,3 +92,15 @@ class MotionEstimator(Protocol):
         and compute what they share only once; it yields as early as it can.
         """
         ...
+
+
+def flow_between(estimator: MotionEstimator, source: Observation, target: Observation) -> "Tensor":
+    """flow_target_to_source [1,2,H,W] float32 pixels of two frames on the host, there where the estimator computes.
+
+    It looks back on one frame alone.
+    """
+    pair: dict[int, Observation] = {-1: source, 0: target}
+    if (transfers := estimator.transfers) is not None:
+        pair = {offset: ObservedPixels(transfers.to_device(seen.pixels)) for offset, seen in pair.items()}
+    (flow,) = estimator.estimate(pair, (Step(history=(-1,), target=0),))
+    return flow

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,13 @@ from jobs.console.values import print_json
 from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.evaluation.band import Band
+from segtrain.evaluation.temporal_settings import TemporalSettings
 from segtrain.inference_settings import Inference
+
+if TYPE_CHECKING:
+    from jobs.training.runtime import Runtime
+    from segtrain.evaluation.temporal_measure import TemporalMeasure
+    from segtrain.trained import TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,7 @@ class EvaluateConfig(NetworkConfig):
 
     inference: Inference
     band: Band
+    temporal: TemporalSettings
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
 
     def __post_init__(self) -> None:
@@ -39,10 +47,14 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     of the classes' accuracies, IoU weighted by how often classes occur, IoU near boundaries (trimap); and iIoU, where
     maps of instances lie beside all label maps of Cityscapes.
 
+    With --temporal, the frames around the annotated ones are segmented too: TC is the mIoU of labels that are carried
+    along the motion to the next frame, against those that are found there.
+
     \b
     segtrain evaluate run/best.safetensors --root street --split val
     segtrain evaluate cityscapes_best.pth --architecture deepwv3plus --root cityscapes \\
         --window 1024x1024 --scales 0.5,1,2 --flip --out scores.md
+    segtrain evaluate run/best.safetensors --root street --split val --temporal --before 10
     """
     from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
@@ -57,6 +69,7 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     runtime = open_runtime(config.device, config.dtype)
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=samples.classes)
     require_same_fold(trained.about, dataset, options, samples)
+    temporal = _open_temporal(config, dataset, trained, runtime) if config.temporal.is_measured else None
     with Progress("images", len(samples.records)) as progress:
         report = evaluate_network(
             trained.network,
@@ -65,14 +78,43 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
             runtime,
             band=config.band,
             instance_maps=find_instance_maps(dataset, options, [record.key for record in samples.records]),
+            on_found=None if temporal is None else temporal.add,
             on_progress=progress.advance,
         )
+    consistency = None if temporal is None else temporal.report()
+    text = "\n\n".join(part.markdown() for part in (report, consistency) if part is not None)
     if as_json:
-        print_json(report.to_dict())
+        print_json(report.to_dict() | ({} if consistency is None else {"temporal": consistency.to_dict()}))
     else:
-        click.echo(report.markdown())
+        click.echo(text)
     if config.out is not None:
-        write_markdown(report, config.out)
-    if report.failures:
-        say_left_out(report.failures)
+        write_markdown(text, config.out)
+    failures = (*report.failures, *(() if consistency is None else consistency.failures))
+    if failures:
+        say_left_out(failures)
         raise SystemExit(1)
+
+
+def _open_temporal(
+    config: EvaluateConfig, dataset: str, trained: "TrainedNetwork", runtime: "Runtime"
+) -> "TemporalMeasure":
+    from propagate.datasets.registry import open_dataset
+    from sdcnet.motion.registry import open_estimator
+    from segtrain.evaluation.clips import clips_around, labels_in_succession, published_clips
+    from segtrain.evaluation.temporal_measure import TemporalMeasure
+
+    settings, where = config.temporal, str(config.data.root)
+    layout = open_dataset(dataset, config.data)
+    clips = clips_around(layout, settings.num_before, settings.num_after, where)
+    if settings.as_published:
+        clips = published_clips(clips, where)
+    return TemporalMeasure(
+        trained.network,
+        trained.classes,
+        clips,
+        labels_in_succession(layout, clips),
+        open_estimator(settings.motion_settings(config.device, config.dtype)),
+        settings,
+        config.inference,
+        runtime,
+    )

@@ -74,7 +74,8 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
 
     Each is scored at every distance from the last frame that was computed in full, in all clips alike, and as if every
     distance were as likely. TC is the mIoU of labels that are carried along the motion from the frame before against
-    those that are found: how consistent they are in time. The trimap mIoU is that of pixels near boundaries.
+    those that are found: how consistent they are in time. That motion is DIS's, whichever the schemes use. The trimap
+    mIoU is that of pixels near boundaries.
 
     \b
     segtrain video evaluate run/best.safetensors --root street --scheme copy --scheme warp-features --interval 12
@@ -82,6 +83,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
     """
     from jobs.training.runtime import open_runtime
     from propagate.datasets.registry import open_dataset
+    from segtrain.evaluation.clips import labels_in_succession
     from segtrain.trained import open_trained
     from segtrain.video.clips import clips_with
     from segtrain.video.evaluate import distances_of, evaluate_video
@@ -104,6 +106,7 @@ def video_evaluate(config: VideoEvaluateConfig, as_json: bool) -> None:
             runtime,
             distances=config.scored_distances(),
             with_vectors=config.motion_settings().reads_vectors,
+            labels=labels_in_succession(dataset, clips),
             band=config.band,
             tiling=config.tiling,
             on_progress=progress.advance,

@@ -24,6 +24,7 @@ NUM_AHEAD = 2  # images that are read while the network computes
 class _Annotated(NamedTuple):
     """instances: [H,W] uint16, or None."""
 
+    key: str
     pixels: Pixels
     instances: np.ndarray | None
 
@@ -36,13 +37,15 @@ def evaluate(
     *,
     band: Band = DEFAULT_BAND,
     instance_maps: Mapping[str, Resource] | None = None,
+    on_found: Callable[[str, np.ndarray], object] | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> SegmentationReport:
     """Segment every image of a data set, and count what is right.
 
     network: in evaluation mode, on the runtime's device, with the data set's classes. band: the pixels that count for
     the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
-    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_progress: called
+    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_found: called with
+    each image's key and what was found in it, [H,W] uint8 train ids, as `TemporalMeasure.add` is. on_progress: called
     with the number of images dealt with since its last call.
 
     Raises: DataError, where there are no images; InferenceError, where the network cannot segment one.
@@ -66,6 +69,8 @@ def evaluate(
             near += confusion(truth[is_near], found[is_near], num_classes)
             if instances is not None and annotated.instances is not None:
                 instances += count_instances(annotated.instances, found, classes)
+            if on_found is not None:
+                on_found(annotated.key, found)
         if on_progress is not None:
             on_progress(1)
     return SegmentationReport(
@@ -88,7 +93,7 @@ def _read(dataset: SegmentationDataset, instance_maps: Mapping[str, Resource] | 
         except (PropagateError, DataError) as error:
             yield LeftOut(image=record.key, reason=str(error))
         else:
-            yield _Annotated(pixels, instances)
+            yield _Annotated(record.key, pixels, instances)
 
 
 def _instances(resource: Resource, size: tuple[int, ...]) -> np.ndarray:

@@ -109,10 +109,10 @@ class SegmentationReport:
         return "\n\n".join(parts)
 
 
-def write_markdown(report: SegmentationReport, path: Path) -> None:
-    """Write the report's tables to a file. Raises: InferenceError where it cannot be written."""
+def write_markdown(text: str, path: Path) -> None:
+    """Write the tables of reports to a file. Raises: InferenceError where it cannot be written."""
     try:
-        write_whole(path, (report.markdown() + "\n").encode())
+        write_whole(path, (text + "\n").encode())
     except OSError as error:
         raise InferenceError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
 

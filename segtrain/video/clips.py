@@ -1,6 +1,6 @@
 """Clips of a data set as steppers see them: an annotated frame, those before it, and those after it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -12,20 +12,23 @@ from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
 from propagate.carry.opened import open_clip
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip
+from propagate.data.clip import Clip, Label
 from propagate.datasets.base import Dataset
+from propagate.errors import InputError
 from sdcnet.motion.estimator import MotionEstimator
+from sdcnet.motion.registry import MotionSettings, open_estimator
 from segtrain.errors import DataError
+from segtrain.evaluation.temporal import Pair, pair_of
+from segtrain.evaluation.temporal_measure import truth_of
 from segtrain.video.observations import observed
 from segtrain.video.stepper import Seen
-from segtrain.video.temporal import Pair, pair_of
 
 
 @dataclass(frozen=True)
 class SeenClip:
     """Frames in their order. place: of the annotated one among them. truth: [H,W] uint8, its train ids.
 
-    pixels: of each frame [1,3,H,W] uint8 RGB, on the host.
+    pixels: of each frame [1,3,H,W] uint8 RGB, on the host. truths: of each frame, as truth; None where it isn't known.
     """
 
     key: str
@@ -33,11 +36,18 @@ class SeenClip:
     pixels: Sequence[Tensor]
     place: int
     truth: np.ndarray
+    truths: Sequence[np.ndarray | None]
 
     @cached_property
     def pairs(self) -> Sequence[Pair]:
-        """Of each frame but the first, how it is seen in the one before it, by motion in which no scheme has a hand."""
-        return [pair_of(before, frame) for before, frame in pairwise(self.pixels)]
+        """Of each frame but the first, the way from the one before it, by `temporal_motion`."""
+        motion = temporal_motion()
+        return [pair_of(before, frame, motion) for before, frame in pairwise(self.pixels)]
+
+
+def temporal_motion() -> MotionEstimator:
+    """That by which consistency in time is measured: no scheme has a hand in it, whichever motion it uses itself."""
+    return open_estimator(MotionSettings(name="dis"))
 
 
 def clips_with(dataset: Dataset, num_before: int, where: str) -> list[Clip]:
@@ -61,10 +71,11 @@ def read_clip(
     watch: Stopwatch,
     *,
     with_vectors: bool = False,
+    labels: Mapping[str, Label] | None = None,
 ) -> SeenClip:
     """Decode a clip's frames, on `watch` as "decode"; their motion is found where it is asked for.
 
-    with_vectors: of videos, decode the codec's motion too.
+    with_vectors: of videos, decode the codec's motion too. labels: by the keys of frames, for their `truths`.
 
     Raises: DataError, where a frame or the label map cannot be used.
     """
@@ -73,10 +84,15 @@ def read_clip(
         raise DataError("; ".join(failure.reason for failure in opened.failures))
     offsets = sorted(opened.pictures)
     pictures = [opened.pictures[offset] for offset in offsets]
+    try:
+        truths = [truth_of((labels or {}).get(clip.frames[at].key), opened.label.shape, classes) for at in offsets]
+    except InputError as error:
+        raise DataError(str(error)) from None
     return SeenClip(
         key=clip.key,
         frames=list(observed(pictures, estimator, runtime, watch)),
         pixels=[picture.pixels for picture in pictures],
         place=offsets.index(0),
         truth=classes.train_id_of[opened.label],
+        truths=truths,
     )

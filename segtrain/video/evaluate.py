@@ -9,21 +9,21 @@ from jobs.console.values import counted
 from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip
+from propagate.data.clip import Clip, Label
 from propagate.errors import PropagateError
 from propagate.scoring.metrics import confusion, trimap
 from sdcnet.motion.estimator import MotionEstimator
 from segtrain.errors import DataError
 from segtrain.evaluation.band import DEFAULT_BAND, Band
 from segtrain.evaluation.report import LeftOut
+from segtrain.evaluation.temporal import ClipTally
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.clips import SeenClip, read_clip
+from segtrain.video.clips import SeenClip, read_clip, temporal_motion
 from segtrain.video.cost import stage_macs
 from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.report import SchemeScore, ScoredStep, VideoReport
 from segtrain.video.stepper import Stepper
 from segtrain.video.stepping import stepped
-from segtrain.video.temporal import consistency
 from segtrain.video.tiled import Tiling, open_stepper_of
 
 NUM_WARM_UP = 5  # frames of each scheme that are not timed
@@ -39,6 +39,7 @@ def evaluate_video(
     *,
     distances: Sequence[int] | None = None,
     with_vectors: bool = False,
+    labels: Mapping[str, Label] | None = None,
     band: Band = DEFAULT_BAND,
     tiling: Tiling | None = None,
     on_progress: Callable[[int], object] | None = None,
@@ -50,17 +51,17 @@ def evaluate_video(
 
     network: in evaluation mode, on the runtime's device, with the classes. clips: with at least as many frames before
     the annotated one as the largest distance. distances: None takes those of each scheme (`Stepper.phases`).
-    with_vectors: of videos, the codec's motion serves where there is one. band: the pixels that count for the trimap
+    with_vectors: of videos, the codec's motion serves where there is one. labels: of frames in succession, by their
+    keys, for the consistency of the truth. band: the pixels that count for the trimap
     mIoU. tiling: how frames are cut into tiles, None where they are seen whole. on_progress: called with the number of
     clips dealt with since its last call. A clip that cannot be read is a failure of the report, and the rest goes on.
 
     Raises: InferenceError, TooLargeError, where the network cannot segment a frame; DataError where no clip is left.
     """
     watch = Stopwatch()
-    num_classes = len(classes.train_names)
     num_warm_up = NUM_WARM_UP if tiling is None else 1  # in tiles a frame is many steps
     runs = [
-        _Run(settings, open_stepper_of(network, settings, tiling), num_classes, distances, num_warm_up)
+        _Run(settings, open_stepper_of(network, settings, tiling), classes.train_names, distances, num_warm_up)
         for settings in schemes
     ]
     failures: list[LeftOut] = []
@@ -69,7 +70,7 @@ def evaluate_video(
     num_clips = num_frames = 0
     for clip in clips:
         try:
-            seen = read_clip(clip, classes, estimator, runtime, watch, with_vectors=with_vectors)
+            seen = read_clip(clip, classes, estimator, runtime, watch, with_vectors=with_vectors, labels=labels)
         except (PropagateError, DataError) as error:
             failures.append(LeftOut(image=clip.key, reason=str(error)))
         else:
@@ -91,6 +92,7 @@ def evaluate_video(
         clips=num_clips,
         size=first_size,
         motion=str(estimator.fingerprint["motion"]),
+        temporal_motion=temporal_motion().fingerprint,
         device=_told(runtime),
         decode_seconds=watch.seconds["decode"] / num_frames,
         macs=stage_macs(network, first_size),
@@ -118,20 +120,20 @@ class _Run:
         self,
         settings: SchemeSettings,
         stepper: Stepper,
-        num_classes: int,
+        class_names: tuple[str, ...],
         distances: Sequence[int] | None,
         num_warm_up: int,
     ) -> None:
-        self._stepper, self._num_classes, self._num_warm_up = stepper, num_classes, num_warm_up
+        self._stepper, self._num_classes, self._num_warm_up = stepper, len(class_names), num_warm_up
         self._distances = tuple(stepper.phases if distances is None else distances)
         self._is_warm = False
         self._macs: dict[tuple[int, int], Mapping[str, int]] = {}  # by the size of frames
-        nothing = np.zeros((num_classes, num_classes + 1), np.int64)
+        nothing = np.zeros((self._num_classes, self._num_classes + 1), np.int64)
         self.score = SchemeScore(
             title=settings.title,
             counts={distance: nothing.copy() for distance in self._distances},
-            temporal=nothing.copy(),
             near=nothing.copy(),
+            class_names=class_names,
         )
 
     def add(self, clip: SeenClip, is_near: np.ndarray, runtime: Runtime, watch: Stopwatch) -> None:
@@ -158,9 +160,12 @@ class _Run:
                     moved=cost.moved,
                 )
             )
-        labels = [each.labels for each in stepped(self._stepper, clip.frames, runtime, watch)]
-        self.score.shown = self.score.shown or [each.numpy() for each in labels]
-        self.score.temporal += consistency(clip.pairs, labels, self._num_classes)
+        labels = [each.labels.numpy() for each in stepped(self._stepper, clip.frames, runtime, watch)]
+        self.score.shown = self.score.shown or labels
+        tally = ClipTally(clip.key, self._num_classes)
+        for found, truth, pair in zip(labels, clip.truths, (None, *clip.pairs), strict=True):
+            tally.add(found, truth, pair)
+        self.score.temporal.append(tally.clip())
         self._stepper.reset()  # what it holds would lie beside what the next scheme does
 
 

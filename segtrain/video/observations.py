@@ -14,8 +14,7 @@ from sdcnet.motion.estimator import (
     MotionEstimator,
     Observation,
     ObservedInVideo,
-    ObservedPixels,
-    Step,
+    flow_between,
 )
 from sdcnet.motion.vectors import CELL, CellFlow
 from segtrain.errors import InferenceError
@@ -73,7 +72,7 @@ def _motion(
     with watch("motion"):
         if isinstance(frame, CodedObservation) and frame.to_previous is not None:
             return _of_codec(frame.to_previous, runtime)
-        flow = _estimated(previous, frame, estimator, runtime)
+        flow = flow_between(estimator, previous, frame).to(runtime.device)
         return Motion(flow, torch.ones_like(flow[:, :1], dtype=torch.bool))
 
 
@@ -84,16 +83,7 @@ def _motion_back(
         return None
     source, target = (ObservedInVideo(seen.pixels, None) for seen in (frame, previous))
     with watch("motion"):
-        return _estimated(source, target, estimator, runtime)
-
-
-def _estimated(source: Observation, target: Observation, estimator: MotionEstimator, runtime: Runtime) -> Tensor:
-    """The flow from the target to the source, [1,2,H,W], on the device."""
-    pair: dict[int, Observation] = {-1: source, 0: target}
-    if (transfers := estimator.transfers) is not None:
-        pair = {offset: ObservedPixels(transfers.to_device(seen.pixels)) for offset, seen in pair.items()}
-    (flow,) = estimator.estimate(pair, (Step(history=(-1,), target=0),))
-    return flow.to(runtime.device)
+        return flow_between(estimator, source, target).to(runtime.device)
 
 
 def _of_codec(cells: CellFlow, runtime: Runtime) -> Motion:

@@ -15,6 +15,7 @@ from jobs.pages.templates import render
 from propagate.data.classes import ClassTable
 from sdcnet.frames.writing import film
 from segtrain.errors import InferenceError
+from segtrain.evaluation.temporal_measure import told_motion
 from segtrain.prediction.views import overlaid
 from segtrain.video.report import VideoReport
 
@@ -39,7 +40,7 @@ def write_report(report: VideoReport, out: Path) -> Path:
 
 def page_of(report: VideoReport) -> str:
     """The page, as HTML."""
-    scores, costs, by_distance, classes = report.tables()
+    scores, costs, consistency, by_distance, classes = report.tables()
     return render(
         "segtrain.video",
         "schemes.html.j2",
@@ -60,7 +61,14 @@ def page_of(report: VideoReport) -> str:
             ),
         ],
         films=[(score.title, _film(report.frames, score.shown, report.classes)) for score in report.schemes],
-        tables=[("Scores", scores), ("Costs", costs), ("mIoU by distance", by_distance), ("IoU by class", classes)],
+        temporal_motion=told_motion(report.temporal_motion),
+        tables=[
+            ("Scores", scores),
+            ("Costs", costs),
+            ("Temporal consistency", consistency),
+            ("mIoU by distance", by_distance),
+            ("IoU by class", classes),
+        ],
     )
 
 

@@ -13,8 +13,11 @@ from jobs.console.values import finite, percent
 from propagate.data.classes import ClassTable
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.evaluation.band import Band
+from segtrain.evaluation.consistency import HEADS, Consistency
 from segtrain.evaluation.metrics import frequency_weighted_iou, mean_class_accuracy
 from segtrain.evaluation.report import LeftOut
+from segtrain.evaluation.temporal import ClipCounts
+from segtrain.evaluation.temporal_measure import told_motion
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,17 @@ class SchemeScore:
     """The counts of one scheme.
 
     counts: by distance from the frame that was computed in full, confusion matrices [C,C+1] as in
-    `propagate.scoring.metrics`. temporal: the same of labels carried along the motion, as in
-    `segtrain.video.temporal.consistency`. near: the same as counts, of all distances, of the pixels near boundaries.
+    `propagate.scoring.metrics`. near: the same, of all distances, of the pixels near boundaries. temporal: of labels
+    carried along the motion, clip by clip.
     motion_seconds: of a frame, for those whose motion is asked for. shown: what was found in the frames of one clip,
     [H,W] uint8 train ids each.
     """
 
     title: str
     counts: dict[int, np.ndarray]
-    temporal: np.ndarray
     near: np.ndarray
+    class_names: tuple[str, ...]
+    temporal: list[ClipCounts] = field(default_factory=list)
     steps: list[ScoredStep] = field(default_factory=list)
     motion_seconds: float = 0.0
     shown: list[np.ndarray] = field(default_factory=list)
@@ -50,7 +54,12 @@ class SchemeScore:
     @cached_property
     def total(self) -> np.ndarray:
         """Of all distances together, each of which counts alike: where a frame may lie is as likely as anywhere."""
-        return sum(self.counts.values(), start=np.zeros_like(self.temporal))
+        return sum(self.counts.values(), start=np.zeros_like(self.near))
+
+    @property
+    def consistency(self) -> Consistency:
+        """In time."""
+        return Consistency(class_names=self.class_names, clips=self.temporal)
 
     @property
     def by_distance(self) -> dict[int, float]:
@@ -67,8 +76,8 @@ class SchemeScore:
             "mean_class_accuracy": mean_class_accuracy(self.total),
             "frequency_weighted_iou": frequency_weighted_iou(self.total),
             "trimap_miou": mean_iou(self.near),
-            "temporal_miou": mean_iou(self.temporal),
-            "temporal_same": accuracy(self.temporal),
+            "temporal_miou": self.consistency.tc,
+            "temporal_same": accuracy(self.consistency.counts),
         }
 
     @property
@@ -103,7 +112,8 @@ class SchemeScore:
 @dataclass(frozen=True, kw_only=True)
 class VideoReport:
     """Several schemes on the same clips. decode_seconds: of a frame. device: in words. macs: of each stage of the
-    network, for a frame of `size`, which is (H, W) in the first clip. band: the pixels that are near boundaries.
+    network, for a frame of `size`, which is (H, W) in the first clip. temporal_motion: the fingerprint of that by which
+    consistency in time is measured. band: the pixels that are near boundaries.
     is_tiled: whether frames were seen in tiles. frames: of the clip that is shown, [H,W,3] uint8 RGB each.
     """
 
@@ -111,6 +121,7 @@ class VideoReport:
     clips: int
     size: tuple[int, int]
     motion: str
+    temporal_motion: Mapping[str, object]
     device: str
     decode_seconds: float
     macs: Mapping[str, int]
@@ -127,6 +138,7 @@ class VideoReport:
             "height": self.size[0],
             "width": self.size[1],
             "motion": self.motion,
+            "temporal_motion": dict(self.temporal_motion),
             "device": self.device,
             "decode_milliseconds": 1000 * self.decode_seconds,
             "band": self.band.width,
@@ -143,11 +155,12 @@ class VideoReport:
             **finite(score.scores),
             "miou_by_distance": finite({str(distance): miou for distance, miou in score.by_distance.items()}),
             **finite(score.costs),
+            "temporal": finite(score.consistency.to_dict()),
             "classes": finite(dict(zip(self.classes.train_names, class_iou(score.total).tolist(), strict=True))),
         }
 
     def tables(self) -> list[Table]:
-        """Scores, costs, mIoU by distance, and IoU by class; in percent."""
+        """Scores, costs, consistency in time, mIoU by distance, and IoU by class; in percent."""
         distances = sorted({distance for score in self.schemes for distance in score.counts})
         titles = [score.title for score in self.schemes]
         ious = [class_iou(score.total) for score in self.schemes]
@@ -161,6 +174,7 @@ class VideoReport:
                 ["scheme", "ms", "network", "full", "other", "motion", "GMAC", "full", "other", "full frames"],
                 [[score.title, *_costs(score.costs)] for score in self.schemes],
             ),
+            Table(["scheme", *HEADS], [[score.title, *score.consistency.cells()] for score in self.schemes]),
             Table(
                 ["mIoU at distance", *map(str, distances)],
                 [
@@ -179,7 +193,8 @@ class VideoReport:
         seen = ", in tiles" if self.is_tiled else ""
         told = (
             f"{self.clips} clips of {height}x{width}{seen}, motion {self.motion}, on {self.device}; decoding takes "
-            f"{1000 * self.decode_seconds:.1f} ms a frame more. TC: mIoU of labels carried from the frame before."
+            f"{1000 * self.decode_seconds:.1f} ms a frame more. TC: mIoU of labels carried from the frame before, "
+            f"along the motion {told_motion(self.temporal_motion)}, whichever the schemes use; of all clips together."
         )
         parts = [told, *(table.markdown() for table in self.tables())]
         if self.failures:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from helpers.steppers import RUNTIME, moving, network_of
+from helpers.steppers import RUNTIME, network_of
 from torch import Tensor, nn
 
 from propagate.data.classes import load_classes
@@ -19,6 +19,7 @@ from sdcnet.motion.estimator import Observation, Step
 from segtrain.checkpoints import save_network
 from segtrain.cli.video_evaluate import video_evaluate
 from segtrain.errors import DataError
+from segtrain.evaluation.clips import labels_in_succession
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import NETWORKS
@@ -27,7 +28,6 @@ from segtrain.video.clips import clips_with
 from segtrain.video.evaluate import evaluate_video
 from segtrain.video.registry import SchemeSettings, settings_of_each
 from segtrain.video.report import VideoReport
-from segtrain.video.temporal import Pair, consistency, pair_of
 from segtrain.video.tiled import Tiling
 
 CITYSCAPES = load_classes("cityscapes")
@@ -151,27 +151,24 @@ def test_costs_are_those_of_the_frames_that_are_scored(root: Path) -> None:
     assert moved == pytest.approx(0.75 * warped["motion_milliseconds"])
 
 
-def test_consistency_counts_what_both_frames_show() -> None:
-    """The edge moves two pixels to the right; found are it, and once a column that is wrong."""
-    before, after = torch.zeros(2, 4, 6, dtype=torch.uint8)
-    before[:, 2:], after[:, 4:] = 1, 1
-    flow = torch.zeros(1, 2, 4, 6)
-    flow[:, 0] = -2
-    is_seen = torch.ones(4, 6, dtype=torch.bool)
-    is_seen[:, :2] = False
-    pair = Pair(flow, is_seen)
-    assert consistency([pair], [before, after], 2).tolist() == [[8, 0, 0], [0, 8, 0]]
-    after[:, 3] = 1
-    assert consistency([pair, pair], [before, after, after], 2).tolist() == [[4 + 4, 4 + 8, 0], [0, 8 + 4, 0]]
-
-
-def test_what_both_frames_show_is_where_motion_leads_there_and_back() -> None:
-    one, other = moving(2, size=(48, 64), speed=5)
-    pair = pair_of(one, other)
-    inner = slice(8, -8)
-    assert float(pair.flow_to_previous[0, 0, inner, inner].median()) == pytest.approx(5, abs=0.3)
-    assert pair.is_seen[inner, 8:-12].float().mean() > 0.9
-    assert not pair.is_seen[:, -4:].any()  # came in from the right
+def test_consistency_is_measured_beside_that_of_the_truth(root: Path) -> None:
+    (root / f"labels/a_{LAST - 1:02d}.png").write_bytes((root / f"frames/a_{LAST - 1:02d}.png").read_bytes())
+    dataset = open_dataset("folder", DatasetOptions(root=root))
+    clips = clips_with(dataset, 3, "root")
+    report = evaluate_video(
+        by_colour(),
+        CITYSCAPES,
+        clips,
+        [SchemeSettings(name="copy", interval=4)],
+        ShiftedRight(),
+        RUNTIME,
+        labels=labels_in_succession(dataset, clips),
+    )
+    assert report.schemes[0].consistency.ceiling > 0.85  # DIS sees the edge alone
+    clip, other = report.schemes[0].temporal
+    assert clip.truth.sum() == other.truth.sum() > 0.8 * HEIGHT * WIDTH
+    assert (clip.num_pairs, other.num_pairs) == (6, 5)
+    assert "along the motion dis (opencv" in report.markdown()
 
 
 def test_clips_too_short_say_so(root: Path) -> None:
@@ -207,8 +204,14 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     assert set(found["schemes"][1]["miou_by_distance"]) == {"0", "1"}
     assert list(found["stage_gmacs"]) == [stage.name for stage in network.stages]
     assert sum(found["stage_gmacs"].values()) == pytest.approx(found["schemes"][0]["gmacs"])
+    temporal = found["schemes"][1]["temporal"]
+    assert temporal["tc"] == found["schemes"][1]["temporal_miou"]
+    assert [clip["pairs"] for clip in temporal["clips"]] == [2]
+    assert (temporal["interval"], temporal["ceiling"]) == ([None, None], None)
+    assert found["temporal_motion"]["motion"] == "dis"
     assert found == json.loads((tmp_path / "out/video.json").read_text())
     page = (tmp_path / "out/index.html").read_text()
+    assert "<h2>Temporal consistency</h2>" in page
     assert page.count("<video") == 3
     assert page.count('class="point"') >= 3 + 1 + 2 + 2
     band = ("--band", 2, "--band-shape", "square")
@@ -216,6 +219,7 @@ def test_the_command_prints_tables_or_json_and_writes_a_page(root: Path, tmp_pat
     assert "| warp-scores interval=2 |" in tables
     assert "| trimap mIoU, 2 px square |" in tables
     assert "| mIoU at distance       |   0 |   1 |" in tables
+    assert "95 % within" in tables
     (costs,) = (line for line in tables.splitlines() if line.startswith("| pipelined-clockwork ") and "%" in line)
     assert costs.endswith(" 50 % |")  # of the second frame all is computed, but of what is left of the first
 
