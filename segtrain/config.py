@@ -60,6 +60,9 @@ class TrainingConfig:
     propagated: float | None = setting(
         None, "Share of propagated samples.", otherwise="as many as there are", least=0, most=1
     )
+    pseudo: float | None = setting(
+        None, "Share of pseudo-labelled samples.", otherwise="as many as there are", least=0, most=1
+    )
     max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.", otherwise="all", least=0)
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
@@ -145,6 +148,8 @@ class TrainingConfig:
             raise ValueError(f"class_weights must be above 0 for every class, found {dict(self.class_weights)}")
         if min(self.crop) < 1:
             raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
+        if (self.propagated or 0) + (self.pseudo or 0) > 1:
+            raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:

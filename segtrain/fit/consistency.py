@@ -20,7 +20,6 @@ from segtrain.data.flow_cache import FlowCache, WithFlows, fill, seen_flow
 from segtrain.errors import DataError
 from segtrain.losses.consistency.sequence import ConvLSTM, frozen_encoder
 from segtrain.losses.consistency.settings import FROZEN
-from segtrain.losses.consistency.terms import SCORES
 from segtrain.models.network import NetworkOutput, SegmentationNetwork
 from segtrain.models.preprocessing import normalised
 from segtrain.trained import open_trained
@@ -71,7 +70,7 @@ class Teacher:
         architecture = config.teacher_architecture
         self._network = open_trained(config.teacher, self._runtime, architecture=architecture, classes=classes).network
         self._features = tuple(features)
-        require_no_border(self._network, "the teacher")
+        require_no_border(self._network, features, "the teacher")
 
     def __call__(self, frames: Sequence[Tensor]) -> tuple[NetworkOutput, ...]:
         """frames: [B,3,H,W] uint8 RGB each."""
@@ -79,9 +78,9 @@ class Teacher:
             return tuple(self._network.outputs(normalised(frame), self._features) for frame in frames)
 
 
-def require_no_border(network: SegmentationNetwork, whose: str) -> None:
+def require_no_border(network: SegmentationNetwork, features: Sequence[str], whose: str) -> None:
     """Raise FitError where a network's features surround the image, so that no other's lie at the same places."""
-    if network.places(SCORES) is not None:
+    if any(network.places(stage) is not None for stage in features):
         raise FitError(
             f"{whose}, {network.architecture}, sees a border around images, so that its features do not lie where "
             "those of other networks do; distillation takes another network"

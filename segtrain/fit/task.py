@@ -131,7 +131,7 @@ class SegmentationTask(LabelledTask):
         network.train()
         self._teacher = None
         if config.distills:
-            require_no_border(network, "the network")
+            require_no_border(network, objective.features, "the network")
             self._teacher = Teacher(config, classes, runtime, objective.features)
         if config.temporal:
             self._estimator = open_estimator(config.motion_settings(device=runtime.device.type, dtype=config.dtype))
