@@ -33,7 +33,7 @@ BYTES_PER_PIXEL = 4 + 1 / 8  # two float16; whether it is seen takes next to not
 
 
 @dataclass(frozen=True)
-class Pair:
+class FlowPair:
     """A sample's frame and a neighbour of it: which sample, at which offset, and the name of the file of its flow."""
 
     number: int
@@ -66,10 +66,10 @@ class FlowCache:
                 "another --flow-cache"
             )
 
-    def has(self, pair: Pair) -> bool:
+    def has(self, pair: FlowPair) -> bool:
         return self._path(pair.name).exists()
 
-    def write(self, pair: Pair, flow: Tensor, seen: Tensor) -> None:
+    def write(self, pair: FlowPair, flow: Tensor, seen: Tensor) -> None:
         """flow: [1,2,H,W] of the sample's frame to the neighbour; seen: [1,1,H,W] bool. Raises: DataError."""
         path, buffer = self._path(pair.name), io.BytesIO()
         height, width = flow.shape[-2:]
@@ -85,7 +85,7 @@ class FlowCache:
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror}); choose another --flow-cache") from None
 
-    def read(self, pair: Pair, window: Window) -> PairMotion:
+    def read(self, pair: FlowPair, window: Window) -> PairMotion:
         """Raises: DataError for a file that is not there, or damaged."""
         path = self._path(pair.name)
         rows, columns = window.slices
@@ -102,14 +102,14 @@ class FlowCache:
         return self.folder / name[:2] / f"{name}.h5"
 
 
-def pairs_of(dataset: SegmentationDataset, surroundings: Surroundings) -> Iterator[Pair]:
+def pairs_of(dataset: SegmentationDataset, surroundings: Surroundings) -> Iterator[FlowPair]:
     """All pairs that crops of a data set may show."""
     for number in range(len(dataset.records)):
         there = dataset.offsets_at(number)
         shown = {offset for choice in surroundings.choices if set(choice) <= set(there) for offset in choice}
         identities = dataset.identities(number)
         for offset in sorted(shown):
-            yield Pair(number, offset, _name(identities[0], identities[offset]))
+            yield FlowPair(number, offset, _name(identities[0], identities[offset]))
 
 
 def fill(
@@ -137,7 +137,7 @@ def fill(
         )
     say(f"{cache.folder}: {len(missing)} of {len(wanted)} flows are estimated first, {size}")
 
-    def make(pair: Pair) -> None:
+    def make(pair: FlowPair) -> None:
         pixels = dataset.read(pair.number, None, (pair.offset,))
         image, neighbour = (torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in pixels.frames)
         flow, seen = seen_flow(image, neighbour, estimator)
@@ -186,7 +186,7 @@ class WithFlows:
         there = self._dataset.offsets_at(number) if offsets is None else offsets
         pixels = self._dataset.read(number, window, there)
         identities, part = self._dataset.identities(number), inside(window, self._dataset.size(number))
-        pairs = (Pair(number, offset, _name(identities[0], identities[offset])) for offset in there)
+        pairs = (FlowPair(number, offset, _name(identities[0], identities[offset])) for offset in there)
         return pixels._replace(motions=tuple(self._cache.read(pair, part) for pair in pairs))
 
     def index(self, tile: int) -> ClassIndex:

@@ -41,7 +41,7 @@ def prepared(
         )
     runtime = open_runtime("cpu" if config.workers > 1 or config.address else config.device, config.dtype)
     if config.distills:
-        Teacher(config, training.classes, runtime, ())  # says what is wrong with it
+        DistillationTeacher(config, training.classes, runtime, ())  # says what is wrong with it
     if not config.temporal:
         return training
     estimator = open_estimator(config.motion_settings(device=runtime.device.type, dtype=config.dtype))
@@ -60,7 +60,7 @@ class Student(nn.Module):
         self.network, self.encoder = network, encoder
 
 
-class Teacher:
+class DistillationTeacher:
     """A network that stays as it is, in a dtype of its own."""
 
     def __init__(self, config: FitConfig, classes: ClassTable, runtime: Runtime, features: Sequence[str]) -> None:

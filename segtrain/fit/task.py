@@ -22,7 +22,7 @@ from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoi
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.data.dataset import SegmentationDataset
-from segtrain.fit.consistency import Student, Teacher, motion_of, open_encoder, require_no_border
+from segtrain.fit.consistency import DistillationTeacher, Student, motion_of, open_encoder, require_no_border
 from segtrain.fit.drawing import segmentation_picture
 from segtrain.fit.labelled import LabelledJob, LabelledTask, open_state
 from segtrain.fit.validation import predict, spread, validate
@@ -132,7 +132,7 @@ class SegmentationTask(LabelledTask):
         self._teacher = None
         if config.distills:
             require_no_border(network, objective.features, "the network")
-            self._teacher = Teacher(config, classes, runtime, objective.features)
+            self._teacher = DistillationTeacher(config, classes, runtime, objective.features)
         if config.temporal:
             self._estimator = open_estimator(config.motion_settings(device=runtime.device.type, dtype=config.dtype))
         if config.freeze_batch_norm:

@@ -38,7 +38,7 @@ class ValidationScores:
     def of(
         cls, matrix: np.ndarray, class_names: Sequence[str], num_images: int, temporal: np.ndarray | None = None
     ) -> Self:
-        """matrix: [C,C+1] counts, as in `propagate.scoring.metrics`; temporal: as of `count_between`."""
+        """matrix: [C,C+1] counts, as in `propagate.scoring.metrics`; temporal: the same of `count_between`."""
         iou = zip(class_names, class_iou(matrix), strict=True)
         return cls(
             miou=mean_iou(matrix),
