@@ -130,10 +130,11 @@ class ConsistentObjective:
             tuple(self_maps(features, settings.sequence_pool) for features in frame) for frame in seen
         )
         students, teachers = zip(before, annotated, after, strict=True)
-        loss, embedding = sequence_loss(encoder, students, teachers)
+        found = sequence_loss(encoder, students, teachers)
+        loss = found.loss
         if settings.sequence_encoder == TRAINED:
-            loss = loss + settings.sequence_enlarge * (1 - embedding).mean()
-        return loss, {"watch/teacher_variance": embedding.detach().var()}
+            loss = loss + settings.sequence_enlarge * found.regulariser
+        return loss, {"watch/teacher_variance": found.variance}
 
     def _over_pairs(self, losses: Sequence[Tensor]) -> Tensor:
         total = torch.stack(list(losses)).sum()
