@@ -80,6 +80,28 @@ def warp_frames(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
     return sample_bilinear(source, endpoints(flow_target_to_source))
 
 
+def warp_frames_adjoint(target: Tensor, flow_target_to_source: Tensor) -> Tensor:
+    """What `warp_frames` makes of gradients by the warped frame [B,C,H,W]: those by the source, of the same size.
+
+    Each pixel is added to the four of the source that it was read from, by the same weights. Bands of rows keep it to
+    little memory beside the result.
+    """
+    batch, channels, height, width = target.shape
+    source = target.new_zeros(batch, channels, height * width)
+    rows = BAND_ROWS if target.is_cpu else height
+    points = endpoints(flow_target_to_source)
+    for given, band in zip(target.split(rows, dim=2), points.split(rows, dim=2), strict=True):
+        corner = pixel_before(band)
+        fx, fy = (band - corner).to(target.dtype).unbind(1)
+        x, y = corner.unbind(1)
+        for row, of_row in ((y, 1 - fy), (y + 1, fy)):
+            for column, of_column in ((x, 1 - fx), (x + 1, fx)):
+                place = _indices(row, height) * width + _indices(column, width)
+                index = place.reshape(batch, 1, -1).expand(-1, channels, -1)
+                source.scatter_add_(2, index, ((of_row * of_column)[:, None] * given).flatten(2))
+    return source.view(target.shape)
+
+
 def warp_labels(source: Tensor, flow_target_to_source: Tensor) -> Tensor:
     """As `warp_frames`, from the nearest pixel: halves round up, the border is repeated. Any dtype.
 

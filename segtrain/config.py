@@ -59,6 +59,9 @@ class TrainingConfig:
     propagated: float | None = setting(
         None, "Share of propagated samples.", otherwise="as many as there are", least=0, most=1
     )
+    pseudo: float | None = setting(
+        None, "Share of pseudo-labelled samples.", otherwise="as many as there are", least=0, most=1
+    )
     max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.", otherwise="all", least=0)
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
@@ -78,6 +81,9 @@ class TrainingConfig:
     strict_classes: tuple[str, ...] = setting((), "Classes that are never relaxed, as pole,rider.")
     relax_until: int | None = setting(None, "The last epoch with relaxed labels.", otherwise="all", least=0)
     class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
+    class_weights: Mapping[str, float] = setting(
+        {}, "cross-entropy, ohem: what classes weigh, as pole=1.2,rider=1.1; the others 1."
+    )
     as_published: bool = setting(
         False, "relaxed, image-weighted: exactly the published loss of two images per GPU, with its defect."
     )
@@ -137,8 +143,12 @@ class TrainingConfig:
             raise ValueError(f"scale is a range of numbers above 0, found {low:g}…{high:g}")
         if not all(0 < factor < inf for factor in self.boost.values()):
             raise ValueError(f"boost must be above 0 for every class, found {dict(self.boost)}")
+        if not all(0 < weight < inf for weight in self.class_weights.values()):
+            raise ValueError(f"class_weights must be above 0 for every class, found {dict(self.class_weights)}")
         if min(self.crop) < 1:
             raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
+        if (self.propagated or 0) + (self.pseudo or 0) > 1:
+            raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:

@@ -45,6 +45,24 @@ class Block(NamedTuple):
     left: int
     probabilities: Tensor
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and its columns in the image."""
+        height, width = self.probabilities.shape[1:]
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[h,w] uint8: the most probable class of each pixel."""
+        return self.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+
+
+class Segmentation(NamedTuple):
+    """labels: [H,W] uint8 train ids. confidence: [H,W] float32, the probability of each pixel's own label."""
+
+    labels: np.ndarray
+    confidence: np.ndarray
+
 
 def segment(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> np.ndarray:
     """[H,W,3] uint8 RGB -> [H,W] uint8 train ids, the most probable class of each pixel.
@@ -53,11 +71,26 @@ def segment(network: Network, image: np.ndarray, inference: Inference, runtime: 
     Raises: InferenceError: not enough memory, or scores that are not finite.
     """
     labels = np.empty(image.shape[:2], np.uint8)
-    grid = make_grid((image.shape[0], image.shape[1]), inference)
-    for top, left, probabilities in merge(grid, _windows(network, image, grid, inference, runtime)):
-        height, width = probabilities.shape[1:]
-        labels[top : top + height, left : left + width] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+    for block in _blocks(network, image, inference, runtime):
+        labels[block.slices] = block.labels
     return labels
+
+
+def segment_with_confidence(
+    network: Network, image: np.ndarray, inference: Inference, runtime: Runtime
+) -> Segmentation:
+    """As `segment`, with the probability of what is found, which is averaged as the classes' probabilities are."""
+    labels = np.empty(image.shape[:2], np.uint8)
+    confidence = np.empty(image.shape[:2], np.float32)
+    for block in _blocks(network, image, inference, runtime):
+        labels[block.slices] = block.labels
+        confidence[block.slices] = block.probabilities.amax(0).cpu().numpy()
+    return Segmentation(labels, confidence)
+
+
+def _blocks(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> Iterator[Block]:
+    grid = make_grid((image.shape[0], image.shape[1]), inference)
+    return merge(grid, _windows(network, image, grid, inference, runtime))
 
 
 def make_grid(size: tuple[int, int], inference: Inference) -> Grid:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, CodedFrame, Frame
+from propagate.data.clip import Clip, CodedFrame, Frame, Label
 from propagate.data.images import decode_frame, encode_png, read_label
 from propagate.errors import InputError, UnreachableError
 from propagate.shards.manifest import Failure
@@ -48,8 +48,9 @@ class OpenCodedFrame(OpenFrame):
 
 @dataclass(frozen=True)
 class OpenClip:
-    """A clip that was read: pictures by offset, none where the annotated frame cannot be used; its label map [H,W]
-    uint8; why frames could not be used, and whether another machine may be able to read what this one cannot reach.
+    """A clip that was read: pictures by offset, none where the one at offset 0 cannot be used; its label map [H,W]
+    uint8, or [0,0] where the clip has none; why frames could not be used, and whether another machine may be able to
+    read what this one cannot reach.
     """
 
     clip: Clip
@@ -84,18 +85,25 @@ def open_clip(
         with watch("decode"), _decoder(clip, num_threads, with_vectors) as decoded:
             try:
                 source = decoded(0)
-                label = read_label(clip.label, classes)
-                if label.shape != source.size:
-                    raise InputError(
-                        str(clip.label.resource),
-                        f"label map of {_by(label.shape)} for a frame of {_by(source.size)}: they must have one size",
-                    )
+                if clip.label is not None:
+                    label = _read_label(clip.label, classes, source.size)
                 pictures[0] = source
                 for direction in (1, -1):
                     pictures |= _decode_outwards(clip, direction, source.size, decoded, fail)
             except InputError as error:
                 fail(0, error)
     return OpenClip(clip, pictures, label, tuple(failures), unreachable)
+
+
+def _read_label(label_map: Label, classes: ClassTable, size: tuple[int, int]) -> np.ndarray:
+    """[H,W] uint8 label ids. Raises: InputError, also where they are not of the frame's size."""
+    label = read_label(label_map, classes)
+    if label.shape != size:
+        raise InputError(
+            str(label_map.resource),
+            f"label map of {_by(label.shape)} for a frame of {_by(size)}: they must have one size",
+        )
+    return label
 
 
 @contextmanager
@@ -139,8 +147,7 @@ def _decode_outwards(
 ) -> dict[int, OpenFrame]:
     """The neighbours on one side, up to the first that cannot be used."""
     pictures: dict[int, OpenFrame] = {}
-    offset = direction
-    while offset in clip.frames:
+    for offset in sorted((offset for offset in clip.frames if offset * direction > 0), key=abs):
         try:
             picture = decoded(offset)
             if picture.size != size:
@@ -152,7 +159,6 @@ def _decode_outwards(
             fail(offset, error)
             break
         pictures[offset] = picture
-        offset += direction
     return pictures
 
 

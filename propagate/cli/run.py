@@ -52,12 +52,12 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
     if as_json:
         print_json(asdict(summary) | {"samples_per_second": summary.samples_per_second})
     else:
-        _print_summary(summary, config.out)
+        print_summary(summary, config.out)
     if summary.failures or summary.lost:
         raise SystemExit(1)
 
 
-def _print_summary(summary: "RunSummary", out: Path) -> None:
+def print_summary(summary: "RunSummary", out: Path) -> None:
     if summary.written:
         click.echo(
             f"{summary.written} samples written in {summary.seconds:.1f} s ({summary.samples_per_second:.2f} samples/s)"

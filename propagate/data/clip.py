@@ -162,12 +162,13 @@ class Clip:
     `key` is the annotated frame's. `frames` maps offsets to frames, without holes from 0 outwards. `missing`
     names, per direction at most one, the offset at which a frame should be but is not, and why that is known.
     Where a sequence merely ends, nothing is missing: the clip is shorter. A clip without its annotated frame
-    has 0 in `missing` and no frames: it fails as a whole.
+    has 0 in `missing` and no frames: it fails as a whole. `label` is None where labels come from elsewhere: then any
+    frame may be at offset 0, and offsets may be multiples of a step.
     """
 
     key: str
     split: str
     group: str  # the city of Cityscapes, elsewhere the sequence: the folder under which a frame is exported
     frames: Mapping[int, Frame]
-    label: Label
+    label: Label | None
     missing: Mapping[int, str] = field(default_factory=dict)

@@ -1,8 +1,10 @@
 """Frames of videos, by their numbers; what a clip needs of one is decoded once, and never written to a disk."""
 
+import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +26,13 @@ class VideoFile:
     name: str
     size: int
     sha256: str
+
+    @classmethod
+    def of(cls, root: Path, name: str) -> Self:
+        """The file as it is now; it is read through, for its digest. Raises: OSError."""
+        with (root / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return cls(str(root), name, file.tell(), digest)
 
     @property
     def path(self) -> Path:

@@ -4,7 +4,6 @@ ROOT/<video>.mp4 (or another kind of video), ROOT/labels/<video>/<n>.png for its
 which frames are shown, or t<seconds>.png for the frame that is shown then. ROOT/layout.yaml names the class table.
 """
 
-import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -162,13 +161,11 @@ class Video:
         return clips
 
     def _file(self, name: str) -> VideoFile:
-        resource = self._tree.resource(self._paths[name])
         try:
-            with (self._tree.root / self._paths[name]).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return VideoFile.of(self._tree.root, self._paths[name])
         except OSError as error:
-            raise DatasetError(f"{resource}: cannot be read ({error.strerror}); check the disk") from None
-        return VideoFile(str(self._tree.root), self._paths[name], resource.size, digest)
+            where = self._tree.resource(self._paths[name])
+            raise DatasetError(f"{where}: cannot be read ({error.strerror}); check the disk") from None
 
     def _label(self, name: str, file: str) -> Label:
         return Label(self._tree.resource(f"{LABELS}/{name}/{file}"), self._holds)

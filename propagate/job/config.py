@@ -35,10 +35,7 @@ class RunConfig(DatasetChoice):
 
     def __post_init__(self) -> None:
         require_settings(self)
-        if self.address is not None and self.engine != "ray":
-            raise ValueError("--address names a Ray cluster: use it with --engine ray")
-        if self.num_workers is not None and self.engine != "ray":
-            raise ValueError("--workers are Ray's: leave it out, or use --engine ray; local is one, in this process")
+        require_engine(self.engine, self.num_workers, self.address)
         history = self.sample_settings.history
         if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(
@@ -68,6 +65,14 @@ class RunConfig(DatasetChoice):
             "clips_per_shard": self.clips_per_shard,
             "limit": self.limit,
         }
+
+
+def require_engine(engine: str, num_workers: int | None, address: str | None) -> None:
+    """Raise ValueError where settings of Ray are given to another engine."""
+    if address is not None and engine != "ray":
+        raise ValueError("--address names a Ray cluster: use it with --engine ray")
+    if num_workers is not None and engine != "ray":
+        raise ValueError("--workers are Ray's: leave it out, or use --engine ray; local is one, in this process")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Clip
 from propagate.errors import InputError
@@ -38,6 +39,13 @@ def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, .
     )
 
 
+def num_samples(clip: PlannedClip, settings: Mapping[str, Any]) -> int:
+    """How many samples a clip has where nothing fails, by the settings of its store."""
+    beyond, every = settings.get("beyond", 0), settings.get("every", 1)
+    with_source = 1 if settings.get("source", True) else 0
+    return with_source + sum(max(0, reach - beyond) // every for reach in (clip.before, clip.after))
+
+
 def _size(clip: Clip) -> tuple[int, int] | None:
     try:
         return clip.frames[0].size() if 0 in clip.frames else None
@@ -61,7 +69,9 @@ def _digest(clip: Clip) -> str:
     """One text for everything that a clip is made from, such as relative names, sizes, CRCs; no times, no root."""
     inputs = {
         "frames": [[offset, frame.key, *frame.identity] for offset, frame in sorted(clip.frames.items())],
-        "label": [*clip.label.resource.identity, _HELD.get(clip.label.holds, clip.label.holds)],
+        "label": None
+        if clip.label is None
+        else [*clip.label.resource.identity, _HELD.get(clip.label.holds, clip.label.holds)],
         "missing": sorted(clip.missing),
     }
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()

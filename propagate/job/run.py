@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,12 +17,14 @@ import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.samples import CARRYING
-from propagate.data.clip import CodedFrame
+from propagate.data.clip import Clip, CodedFrame
 from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
+from propagate.job.carrying import Carrying
 from propagate.job.config import RunConfig
+from propagate.job.making import Making
 from propagate.job.places import room_for
-from propagate.job.plan import make_plan
+from propagate.job.plan import make_plan, num_samples
 from propagate.job.sight import shown_sight
 from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
@@ -30,7 +33,6 @@ from sdcnet.errors import MotionError
 
 VERSIONS = {
     "propagate": propagate.__version__,
-    "carrying": CARRYING,
     "numpy": np.__version__,
     "torch": torch.__version__,
     "opencv": cv2.__version__,
@@ -95,19 +97,59 @@ def run(
         dataset=config.dataset,
         split=config.options.split,
         settings=config.settings(),
-        versions=VERSIONS,
+        versions={"propagate": VERSIONS["propagate"], "carrying": CARRYING, **VERSIONS},  # ids follow from the order
         classes=dataset.classes,
         plan=make_plan(clips, config.clips_per_shard),
     )
-    with open_transaction(config.out, fresh, overwrite=overwrite, retry_failed=retry_failed) as transaction:
+    return make_store(
+        config.out,
+        fresh,
+        clips,
+        Carrying(motion=config.motion, sample_settings=config.sample_settings),
+        engine=config.engine,
+        num_workers=config.num_workers,
+        address=config.address,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        on_plan=on_plan,
+        on_started=on_started,
+        on_progress=on_progress,
+    )
+
+
+def make_store(
+    out: Path,
+    fresh: Manifest,
+    clips: Sequence[Clip],
+    making: Making,
+    *,
+    engine: str,
+    num_workers: int | None = None,
+    address: str | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    on_plan: Callable[[int], None] = lambda _samples: None,
+    on_started: Callable[[Sequence[Staff]], None] = lambda _staff: None,
+    on_progress: Callable[[int], None] = lambda _samples: None,
+    on_counts: Callable[[Mapping[str, int]], None] = lambda _counts: None,
+) -> RunSummary:
+    """Write a store of samples that are made in any way, or what is missing of it.
+
+    fresh: what the store is begun with; a store that was begun otherwise is refused. clips: all of its plan. making:
+    how samples are made of them. engine, num_workers, address: as in `jobs.pool.run.run_units`. on_counts: hears what
+    was counted as a shard was made, once it is entered; the others are as in `run`.
+
+    Raises: StoreError, JobError, and what opening `making` raises.
+    """
+    with open_transaction(out, fresh, overwrite=overwrite, retry_failed=retry_failed) as transaction:
         manifest, pending = transaction.manifest, transaction.pending
-        on_plan(sum(clip.before + 1 + clip.after for plan in pending for clip in plan.clips))
+        on_plan(sum(num_samples(clip, manifest.settings) for plan in pending for clip in plan.clips))
         by_key = {clip.key: clip for clip in clips}
         tasks = [
             ShardTask(plan=plan, place=manifest.place(plan.index), clips=tuple(by_key[clip.key] for clip in plan.clips))
             for plan in pending
         ]
-        store = config.out.resolve()
+        store = out.resolve()
         clock = _Clock()
         stages: Counter[str] = Counter()
 
@@ -124,19 +166,12 @@ def run(
             )
             outcomes = run_units(
                 tasks,
-                partial(
-                    ShardWorker,
-                    store=store,
-                    classes=manifest.classes,
-                    motion=config.motion,
-                    sample_settings=config.sample_settings,
-                    sight=sight,
-                ),
-                engine=config.engine,
-                num_workers=config.num_workers,
-                address=config.address,
-                room=room_for(is_network=config.motion.is_network),
-                gpus=config.motion.is_network and config.motion.device != "cpu",
+                partial(ShardWorker, store=store, classes=manifest.classes, making=making, sight=sight),
+                engine=engine,
+                num_workers=num_workers,
+                address=address,
+                room=room_for(is_network=making.is_network),
+                gpus=making.is_network and making.device != "cpu",
                 on_progress=on_progress,
                 on_started=begin,
                 on_barred=barred.append,
@@ -149,6 +184,7 @@ def run(
                     transaction.enter(pending[outcome.index], outcome.record.shard)
                     written += outcome.record.shard.entry.samples
                     stages.update(outcome.record.stages)
+                    on_counts(outcome.record.counts)
                 clock.lap()
         return RunSummary(
             clips=manifest.num_clips,

@@ -74,7 +74,8 @@ def shown_sight(store: Path, clips: Sequence[Clip], settings: Mapping[str, Any])
 
 def _shown(clips: Sequence[Clip]) -> tuple[tuple[Frame | Label, str], ...]:
     for clip in islice((clip for clip in clips if 0 in clip.frames), NUM_TRIED):
-        places = (clip.label, clip.frames[0], clip.frames[max(clip.frames)])
+        frames = (clip.frames[0], clip.frames[max(clip.frames)])
+        places = frames if clip.label is None else (clip.label, *frames)
         with suppress(InputError):
             return tuple((place, _digest(place)) for place in places)
     return ()

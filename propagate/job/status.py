@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from propagate.job.plan import num_samples
 from propagate.job.sight import SIGN
 from propagate.shards.manifest import Manifest, load_manifest
 from propagate.shards.transaction import ATTEMPTS
@@ -69,8 +70,7 @@ def _times(store: Path, pattern: str) -> dict[str, float]:
 
 def _num_samples(manifest: Manifest, index: int) -> int:
     """As many as a shard has where nothing fails."""
-    with_source = 1 if manifest.settings.get("source", True) else 0
-    return sum(clip.before + with_source + clip.after for clip in manifest.plan[index].clips)
+    return sum(num_samples(clip, manifest.settings) for clip in manifest.plan[index].clips)
 
 
 def _rate(manifest: Manifest, shards: Mapping[str, float], *, since: float, num_workers: int) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.data.clip import Label
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, REASONS, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, PSEUDO, REASONS, Sample
 from propagate.errors import StoreError
 from propagate.review.legend import Legend
 from propagate.review.rows import Rows
@@ -25,9 +25,14 @@ from propagate.shards.reader import Store
 
 @dataclass
 class PixelCounts:
-    """Counts of pixels over samples, by class index and level [C,16]: of each offset, and of the annotated frames."""
+    """Counts of pixels over samples, by class index and level [C,16]: of each offset, and of the annotated frames.
+
+    ignored: the class index of the ignored label id; in pseudo labels, which hold it where nothing is said, it does not
+    count for an offset.
+    """
 
     num_classes: int
+    ignored: int
     by_offset: dict[int, np.ndarray] = field(default_factory=dict)
     annotated: np.ndarray = field(init=False)
     propagated: np.ndarray = field(init=False)
@@ -37,7 +42,7 @@ class PixelCounts:
         self.propagated = self.annotated.copy()
 
     def add(self, sample: Sample, counts: np.ndarray) -> None:
-        by_level = counts.sum(axis=0)
+        by_level = counts.sum(axis=0) - counts[self.ignored] * (sample.origin == PSEUDO)
         self.by_offset[sample.offset] = self.by_offset.get(sample.offset, 0) + by_level
         if sample.origin == ANNOTATED:
             self.annotated += counts
@@ -116,8 +121,8 @@ def survey(
     dealt with since its last call. Raises: StoreError.
     """
     legend, rows = Legend.of(store.manifest), Rows()
-    pixels, has_reasons = PixelCounts(len(legend)), False
     classes = store.manifest.classes
+    pixels, has_reasons = PixelCounts(len(legend), int(legend.index_of[classes.ignore_id])), False
     scores = None if truths is None else Report.empty(classes.train_names)
     for shard in store.shards():
         for number, record in enumerate(shard.records):

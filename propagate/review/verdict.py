@@ -59,7 +59,11 @@ def _by_distance(levels_by_offset: Mapping[int, np.ndarray]) -> dict[int, float]
         if offset:
             pooled[abs(offset)] = pooled.get(abs(offset), 0) + levels
     of_level = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1)
-    return {distance: float(pooled[distance] @ of_level / pooled[distance].sum()) for distance in sorted(pooled)}
+    return {
+        distance: float(pooled[distance] @ of_level / pooled[distance].sum())
+        for distance in sorted(pooled)
+        if pooled[distance].any()
+    }
 
 
 def _percent(fraction: float) -> str:

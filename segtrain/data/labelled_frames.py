@@ -47,7 +47,7 @@ class _LabelledFrames:
         self.classes = classes
         self.offsets, self.left_out = offsets, left_out
         self.records = tuple(_record(clip) for clip in clips)
-        self._annotated = [(clip.frames[0], clip.label) for clip in clips]
+        self._annotated = [(clip.frames[0], clip.label) for clip in clips if clip.label is not None]
         self._neighbours = [[clip.frames[offset] for offset in offsets] for clip in clips]
 
     def size(self, number: int) -> tuple[int, int]:
@@ -99,7 +99,7 @@ def _read_neighbour(neighbour: Frame, image: np.ndarray, frame: Frame) -> np.nda
 
 def _require_label_ids(clips: list[Clip], own: ClassTable, classes: ClassTable) -> None:
     """Raise DataError where a label map holds train ids: which classes they mean, the data set's own table says."""
-    holders = [clip.label for clip in clips if clip.label.holds == TRAIN_IDS]
+    holders = [clip.label for clip in clips if clip.label is not None and clip.label.holds == TRAIN_IDS]
     if holders and classes.train_names != own.train_names:
         raise DataError(
             f"{holders[0].resource}: holds train ids of the class table '{own.name}', which '{classes.name}' can't "

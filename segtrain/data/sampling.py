@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from propagate.data.sample import ANNOTATED
+from propagate.data.sample import ANNOTATED, PSEUDO
 from segtrain.data.centroids import Centroids
 from segtrain.data.index import ClassIndex
 from segtrain.errors import DataError
@@ -31,7 +31,8 @@ class Sampling:
 
     class_uniform: the share of crops around centroids, 0…1, until the epoch `class_uniform_until` and with it.
     boost: by train id, how many times as many crops a class gets as one that isn't named.
-    propagated: the share of propagated samples, all but annotated ones, 0…1; none leaves it to how many there are.
+    propagated, pseudo: the shares of propagated samples, which are all but annotated and pseudo-labelled ones, and of
+    pseudo-labelled ones, 0…1, no more than 1 together. The others have the rest; none leaves it to how many there are.
     max_offset, min_score: which propagated samples are used at all, by |offset| and mean confidence.
     length: of an epoch; none means as many as there are samples to be used.
 
@@ -42,15 +43,18 @@ class Sampling:
     class_uniform_until: int | None = None
     boost: Mapping[int, float] = field(default_factory=dict)
     propagated: float | None = None
+    pseudo: float | None = None
     max_offset: int | None = None
     min_score: float = 0.0
     length: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("class_uniform", "propagated", "min_score"):
+        for name in ("class_uniform", "propagated", "pseudo", "min_score"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be within 0…1, found {value}")
+        if (self.propagated or 0) + (self.pseudo or 0) > 1:
+            raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
         for name, least in (("max_offset", 0), ("length", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -115,19 +119,28 @@ def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]
     score = np.array([record.score for record in index.records])
     farthest = np.inf if sampling.max_offset is None else sampling.max_offset
     annotated = np.array([record.origin == ANNOTATED for record in index.records], bool)
-    propagated = ~annotated & (abs(offset) <= farthest) & (score >= sampling.min_score)
-    usable = annotated | propagated
+    pseudo = np.array([record.origin == PSEUDO for record in index.records], bool)
+    propagated = ~annotated & ~pseudo & (abs(offset) <= farthest) & (score >= sampling.min_score)
+    usable = annotated | propagated | pseudo
     length = sampling.length or int(usable.sum())
-    if sampling.propagated is None:
-        kinds = [("", usable, length)]
-    else:
-        num_propagated = round(length * sampling.propagated)
-        kinds = [("propagated ", propagated, num_propagated), ("annotated ", annotated, length - num_propagated)]
+    kinds = []
+    rest, num_left = usable, length
+    for name, pool, share in (
+        ("propagated ", propagated, sampling.propagated),
+        ("pseudo-labelled ", pseudo, sampling.pseudo),
+    ):
+        if share is not None:
+            num_items = min(num_left, round(length * share))
+            kinds.append((name, pool, num_items))
+            rest, num_left = rest & ~pool, num_left - num_items
+    others = "annotated " if sampling.propagated is not None else "annotated or propagated " * bool(kinds)
+    kinds.append((others, rest, num_left))
     for name, pool, num_items in kinds:
         if not pool.any() and (num_items or not length):
             raise DataError(
-                f"no {name}sample to train on among {len(offset)}, within |offset| {farthest} and from mean confidence "
-                f"{sampling.min_score}; widen the limits or change the share of propagated samples"
+                f"no {name}sample to train on among {len(offset)}, of propagated ones within |offset| {farthest} and "
+                f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
+                "pseudo-labelled samples, or name a store that has some"
             )
     return [(np.flatnonzero(pool), num_items) for _, pool, num_items in kinds if num_items]
 

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -198,12 +198,13 @@ def _without_rejected(places: Sequence[int], stored: Sequence[SampleRecord], sto
 
 def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:
     """The places of the neighbours of each sample that has all of them, by its own. Raises: DataError for none such."""
-    places = {(record.source_key, record.pairing, record.offset): place for place, record in enumerate(stored)}
+    places = {identity: place for place, record in enumerate(stored) for identity in _identities(record)}
     around = (
         {
             offset: places[identity]
             for offset in offsets
-            if (identity := (record.source_key, record.pairing, record.offset + offset)) in places
+            for identity in _identities(record, offset)
+            if identity in places
         }
         for record in stored
     )
@@ -215,6 +216,13 @@ def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where:
         there_is=f"samples have offsets {sorted({record.offset for record in stored})}",
         advice=f"store more with `propagate run --frames {max(map(abs, offsets))}`",
     )
+
+
+def _identities(record: SampleRecord, offset: int = 0) -> Iterator[tuple[str, str, int]]:
+    """Where the frame at an offset from a sample's own lies, from each frame that this is counted from."""
+    yield record.source_key, record.pairing, record.offset + offset
+    if record.second_source_key:
+        yield record.second_source_key, record.pairing, record.second_offset + offset
 
 
 def _unknown_ids(shard: Shard, known: set[int], classes: ClassTable) -> DataError:

@@ -11,7 +11,8 @@ _Table = Mapping[str, Mapping[str, tuple[str, ...]]]
 _OF_LOSSES: _Table = {
     "cross-entropy": {"relaxed": _RELAXED, "relaxed and image-weighted": ("class_weight",)},
     "ohem": {"relaxed": _RELAXED, "relaxed and image-weighted": ("class_weight",)},
-    "image-weighted": {"relaxed": _RELAXED},
+    "image-weighted": {"relaxed": _RELAXED, "cross-entropy and ohem": ("class_weights",)},
+    "relaxed": {"cross-entropy and ohem": ("class_weights",)},
 }
 _OF_SCHEDULES: _Table = {
     "poly": {"scaled-poly": _RESTART},

@@ -21,15 +21,22 @@ def open_objective(config: TrainingConfig, class_names: Sequence[str]) -> Object
         strict_classes=train_ids(config.strict_classes, class_names, "strict_classes"),
         relax_until=config.relax_until,
         class_weight=config.class_weight,
+        class_weights=_weights(config, class_names),
         as_published=config.as_published,
         auxiliary=config.auxiliary,
     )
     return LOSSES[config.loss](settings)
 
 
+def _weights(config: TrainingConfig, class_names: Sequence[str]) -> tuple[float, ...]:
+    """What each class weighs, by train id; empty where all weigh 1."""
+    train_ids(tuple(config.class_weights), class_names, "class_weights")
+    return tuple(config.class_weights.get(name, 1.0) for name in class_names) if config.class_weights else ()
+
+
 def offsets_of(config: TrainingConfig) -> tuple[int, ...]:
     """The neighbours that the loss of a configuration wants to see, whatever the classes are."""
-    return open_objective(replace(config, strict_classes=()), ()).offsets
+    return open_objective(replace(config, strict_classes=(), class_weights={}), ()).offsets
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:

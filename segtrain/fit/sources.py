@@ -107,6 +107,7 @@ def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
         class_uniform_until=config.class_uniform_until,
         boost=dict(zip(train_ids(names, classes.train_names, "boost"), config.boost.values(), strict=True)),
         propagated=config.propagated,
+        pseudo=config.pseudo,
         max_offset=config.max_offset,
         min_score=config.min_score,
         length=config.epoch_length,

@@ -1,8 +1,10 @@
-"""Cross entropy: plain, weighted by the classes of each image, and on hard pixels."""
+"""Cross entropy: plain, weighted by class or by the classes of each image, and on hard pixels."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
@@ -13,9 +15,17 @@ from segtrain.losses.settings import LossSettings
 from segtrain.losses.weighting import ClassWeighting, count_classes, per_pixel
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean of −log P(label) over all pixels of the batch that aren't ignored; a scalar."""
+def cross_entropy(logits: Tensor, labels: Tensor, *, class_weights: Sequence[float] = ()) -> Tensor:
+    """The mean of −log P(label) over all pixels of the batch that aren't ignored; a scalar.
+
+    class_weights: how much a pixel of each train id weighs in that mean; empty: all alike. The sum is divided by the
+    weights of the counted pixels.
+
+    Raises: ValueError unless there are as many weights as classes.
+    """
     nll, classes = pixel_cross_entropy(logits, labels)
+    if class_weights:
+        return _weighted_mean(nll, classes, logits.shape[1], class_weights)
     return nll.sum() / (classes != logits.shape[1]).sum().clamp(min=1)
 
 
@@ -35,26 +45,40 @@ def image_weighted_cross_entropy(
     return per_image.mean() if mean_over_images else per_image.sum()
 
 
-def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, threshold: float = 0.7, min_kept: int = 100_000) -> Tensor:
+def ohem_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    threshold: float = 0.7,
+    min_kept: int = 100_000,
+    class_weights: Sequence[float] = (),
+) -> Tensor:
     """The mean of −log P(label) over the hard pixels of the batch: those with P(label) below the threshold.
 
-    Where these are fewer than `min_kept`, the hardest so many are taken (all, where there are no more).
+    Where these are fewer than `min_kept`, the hardest so many are taken (all, where there are no more). class_weights:
+    as in `cross_entropy`; they say what pixels weigh, not which are hard.
 
-    Raises: ValueError for a threshold that is no probability above 0, and for `min_kept` below 1.
+    Raises: ValueError for a threshold that is no probability above 0, for `min_kept` below 1, and unless there are as
+    many weights as classes.
 
     Reference: Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016,
-    for pixels in place of regions.
+    for pixels in place of regions. As in the released code of Liu et al., ECCV 2020, which takes pixels at the
+    threshold too, and all that are as hard as the last of `min_kept`.
     """
     if not 0 < threshold <= 1 or min_kept < 1:
         raise ValueError(
             f"threshold must be above 0 and at most 1, min_kept at least 1, found {threshold} and {min_kept}"
         )
     nll, classes = pixel_cross_entropy(logits, labels)
-    pixels = nll[classes != logits.shape[1]]
+    counted = classes != logits.shape[1]
+    pixels = nll[counted]
     if len(pixels) == 0:
         return pixels.sum()
     num_hard = int((pixels.detach() > -math.log(threshold)).sum())
-    return pixels.topk(min(max(num_hard, min_kept), len(pixels)), sorted=False).values.mean()
+    hardest = pixels.topk(min(max(num_hard, min_kept), len(pixels)), sorted=False)
+    if class_weights:
+        return _weighted_mean(hardest.values, classes[counted][hardest.indices], logits.shape[1], class_weights)
+    return hardest.values.mean()
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,14 +90,25 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     return F.cross_entropy(precise, classes, ignore_index=num_classes, reduction="none"), classes
 
 
+def _weighted_mean(nll: Tensor, classes: Tensor, num_classes: int, class_weights: Sequence[float]) -> Tensor:
+    """The mean of values by the weights of their classes; 0 where nothing weighs. classes: int64, C where ignored."""
+    if len(class_weights) != num_classes:
+        raise ValueError(f"expected a weight of each of the {num_classes} classes, found {len(class_weights)}")
+    weight = torch.tensor([*class_weights, 0.0], dtype=nll.dtype, device=nll.device)[classes]
+    total = weight.sum()
+    return (weight * nll).sum() / total.where(total > 0, 1)
+
+
 def plain(settings: LossSettings) -> LabelObjective:
     """Cross entropy, a mean over the pixels of the batch."""
-    return LabelObjective(loss=any_epoch(cross_entropy), auxiliary=settings.auxiliary)
+    loss = partial(cross_entropy, class_weights=settings.class_weights)
+    return LabelObjective(loss=any_epoch(loss), auxiliary=settings.auxiliary)
 
 
 def ohem(settings: LossSettings) -> LabelObjective:
     """Cross entropy on hard pixels, a mean over those of the batch."""
-    return LabelObjective(loss=any_epoch(ohem_cross_entropy), auxiliary=settings.auxiliary)
+    loss = partial(ohem_cross_entropy, class_weights=settings.class_weights)
+    return LabelObjective(loss=any_epoch(loss), auxiliary=settings.auxiliary)
 
 
 def image_weighted(settings: LossSettings) -> LabelObjective:

@@ -10,13 +10,15 @@ class LossSettings:
     """What a loss may be told; each takes what means something to it.
 
     border, strict_classes (train ids), relax_until: of relaxed labels, see `relaxed.RelaxedLoss`. class_weight: the
-    upper bound by which classes that are rare in an image weigh more. as_published: exactly what
-    the published code computes, defect included. auxiliary: the weight of the loss of auxiliary outputs.
+    upper bound by which classes that are rare in an image weigh more. class_weights: of cross entropy, plain or on hard
+    pixels, what classes weigh, by train id; empty: all alike. as_published: exactly what the published code computes,
+    defect included. auxiliary: the weight of the loss of auxiliary outputs.
     """
 
     border: int = 1
     strict_classes: tuple[int, ...] = ()
     relax_until: int | None = None
     class_weight: float = 0.0
+    class_weights: tuple[float, ...] = ()
     as_published: bool = False
     auxiliary: float = 0.4

@@ -1,9 +1,10 @@
-"""PSPNet: what a ResNet sees, beside means of it over regions of four sizes.
+"""PSPNet: what a trunk sees, beside means of it over regions of four sizes.
 
 The parameters have the names and shapes of the published networks.
 
 Reference: Zhao et al., Pyramid Scene Parsing Network, CVPR 2017; as in Liu et al., ECCV 2020, whose student is
-`pspnet18`, and whose teacher is `pspnet101`.
+`pspnet18`, and whose teacher is `pspnet101`. Its other student, `pspnet-mobilenetv2`, was not released: the head is
+that of `pspnet18`, on MobileNetV2 up to its 320 channels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segtrain.models.mobilenet import mobilenet_v2
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size, upsample
 from segtrain.models.resnet import BasicBlock, resnet, resnet101_deep_stem
 from segtrain.models.trunk import Trunk, convolution
@@ -34,15 +36,17 @@ def resnet18_late_dilated(output_stride: int) -> Trunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What tells one PSPNet from another: its trunk, and the channels of which it scores classes."""
+    """What tells one PSPNet from another: its trunk, the channels of which it scores classes, and those of layer3."""
 
     trunk: Callable[[int], Trunk]
     channels: int
+    layer3_channels: int
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "pspnet18": Variant(trunk=resnet18_late_dilated, channels=256),
-    "pspnet101": Variant(trunk=resnet101_deep_stem, channels=512),
+    "pspnet18": Variant(trunk=resnet18_late_dilated, channels=256, layer3_channels=256),
+    "pspnet101": Variant(trunk=resnet101_deep_stem, channels=512, layer3_channels=1024),
+    "pspnet-mobilenetv2": Variant(trunk=mobilenet_v2, channels=256, layer3_channels=96),
 }
 
 
@@ -109,7 +113,7 @@ class PSPNet(SegmentationNetwork):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         self.ppm = PyramidPooling(trunk.out_channels)
         self.cls = classifier(self.ppm.out_channels, variant.channels, num_classes)
-        self.aux = classifier(trunk.out_channels // 2, AUXILIARY_CHANNELS, num_classes)  # layer4 doubles the channels
+        self.aux = classifier(variant.layer3_channels, AUXILIARY_CHANNELS, num_classes)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

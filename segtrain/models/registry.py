@@ -31,7 +31,7 @@ NETWORKS: "Registry[type[SegmentationNetwork]]" = Registry(
     "network",
     {
         **dict.fromkeys(TRUNKS, "segtrain.models.deeplab:DeepLabV3Plus"),
-        **dict.fromkeys(("pspnet18", "pspnet101"), "segtrain.models.pspnet:PSPNet"),
+        **dict.fromkeys(("pspnet18", "pspnet101", "pspnet-mobilenetv2"), "segtrain.models.pspnet:PSPNet"),
         "fcn8s": "segtrain.models.fcn:FCN8s",
         **dict.fromkeys(
             ("lateral-mobilenetv1", "lateral-mobilenetv2", "lateral-resnet18"), "segtrain.models.lateral:LateralNetwork"

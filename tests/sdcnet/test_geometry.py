@@ -17,6 +17,7 @@ from sdcnet.geometry import (
     length,
     sample_bilinear,
     warp_frames,
+    warp_frames_adjoint,
     warp_frames_nearest,
     warp_labels,
 )
@@ -237,3 +238,13 @@ def test_the_frame_ends_half_a_pixel_past_its_outermost_centres() -> None:
 
 def test_length_is_euclidean() -> None:
     assert (length(constant_flow(3, -4, 2, 2)) == 5).all()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (70, 6)])
+def test_the_adjoint_is_the_gradient_of_warping(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(2, 3, *size, generator=generator, dtype=torch.float64).requires_grad_()
+    flow = 3 * torch.randn(2, 2, *size, generator=generator)
+    target = torch.randn(2, 3, *size, generator=generator, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(warp_frames(source, flow), source, target)
+    torch.testing.assert_close(warp_frames_adjoint(target, flow), expected)

@@ -306,7 +306,11 @@ def test_trunks_are_those_of_torchvision(name: str, num_parameters: int, some: d
 
 @pytest.mark.parametrize(
     ("name", "left_alone"),
-    [("resnet18", ["fc.weight", "fc.bias"]), ("mobilenetv2", ["features.18.0.weight", "classifier.1.bias"])],
+    [
+        ("resnet18", ["fc.weight", "fc.bias"]),
+        ("mobilenetv2", ["features.18.0.weight", "classifier.1.bias"]),
+        ("pspnet-mobilenetv2", ["features.18.0.weight", "classifier.1.bias"]),
+    ],
 )
 def test_trunk_is_taken_from_torchvisions_classifiers(name: str, left_alone: list[str]) -> None:
     network = small(name, seed=1)

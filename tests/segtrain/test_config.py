@@ -26,6 +26,7 @@ SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: t
     "decisions": (["--decisions", "a", "--decisions", "b"], (Path("a"), Path("b"))),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
+    "class_weights": (["--class-weights", "pole=1.2"], {"pole": 1.2}),
     "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
     "schedule": (["--schedule", "cosine"], "cosine"),
     "address": (["--address", "10.0.0.1:6379"], "10.0.0.1:6379"),
@@ -141,7 +142,7 @@ LATERAL = ("lateral-mobilenetv1", "lateral-mobilenetv2", "lateral-resnet18")
 
 def test_networks_are_those_that_can_be_built() -> None:
     choices = next(each.metadata["choices"] for each in SETTINGS if each.name == "network")
-    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "fcn8s", *LATERAL)
+    assert choices == tuple(NETWORKS) == (*TRUNKS, "pspnet18", "pspnet101", "pspnet-mobilenetv2", "fcn8s", *LATERAL)
 
 
 def test_names_of_networks_are_known_without_torch_and_networks_without_its_compiler() -> None:
@@ -210,6 +211,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (["--root", "r", "--scale", "1,inf"], "scale is a range of numbers above 0, found 1…inf"),
         (["--root", "r", "--scale", "1..2"], "'1..2' is no range, as 0.5,2"),
         (["--root", "r", "--boost", "pole=0"], "boost must be above 0 for every class, found {'pole': 0.0}"),
+        (["--root", "r", "--class-weights", "pole=0"], "class_weights must be above 0 for every class, found {'pole'"),
         (["--root", "r", "--boost", "pole"], "'pole' is no list of factors, as pole=2,rider=1.5"),
         (["--root", "r", "--strict-classes", "pole,,car"], "'pole,,car' is no list of names, as pole,rider"),
         (["--root", "r", "--crop", "0x4"], "'0x4' is not HxW"),

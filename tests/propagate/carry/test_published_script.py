@@ -16,7 +16,7 @@ from torch import Tensor
 from propagate.cli.main import main
 from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
-from propagate.job import config, worker
+from propagate.job import carrying, config
 from propagate.shards.reader import open_store
 from sdcnet.motion.registry import open_estimator
 from sdcnet.networks.flownet2 import FlowNet2
@@ -97,7 +97,7 @@ def runs(options: list[object], tmp_path_factory: pytest.TempPathFactory) -> dic
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FlowNet2, "forward", flow)
         patch.setattr(SDCNet2DRecon, "displacement", displacement)
-        for module in (config, worker):
+        for module in (carrying, config):
             patch.setattr(module, "open_estimator", opened)
         return {name: run(options, name, ran, tmp_path_factory.mktemp(name)) for name in ("annotated", "adjacent")}
 

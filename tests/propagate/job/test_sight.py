@@ -16,6 +16,7 @@ from propagate.data.clip import Clip
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.errors import StoreError
+from propagate.job.carrying import Carrying
 from propagate.job.plan import make_plan
 from propagate.job.sight import Sight, shown_sight
 from propagate.job.worker import ShardResult, ShardTask, ShardWorker
@@ -41,8 +42,7 @@ def worker(out: Path, sight: Sight) -> ShardWorker:
         Share(cores=1),
         store=out,
         classes=load_classes("cityscapes"),
-        motion=MotionSettings(name="none"),
-        sample_settings=SampleSettings(),
+        making=Carrying(motion=MotionSettings(name="none"), sample_settings=SampleSettings()),
         sight=sight,
     )
 

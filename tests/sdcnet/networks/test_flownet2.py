@@ -1,6 +1,7 @@
 """FlowNet2: the published parameters' names and shapes, the published network's numbers, frames of any size."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import torch
 from golden.fill import fill, wrong_checksums
 from torch import Tensor
+from torch.nn import functional
 
 from sdcnet.networks.flownet2 import FlowNet2, normalized, pad_to_stride
 
 GOLDEN = Path(__file__).parents[2] / "golden"
+RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PARTS = {"flownetc": 2e-5, "flownets_1": 2e-5, "flownets_2": 2e-5, "flownets_d": 2e-3}  # its values reach 100
 
 
@@ -95,6 +98,26 @@ def test_frames_may_have_any_size_and_brightness(flownet2: FlowNet2, height: int
     assert flow.shape == (1, 2, height, width)
     brighter = flownet2(first + 1000, second + 1000)  # also where frames are padded, nothing but differences count
     torch.testing.assert_close(brighter, flow, atol=0.02, rtol=0)  # float32 at 1000 has steps of 6e-5
+
+
+@pytest.mark.parametrize("levels", ["grey_levels", "normalised"])
+def test_flow_of_frames_resized_as_in_the_code_of_etc_matches_the_stored_numbers(
+    flownet2: FlowNet2, levels: str
+) -> None:
+    """Frames are shrunk to whole strides, the flow is enlarged and its values left alone; and some are normalised."""
+    golden = load("flownet2_odd_size.npz")
+    frames = [golden[f"{name}_uint8"].float() for name in ("first", "second")]
+    if levels == "normalised":  # 57 times as faint as what the network was trained on
+        mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (RGB_MEAN, RGB_STD))
+        frames = [(frame - mean) / std for frame in frames]
+    size = frames[0].shape[-2:]
+    shrunk = [resized(frame, [length // 64 * 64 for length in size]) for frame in frames]
+    flow = resized(flownet2(*shrunk), size)
+    torch.testing.assert_close(flow, golden[f"flow_{levels}"], atol=5e-4, rtol=0)
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    return functional.interpolate(images, tuple(size), mode="bilinear", align_corners=True)
 
 
 def test_padding_repeats_the_right_and_the_bottom_border() -> None:

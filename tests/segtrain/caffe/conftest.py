@@ -31,7 +31,10 @@ def narrow() -> Iterator[None]:
         patch.setattr(fcn, "BLOCKS", FCN_BLOCKS)
         patch.setattr(fcn, "FC_CHANNELS", FCN_DEEPEST)
         patch.setattr(resnet, "CHANNELS", PSP_CHANNELS)
-        patch.setattr(pspnet, "VARIANTS", {"pspnet101": pspnet.Variant(trunk=narrow_trunk, channels=PSP_SCORED)})
+        narrow_variant = pspnet.Variant(
+            trunk=narrow_trunk, channels=PSP_SCORED, layer3_channels=PSP_CHANNELS[2] * resnet.Bottleneck.expansion
+        )
+        patch.setattr(pspnet, "VARIANTS", {"pspnet101": narrow_variant})
         yield
 
 

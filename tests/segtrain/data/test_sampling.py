@@ -213,9 +213,9 @@ def test_what_is_annotated_follows_from_the_origin_alone() -> None:
     ]
     index = index_of([(s, 0) for s in range(3)], 1, records)
     alone = build_epoch(index, Sampling(propagated=0), seed=0, epoch=0)
-    assert set(alone.sample.tolist()) == {1}
+    assert set(alone.sample.tolist()) == {0, 1}
     only = build_epoch(index, Sampling(propagated=1), seed=0, epoch=0)
-    assert set(only.sample.tolist()) == {0, 2}
+    assert set(only.sample.tolist()) == {2}
 
 
 def test_limits_by_offset_and_confidence() -> None:
@@ -229,7 +229,7 @@ def test_limits_by_offset_and_confidence() -> None:
 
 
 def test_kinds_without_a_sample_are_an_error() -> None:
-    with pytest.raises(DataError, match=r"no propagated sample to train on among 10, within \|offset\| 0"):
+    with pytest.raises(DataError, match=r"no propagated sample to train on among 10, .* within \|offset\| 0 "):
         build_epoch(mixed(), Sampling(propagated=0.5, max_offset=0), seed=0, epoch=0)
     unannotated = index_of([(0, 0)], 1, [record(0, 2, 0.5)])
     with pytest.raises(DataError, match="no annotated sample to train on among 1"):
@@ -289,3 +289,42 @@ def test_the_share_of_propagated_samples_is_rounded_to_the_nearest(share: float,
     index = index_of([(0, 0), (1, 0)], 1, [record(0), record(1, offset=2)])
     epoch = build_epoch(index, Sampling(propagated=share, length=10), seed=0, epoch=0)
     assert int((epoch.sample == 1).sum()) == propagated
+
+
+def with_pseudo() -> ClassIndex:
+    """Two annotated samples, four propagated ones at ±1 and ±2, and four that are pseudo-labelled, far away."""
+    records = [record(0), record(1), *(record(n, offset, 0.5) for n, offset in enumerate((1, -1, 2, -2), start=2))]
+    records += [replace(record(n, 10 * n, 0.2), origin="pseudo") for n in range(6, 10)]
+    return index_of([(s, 0) for s in range(10)], 1, records)
+
+
+def drawn(**sampling: float) -> list[int]:
+    """How many samples are drawn that are annotated, propagated, and pseudo-labelled."""
+    epoch = build_epoch(with_pseudo(), Sampling(class_uniform=0, length=100, **sampling), seed=0, epoch=0)
+    return [int(((epoch.sample >= low) & (epoch.sample < high)).sum()) for low, high in ((0, 2), (2, 6), (6, 10))]
+
+
+def test_pseudo_labelled_samples_have_a_share_of_their_own() -> None:
+    assert drawn() == [20, 40, 40]
+    assert drawn(pseudo=0.5, propagated=0) == [50, 0, 50]
+    assert drawn(pseudo=0.25, propagated=0.5) == [25, 50, 25]
+    assert drawn(pseudo=0)[2] == 0
+    assert drawn(pseudo=1) == [0, 0, 100]
+    annotated, propagated, pseudo = drawn(pseudo=0.4)
+    assert (pseudo, annotated + propagated) == (40, 60)
+    assert propagated == 2 * annotated
+    assert drawn(propagated=0.4)[1] == 40
+
+
+def test_limits_are_of_propagated_samples_alone() -> None:
+    annotated, propagated, pseudo = drawn(max_offset=1, min_score=0.4)
+    assert (propagated, pseudo) == (annotated, 2 * annotated)
+
+
+def test_shares_that_cannot_be_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"propagated 0\.6 and pseudo 0\.5 are shares, at most 1 together"):
+        Sampling(propagated=0.6, pseudo=0.5)
+    with pytest.raises(
+        DataError, match=r"no pseudo-labelled sample to train on among 10, .* name a store that has some"
+    ):
+        build_epoch(mixed(), Sampling(pseudo=0.5), seed=0, epoch=0)

@@ -30,6 +30,14 @@ def told(**settings: Any) -> list[str]:
             ],
         ),
         ({"loss": "image-weighted", "class_weight": 1.0}, []),
+        ({"loss": "ohem", "class_weights": {"pole": 2.0}}, []),
+        *(
+            (
+                {"loss": loss, "class_weights": {"pole": 2.0}},
+                [f"--class-weights without effect: of loss cross-entropy and ohem, this one is {loss}"],
+            )
+            for loss in ("relaxed", "image-weighted")
+        ),
         ({"loss": "ohem", "relax_until": 3}, ["--relax-until without effect: of loss relaxed, this one is ohem"]),
         ({"loss": "ohem", "relax_until": 3, "schedule": "scaled-poly", "restart_rate": 0.5}, []),
         (

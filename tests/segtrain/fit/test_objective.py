@@ -13,7 +13,7 @@ from torch import Tensor
 from jobs.errors import FitError, UnknownNameError
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
-from segtrain.fit.objective import open_objective
+from segtrain.fit.objective import offsets_of, open_objective
 from segtrain.losses.cross_entropy import cross_entropy, image_weighted_cross_entropy, ohem_cross_entropy
 from segtrain.losses.objective import LabelObjective, StepOutput
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
@@ -108,7 +108,21 @@ def test_an_unknown_loss_is_an_error_that_names_the_nearest() -> None:
         LOSSES["ohm"]
 
 
+@pytest.mark.parametrize("name", ["cross-entropy", "ohem"])
+def test_classes_weigh_what_is_said_by_their_names_and_the_others_1(name: str) -> None:
+    output, loss = step(), {"cross-entropy": cross_entropy, "ohem": ohem_cross_entropy}[name]
+    objective = open_objective(config(loss=name, class_weights={"car": 3.0, "road": 0.5}), NAMES)
+    expected = loss(output.logits, output.batch.label, class_weights=(0.5, 1.0, 3.0))
+    assert objective(output).total == expected != loss(output.logits, output.batch.label)
+
+
+def test_what_classes_weigh_says_nothing_of_neighbours() -> None:
+    assert offsets_of(config(loss="ohem", class_weights={"car": 3.0}, strict_classes=("car",))) == ()
+
+
 def test_classes_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(FitError, match="class_weights: no classes rider; there are road, pole, car"):
+        open_objective(config(loss="ohem", class_weights={"rider": 2.0}), NAMES)
     with pytest.raises(FitError, match="strict_classes: no classes rider; there are road, pole, car"):
         open_objective(config(strict_classes=("rider",)), NAMES)
 

@@ -1,6 +1,7 @@
 """What stops a training: numbers that are none, full disks, other settings, other data; and what it keeps then."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,6 +90,16 @@ def test_other_settings_do_not_go_on_with_a_training(config: FitConfig) -> None:
         fit(replace(config, epochs=1, val_split=None))
     passing = replace(config, epochs=1, save_every=1, loader_workers=1)
     assert fit(passing).steps == 3
+
+
+def test_a_training_of_before_there_were_class_weights_goes_on(config: FitConfig) -> None:
+    fit(replace(config, epochs=1))
+    record = json.loads((config.out / "config.json").read_text())
+    assert record["settings"].pop("class_weights") == {}
+    (config.out / "config.json").write_text(json.dumps(record))
+    assert fit(replace(config, epochs=1)).steps == 3
+    with pytest.raises(RunFolderError, match=r"class_weights: {} then, {'road': 2.0} now"):
+        fit(replace(config, epochs=1, class_weights={"road": 2.0}))
 
 
 def test_folders_of_others_are_left_alone(config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:

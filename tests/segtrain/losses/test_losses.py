@@ -230,10 +230,35 @@ def test_hard_pixels_are_those_below_the_threshold() -> None:
     assert everything.item() == pytest.approx(cross_entropy(logits, labels).item())
 
 
+def test_a_weighted_mean_is_divided_by_the_weights_of_its_pixels() -> None:
+    p = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.3, 0.1])
+    logits = torch.stack((p, 1 - p)).log()[None, :, None]
+    labels = torch.tensor([[[0, 0, 1, 0, 1, 255]]])
+    nll = -torch.stack((p[0], p[1], 1 - p[2], p[3], 1 - p[4])).log()
+    weight = torch.tensor([1.0, 1.0, 4.0, 1.0, 4.0])
+    expected = (weight * nll).sum() / weight.sum()
+    assert cross_entropy(logits, labels, class_weights=(1.0, 4.0)).item() == pytest.approx(expected.item())
+    assert cross_entropy(logits, labels, class_weights=(3.0, 3.0)).item() == pytest.approx(nll.mean().item())
+    hard = (4 * nll[2] + nll[3]) / 5  # the weights do not say which are hard
+    found = ohem_cross_entropy(logits, labels, threshold=0.6, min_kept=1, class_weights=(1.0, 4.0))
+    assert found.item() == pytest.approx(hard.item())
+    half = cross_entropy(logits.half(), labels, class_weights=(1.0, 4.0))
+    assert half.dtype == torch.float32
+    for loss in (cross_entropy, ohem_cross_entropy):
+        with pytest.raises(ValueError, match="expected a weight of each of the 2 classes, found 3"):
+            loss(logits, labels, class_weights=(1.0, 1.0, 1.0))
+
+
 def test_nothing_to_train_on_costs_nothing() -> None:
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    labels = torch.full((1, 2, 2), 255)
-    for loss in (ohem_cross_entropy(logits, labels), cross_entropy(logits, labels), RelaxedLoss()(logits, labels)):
+    labels, weights = torch.full((1, 2, 2), 255), (1.0, 2.0, 3.0)
+    for loss in (
+        ohem_cross_entropy(logits, labels),
+        ohem_cross_entropy(logits, labels, class_weights=weights),
+        cross_entropy(logits, labels),
+        cross_entropy(logits, labels, class_weights=weights),
+        RelaxedLoss()(logits, labels),
+    ):
         (grad,) = torch.autograd.grad(loss, logits)
         assert loss == 0
         assert (grad == 0).all()

@@ -47,7 +47,7 @@ def test_features_have_the_output_stride(name: str, output_stride: int) -> None:
         found = run_stages(network.stages, images)
         assert network(images).shape == (1, 2, 128, 64)
     skip, features = found[network.cuts[0]], found[network.stage_names[-1]]
-    skip_stride = {"deepwv3plus": 2, "pspnet18": 8, "pspnet101": 8}.get(name, 4)
+    skip_stride = {"deepwv3plus": 2, "pspnet18": 8, "pspnet101": 8, "pspnet-mobilenetv2": 8}.get(name, 4)
     assert features.shape[-2:] == (128 // output_stride, 64 // output_stride)
     assert skip.shape[-2:] == (128 // skip_stride, 64 // skip_stride)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from golden.fill import fill, wrong_checksums
 from torch import Tensor, nn
 
-from sdcnet.geometry import warp_frames
-from segtrain.models.network import SegmentationNetwork, run_stages, upsample
+from segtrain.data.batches import Batch
+from segtrain.losses.consistency.temporal import published_temporal_loss, published_visibility
+from segtrain.losses.objective import StepOutput
+from segtrain.losses.registry import LOSSES
+from segtrain.losses.settings import LossSettings
+from segtrain.models.network import SegmentationNetwork, run_stages
 from segtrain.models.preprocessing import MEAN, STD, normalised
 from segtrain.models.registry import build_network
 
@@ -87,6 +90,26 @@ def test_parameters_and_convolutions_are_the_published_ones(name: str) -> None:
         assert found.keys() == stated.keys()
 
 
+def test_the_mobile_student_has_the_trunk_and_heads_of_its_description() -> None:
+    network = on_meta("pspnet-mobilenetv2")
+    sizes = {
+        name: sum(parameter.numel() for parameter in getattr(network, name).parameters())
+        for name in (*network.stage_names, "ppm", "cls", "aux")
+    }
+    assert sum(sizes[name] for name in network.stage_names) == 3_504_872 - 1_281_000 - 412_160  # less layer and scores
+    assert sizes["ppm"] == 4 * (320 * 80 + 2 * 80)
+    assert sizes["cls"] == 9 * 640 * 256 + 2 * 256 + 257 * 19
+    assert sizes["aux"] == 9 * 96 * 256 + 2 * 256 + 257 * 19
+    assert sum(parameter.numel() for parameter in network.parameters()) == sum(sizes.values()) == 3_621_286
+    depthwise = [layer for name, layer in convolutions(network).items() if name.endswith(("conv.0.0", "conv.1.0"))]
+    scales = [(layer["stride"][0], layer["dilation"][0]) for layer in depthwise if layer["kernel"] == [3, 3]]  # type: ignore[index]
+    assert scales == [(1, 1)] + [(2, 1), (1, 1)] + [(2, 1), (1, 1), (1, 1)] + 7 * [(1, 2)] + 4 * [(1, 4)]
+    with torch.device("meta"):
+        found = network.eval().outputs(torch.empty(2, 3, 65, 97), features=("context",))
+    assert found.auxiliary["aux"].shape == (2, 19, 9, 13)
+    assert found.features["context"].shape == (2, 640, 9, 13)
+
+
 def test_output_stride_16_strides_once_more_and_dilates_half_as_far() -> None:
     layers = convolutions(on_meta("pspnet18", output_stride=16))
     settings = {name: (layers[name]["stride"][0], layers[name]["dilation"][0]) for name in layers}  # type: ignore[index]
@@ -141,12 +164,6 @@ def normalised_as_published(images: Tensor) -> Tensor:
     return ((images.float() - mean) / std).double()
 
 
-def published_temporal_loss(logits: Tensor, frame_logits: Tensor, image: Tensor, frame: Tensor, flow: Tensor) -> Tensor:
-    """That of Liu et al. as published, with its defects: of logits [B,C,H,W], weighed twice, colours' sum compared."""
-    is_same = torch.exp(-(image - warp_frames(frame, flow)).sum(dim=1, keepdim=True).abs())
-    return (is_same * logits - is_same * warp_frames(frame_logits, flow)).square().mean()
-
-
 def test_a_step_of_training_on_two_frames_matches_the_stored_numbers() -> None:
     stored = load("pspnet_train_step.npz")
     network = filled("pspnet18").double().train()
@@ -154,8 +171,7 @@ def test_a_step_of_training_on_two_frames_matches_the_stored_numbers() -> None:
         if isinstance(layer, nn.Dropout2d):
             layer.p = 0.0  # as in the stored numbers
     image, frame = (normalised_as_published(torch.from_numpy(stored[f"{name}_uint8"])) for name in ("image", "frame"))
-    labels, flow = torch.from_numpy(stored["label"]).long(), torch.from_numpy(stored["flow"]).double()
-    class_weights, size = torch.from_numpy(stored["class_weights"]), labels.shape[-2:]
+    labels, flow = torch.from_numpy(stored["label"]), torch.from_numpy(stored["flow"]).double()
 
     of_image, of_frame = (network.outputs(images, features=("decoder",)) for images in (image, frame))
     scored = {
@@ -165,12 +181,13 @@ def test_a_step_of_training_on_two_frames_matches_the_stored_numbers() -> None:
     }
     for tensor in scored.values():
         tensor.retain_grad()
-    entropy, auxiliary = (
-        F.cross_entropy(logits, labels, class_weights, ignore_index=255)
-        for logits in (of_image.logits, upsample(scored["dsn"], size))
-    )
-    cross_entropy = entropy + 0.4 * auxiliary
-    temporal = 0.1 * published_temporal_loss(of_image.logits, of_frame.logits, image, frame, flow)
+    objective = LOSSES["cross-entropy"](LossSettings(class_weights=tuple(stored["class_weights"].tolist())))
+    batch = Batch(torch.from_numpy(stored["image_uint8"]), labels)
+    cross_entropy = objective(
+        StepOutput(logits=of_image.logits, auxiliary=of_image.auxiliary, batch=batch, epoch=0)
+    ).total
+    is_same = published_visibility(image, frame, flow)
+    temporal = 0.1 * published_temporal_loss(of_image.logits, of_frame.logits, flow, is_same)
     total = cross_entropy + temporal
     total.backward()
 

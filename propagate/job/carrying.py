@@ -1,0 +1,62 @@
+"""Samples made of the labels of annotated frames, carried along the motion: what `propagate run` writes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from propagate.carry.opened import OpenClip
+from propagate.carry.paths import path_of
+from propagate.carry.sample_settings import SampleSettings
+from propagate.carry.samples import propagate_clip
+from propagate.data.classes import ClassTable
+from propagate.data.sample import Sample
+from propagate.job.making import Notes
+from sdcnet.motion.registry import MotionSettings, open_estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrying:
+    """A `Making`: by which motion labels are carried, and how samples are made of them."""
+
+    motion: MotionSettings
+    sample_settings: SampleSettings
+
+    @property
+    def is_network(self) -> bool:
+        return self.motion.is_network
+
+    @property
+    def device(self) -> str:
+        return self.motion.device
+
+    @property
+    def reads_vectors(self) -> bool:
+        return self.motion.reads_vectors
+
+    @property
+    def images(self) -> str:
+        return self.sample_settings.images
+
+    def open(self, classes: ClassTable) -> "Carrier":
+        return Carrier(self, classes)
+
+
+class Carrier:
+    """A `Maker` that owns the motion estimator."""
+
+    def __init__(self, carrying: Carrying, classes: ClassTable) -> None:
+        self._estimator = open_estimator(carrying.motion)
+        self._path = path_of(self._estimator)
+        self._settings, self._classes = carrying.sample_settings, classes
+        self.fingerprint: Mapping[str, object] = self._estimator.fingerprint
+        self.transfers = self._estimator.transfers
+
+    def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
+        return propagate_clip(
+            opened,
+            ignore_id=self._classes.ignore_id,
+            estimator=self._estimator,
+            path=self._path,
+            sample_settings=self._settings,
+            watch=notes.watch,
+            on_failure=notes.failures.append,
+        )
