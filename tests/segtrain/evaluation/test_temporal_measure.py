@@ -189,8 +189,9 @@ def test_the_command_says_it_beside_the_other_scores(root: Path, weights: Path) 
 
 @pytest.fixture
 def frankfurt(tmp_path: Path) -> Path:
-    """Of the published clips one that is whole, and one that is not; and one that is none of them."""
-    annotated = {1016: range(997, 1027), 1236: range(1230, 1247), 1751: range(1751, 1752)}
+    """Of the published clips one that is whole, one that is not, and one with a hole; and one that is none of them."""
+    with_hole = [*range(3340, 3350), *range(3351, 3360)]
+    annotated = {1016: range(997, 1027), 1236: range(1230, 1247), 3357: with_hole, 1751: range(1751, 1753)}
     for number, frames in annotated.items():
         files = {
             f"leftImg8bit_sequence/val/frankfurt/frankfurt_000000_{each:06d}_leftImg8bit.png": 3 for each in frames
@@ -209,7 +210,9 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
     assert (
         "left out: consistency of frankfurt_000000_001236: the published measure takes 30 frames, -19 to 10 from the "
         "annotated one, found 17, -6 to 10; add the others"
-    ) in result.stderr
+    ) in result.stdout
+    assert "003350_leftImg8bit.png: this frame is missing, though frankfurt_000000_003349, farther out" in result.stdout
+    assert "left out: 2 images (frankfurt_000000_001236, frankfurt_000000_003357)" in result.stderr
 
 
 @pytest.mark.parametrize(
