@@ -227,7 +227,10 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
         ),
         (("--temporal", "--before", 0), "needs two frames or more; choose --before or --after 1 or more"),
         (("--temporal", "--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before; choose another, such as"),
-        (("--temporal", "--motion", "codec"), "needs vectors for both ways; have them made, with --transcode mpeg4"),
+        (
+            ("--temporal", "--motion", "codec"),
+            "frames by themselves have no vectors of a codec; have them made, with --transcode mpeg4",
+        ),
         (("--temporal", "--raft-weights", "raft.pth"), "motion 'dis' has no setting raft_weights; leave it out"),
     ],
 )
