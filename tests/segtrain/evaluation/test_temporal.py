@@ -278,6 +278,9 @@ def test_the_interval_is_of_clips_that_are_drawn_again() -> None:
     assert consistency(*[worse] * 5).interval == pytest.approx((found.tc_of(worse),) * 2)
     low, high = consistency(*[steady, worse] * 20).interval
     assert found.tc_of(worse) < low < found.tc < high < 1
+    nothing = counted([regions(), regions()], [Pair(shift(0, 0), ~everywhere(shift(0, 0)))])
+    assert consistency(steady, nothing).interval == (1, 1)
+    assert math.isnan(consistency(nothing, nothing).interval[1])
     low, high = consistency(steady, as_published=True).interval
     assert math.isnan(low)
     assert math.isnan(high)

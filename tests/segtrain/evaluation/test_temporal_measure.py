@@ -24,7 +24,7 @@ from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import DataError
 from segtrain.evaluation.clips import clips_around, labels_in_succession, published_clips, published_names
 from segtrain.evaluation.evaluate import evaluate
-from segtrain.evaluation.temporal_measure import TemporalMeasure, TemporalReport
+from segtrain.evaluation.temporal_measure import TemporalMeasure, TemporalReport, told_motion
 from segtrain.evaluation.temporal_settings import TemporalSettings
 from segtrain.inference import Inference
 from segtrain.models.preprocessing import normalised
@@ -114,6 +114,12 @@ def test_along_clips_is_counted_what_the_network_found(root: Path) -> None:
     assert found.floor == pytest.approx((of_road + of_car) / 2)
     assert found.clips[0].truth.sum() == found.clips[1].truth.sum() == height * (width - SPEED)  # from 7 to 8
     assert report.failures == ()
+
+
+def test_a_motion_is_told_by_what_decides_its_numbers() -> None:
+    assert told_motion({"motion": "none"}) == "none"
+    told = told_motion({"motion": "raft", "num_updates": 12, "raft_weights": "0123456789abcdef" * 4})
+    assert told == "raft (num_updates 12, raft_weights 0123456789abcdef)"
 
 
 def test_a_clip_of_frames_that_cannot_be_used_is_left_out_and_the_rest_goes_on(root: Path) -> None:
@@ -229,7 +235,7 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
         (("--temporal", "--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before; choose another, such as"),
         (
             ("--temporal", "--motion", "codec"),
-            "frames by themselves have no vectors of a codec; have them made, with --transcode mpeg4",
+            "have no vectors of a codec; have them made, with --transcode mpeg4",
         ),
         (("--temporal", "--raft-weights", "raft.pth"), "motion 'dis' has no setting raft_weights; leave it out"),
     ],
