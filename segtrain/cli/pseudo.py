@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.console.exit_codes import interrupted
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.settings import require_settings, setting, setting_of
@@ -94,7 +95,7 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
         progress.say(f"finding the thresholds of classes on {num_frames} frames first")
         progress.expect(num_frames)
 
-    with Progress("frames") as progress:
+    with Progress("frames") as progress, interrupted("Interrupted; what is finished is kept."):
         summary = write_pseudo_labels(
             config.out,
             frames,

@@ -191,7 +191,7 @@ def write_pseudo_labels(
     )
     return PseudoSummary(
         run=run,
-        teacher=str(described["weights"]),
+        teacher=str(described["teacher"]),
         calibrated_on=calibrated_on,
         classes={
             name: ClassSummary(
