@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from segtrain.losses.consistency.distillation import as_large_as
 from segtrain.losses.logits import at_least_float32
 
-EPSILON = 1e-12  # of lengths: a place where all is 0 is like no other, and has no gradient
+EPSILON = 1e-12  # the length up to which a place counts as 0: like no other, without a gradient
 ROWS = 1024  # of a map, at a time: those of 9,409 places, of a crop of 769, take 39 MB
 
 
@@ -51,7 +50,9 @@ def similarity_map(a: Tensor, b: Tensor) -> Tensor:
 
 def directions(features: Tensor) -> Tensor:
     """[B,C,H,W] -> [B,C,N], each place of length 1, or 0 where all is 0; in float32 at least."""
-    return functional.normalize(features.to(at_least_float32(features.dtype)).flatten(2), dim=1, eps=EPSILON)
+    places = features.to(at_least_float32(features.dtype)).flatten(2)
+    length = places.norm(dim=1, keepdim=True)
+    return places / length.where(length > EPSILON, torch.inf)
 
 
 def _by_channels(student_a: Tensor, student_b: Tensor, teacher_a: Tensor, teacher_b: Tensor) -> Tensor:
@@ -59,13 +60,14 @@ def _by_channels(student_a: Tensor, student_b: Tensor, teacher_a: Tensor, teache
 
     In float64, since it is a small difference of large sums.
     """
+    dtype = student_a.dtype
     student_a, student_b, teacher_a, teacher_b = (
         places.double() for places in (student_a, student_b, teacher_a, teacher_b)
     )
     of_student = (student_a @ student_a.mT) * (student_b @ student_b.mT)
     of_both = (student_a @ teacher_a.mT) * (student_b @ teacher_b.mT)
     of_teacher = (teacher_a @ teacher_a.mT) * (teacher_b @ teacher_b.mT)
-    return (of_student.sum() - 2 * of_both.sum() + of_teacher.sum()).clamp(min=0)
+    return (of_student.sum() - 2 * of_both.sum() + of_teacher.sum()).clamp(min=0).to(dtype)
 
 
 class _SquaredDifference(torch.autograd.Function):

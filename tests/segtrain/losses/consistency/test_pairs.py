@@ -65,7 +65,9 @@ def test_places_where_all_is_0_are_like_no_other_and_as_published_not_a_number(c
         teacher_b[..., 0, 0] = 0
     loss = pair_loss(student_a, student_b, teacher_a, teacher_b)
     torch.testing.assert_close(loss, naive(student_a, student_b, teacher_a, teacher_b))
-    assert all(each.isfinite().all() for each in torch.autograd.grad(loss, (student_a, student_b)))
+    to_a, to_b = torch.autograd.grad(loss, (student_a, student_b))
+    assert not to_a[..., 2, 3].any()
+    assert max(to_a.abs().max(), to_b.abs().max()) < 1
     assert published_pair_loss(student_a, student_b, teacher_a, teacher_b).isnan()
 
 
@@ -80,13 +82,14 @@ def test_the_teacher_gets_no_gradient(channels: int) -> None:
 def test_half_precision_is_computed_in_float32_at_least(channels: int) -> None:
     frames = [each.detach().bfloat16() for each in draw(*[[1, channels, 6, 9]] * 4)]
     found = pair_loss(frames[0].requires_grad_(), *frames[1:])
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), naive(*(each.double() for each in frames)), atol=1e-7, rtol=1e-5)
     assert torch.autograd.grad(found, frames[0])[0].dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("channels", [5, 150])
-def test_a_whole_map_is_never_there(channels: int) -> None:
-    places, rows = 24 * 24, 8
+@pytest.mark.parametrize(("channels", "rows"), [(5, 10_000), (150, 8)])  # of few channels there are no rows at all
+def test_a_whole_map_is_never_there(channels: int, rows: int) -> None:
+    places = 24 * 24
     frames = draw(*[[2, channels, 24, 24]] * 4)
     with LargestTensor() as largest:
         loss, kept = kept_for_backward(lambda: pair_loss(*frames, rows=rows))
@@ -118,6 +121,6 @@ def test_self_similarity_of_few_places_and_of_nothing() -> None:
         student.zero_()
     loss = similarity_loss(student, teacher, pool=1)
     assert loss.item() > 0
-    assert torch.autograd.grad(loss, student)[0].isfinite().all()
+    assert not torch.autograd.grad(loss, student)[0].any()
     with pytest.raises(ValueError, match="pool must be 1 or more places, found 0"):
         similarity_loss(student, teacher, pool=0)
