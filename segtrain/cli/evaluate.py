@@ -113,7 +113,7 @@ def _open_temporal(
         trained.classes,
         clips,
         labels_in_succession(layout, clips),
-        open_estimator(settings.motion_settings(config.device, config.dtype)),
+        open_estimator(settings.pairs.motion_settings(device=config.device, dtype=config.dtype)),
         settings,
         config.inference,
         runtime,

@@ -77,9 +77,12 @@ class Consistency:
         hits, unions = drawn @ hits, drawn @ unions
         is_there = unions > 0
         ious = np.divide(hits, unions, out=np.zeros(hits.shape), where=is_there)
-        num_of_mean = len(self.class_names) if self.as_published else is_there.sum(axis=1).clip(1)
+        num_of_mean = np.full(NUM_RESAMPLES, len(self.class_names)) if self.as_published else is_there.sum(axis=1)
+        means = ious.sum(axis=1)[num_of_mean > 0] / num_of_mean[num_of_mean > 0]  # some may draw what counts nothing
+        if not means.size:
+            return math.nan, math.nan
         outside = 100 * (1 - SHARE_WITHIN) / 2
-        low, high = np.percentile(ious.sum(axis=1) / num_of_mean, [outside, 100 - outside])
+        low, high = np.percentile(means, [outside, 100 - outside])
         return float(low), float(high)
 
     def tc_of(self, clip: ClipCounts) -> float:

@@ -26,6 +26,7 @@ from segtrain.evaluation.temporal_settings import TemporalSettings
 from segtrain.inference import Inference, Network, segment
 
 NUM_AHEAD = 2  # frames that are read while the network computes
+NUM_DIGITS = 16
 
 
 class TemporalMeasure:
@@ -179,8 +180,9 @@ class TemporalReport:
 
 
 def told_motion(fingerprint: Mapping[str, object]) -> str:
-    """A motion's fingerprint in words: its name, and what else decides its numbers."""
-    name, *others = (str(value) if key == "motion" else f"{key} {value}" for key, value in fingerprint.items())
+    """A motion's fingerprint in words: its name, and what else decides its numbers, of digests the first digits."""
+    shown = {key: str(value)[:NUM_DIGITS] for key, value in fingerprint.items()}
+    name, *others = (value if key == "motion" else f"{key} {value}" for key, value in shown.items())
     return f"{name} ({', '.join(others)})" if others else name
 
 

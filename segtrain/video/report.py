@@ -193,8 +193,9 @@ class VideoReport:
         seen = ", in tiles" if self.is_tiled else ""
         told = (
             f"{self.clips} clips of {height}x{width}{seen}, motion {self.motion}, on {self.device}; decoding takes "
-            f"{1000 * self.decode_seconds:.1f} ms a frame more. TC: mIoU of labels carried from the frame before, "
-            f"along the motion {told_motion(self.temporal_motion)}, whichever the schemes use; of all clips together."
+            f"{1000 * self.decode_seconds:.1f} ms a frame more. TC: mIoU of labels, found as for mIoU, carried from "
+            f"the frame before along the motion {told_motion(self.temporal_motion)}, whichever the schemes use; of all "
+            "clips together."
         )
         parts = [told, *(table.markdown() for table in self.tables())]
         if self.failures:

@@ -1,8 +1,8 @@
 """Temporal consistency from labels and flows: the published numbers, and what must hold of it."""
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from sdcnet.geometry import inside, warp_labels
 from sdcnet.motion.classical import Dis, NoMotion
+from sdcnet.motion.estimator import Observation, Step
 from segtrain.evaluation.consistency import Consistency
 from segtrain.evaluation.metrics import class_recall
 from segtrain.evaluation.temporal import (
@@ -30,6 +31,21 @@ from segtrain.evaluation.temporal import (
 NUM_CLASSES = 19
 NAMES = tuple(f"class {number}" for number in range(NUM_CLASSES))
 Labels = Sequence[np.ndarray]
+
+
+class OneWay:
+    """Says of the first two frames that all moved, and of all others that nothing did."""
+
+    num_history = 1
+    transfers = None
+    fingerprint: Mapping[str, object] = {"motion": "one way"}
+
+    def __init__(self) -> None:
+        self._columns = chain([3.0], repeat(0.0))
+
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        for step in steps:
+            yield shift(next(self._columns), 0.0, observations[step.target].pixels.shape[-2:])
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +243,7 @@ def test_counts_are_of_what_both_frames_show() -> None:
     assert count_carried(pair, before, after, 2).tolist() == [[4, 4, 0], [0, 8, 0]]
     after[0], before[1] = 255, 255  # what nobody knows on either side is neither right nor wrong
     assert count_carried(pair, before, after, 2).tolist() == [[2, 2, 0], [0, 4, 0]]
+    assert count_still(before, after, 2).tolist() == [[4, 0, 0], [2, 6, 0]]
     published = Pair(torch.zeros(1, 2, 4, 6), everywhere(flow), as_published=True)
     assert count_carried(published, before, after, 2).tolist() == [[4, 2, 0], [0, 6, 0]]
     published = Pair(torch.full((1, 2, 4, 6), -0.5), everywhere(flow), as_published=True)
@@ -240,6 +257,7 @@ def test_what_both_frames_show_is_where_motion_leads_there_and_back() -> None:
     assert float(pair.flow_target_to_source[0, 0, inner, inner].median()) == pytest.approx(5, abs=0.3)
     assert pair.is_counted[inner, 8:-12].float().mean() > 0.9
     assert not pair.is_counted[:, -4:].any()  # came in from the right
+    assert not pair_of(one, other, OneWay()).is_counted.any()
     published = pair_of(one, other, Dis(), as_published=True)
     assert float(published.flow_target_to_source[0, 0, inner, inner].median()) == pytest.approx(-5, abs=0.3)
     assert published.is_counted.all()
@@ -260,6 +278,9 @@ def test_the_interval_is_of_clips_that_are_drawn_again() -> None:
     assert consistency(*[worse] * 5).interval == pytest.approx((found.tc_of(worse),) * 2)
     low, high = consistency(*[steady, worse] * 20).interval
     assert found.tc_of(worse) < low < found.tc < high < 1
+    nothing = counted([regions(), regions()], [Pair(shift(0, 0), ~everywhere(shift(0, 0)))])
+    assert consistency(steady, nothing).interval == (1, 1)
+    assert math.isnan(consistency(nothing, nothing).interval[1])
     low, high = consistency(steady, as_published=True).interval
     assert math.isnan(low)
     assert math.isnan(high)

@@ -24,7 +24,7 @@ from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import DataError
 from segtrain.evaluation.clips import clips_around, labels_in_succession, published_clips, published_names
 from segtrain.evaluation.evaluate import evaluate
-from segtrain.evaluation.temporal_measure import TemporalMeasure, TemporalReport
+from segtrain.evaluation.temporal_measure import TemporalMeasure, TemporalReport, told_motion
 from segtrain.evaluation.temporal_settings import TemporalSettings
 from segtrain.inference import Inference
 from segtrain.models.preprocessing import normalised
@@ -116,6 +116,12 @@ def test_along_clips_is_counted_what_the_network_found(root: Path) -> None:
     assert report.failures == ()
 
 
+def test_a_motion_is_told_by_what_decides_its_numbers() -> None:
+    assert told_motion({"motion": "none"}) == "none"
+    told = told_motion({"motion": "raft", "num_updates": 12, "raft_weights": "0123456789abcdef" * 4})
+    assert told == "raft (num_updates 12, raft_weights 0123456789abcdef)"
+
+
 def test_a_clip_of_frames_that_cannot_be_used_is_left_out_and_the_rest_goes_on(root: Path) -> None:
     (root / "frames/a_02.png").write_bytes(b"no image")
     settings = TemporalSettings(is_measured=True)
@@ -189,8 +195,9 @@ def test_the_command_says_it_beside_the_other_scores(root: Path, weights: Path) 
 
 @pytest.fixture
 def frankfurt(tmp_path: Path) -> Path:
-    """Of the published clips one that is whole, and one that is not; and one that is none of them."""
-    annotated = {1016: range(997, 1027), 1236: range(1230, 1247), 1751: range(1751, 1752)}
+    """Of the published clips one that is whole, one that is not, and one with a hole; and one that is none of them."""
+    with_hole = [*range(3340, 3350), *range(3351, 3360)]
+    annotated = {1016: range(997, 1027), 1236: range(1230, 1247), 3357: with_hole, 1751: range(1751, 1753)}
     for number, frames in annotated.items():
         files = {
             f"leftImg8bit_sequence/val/frankfurt/frankfurt_000000_{each:06d}_leftImg8bit.png": 3 for each in frames
@@ -209,7 +216,9 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
     assert (
         "left out: consistency of frankfurt_000000_001236: the published measure takes 30 frames, -19 to 10 from the "
         "annotated one, found 17, -6 to 10; add the others"
-    ) in result.stderr
+    ) in result.stdout
+    assert "003350_leftImg8bit.png: this frame is missing, though frankfurt_000000_003349, farther out" in result.stdout
+    assert "left out: 2 images (frankfurt_000000_001236, frankfurt_000000_003357)" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -224,7 +233,10 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
         ),
         (("--temporal", "--before", 0), "needs two frames or more; choose --before or --after 1 or more"),
         (("--temporal", "--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before; choose another, such as"),
-        (("--temporal", "--motion", "codec"), "needs vectors for both ways; have them made, with --transcode mpeg4"),
+        (
+            ("--temporal", "--motion", "codec"),
+            "have no vectors of a codec; have them made, with --transcode mpeg4",
+        ),
         (("--temporal", "--raft-weights", "raft.pth"), "motion 'dis' has no setting raft_weights; leave it out"),
     ],
 )
