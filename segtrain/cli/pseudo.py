@@ -19,7 +19,7 @@ from propagate.cli.run import print_summary
 from propagate.datasets.base import TRAIN, DatasetOptions
 from propagate.job.config import Continuation, RunConfig, require_engine
 from segtrain.cli.network import NetworkConfig
-from segtrain.cli.video_network import PairMotionConfig
+from segtrain.data.motion_settings import PairMotionSettings
 from segtrain.pseudo.settings import PseudoSettings, TeacherInference
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoConfig(PairMotionConfig, NetworkConfig):
+class PseudoConfig(NetworkConfig):
     """Which network labels which frames, and which of its labels are kept: what a store will hold."""
 
     inference: TeacherInference
     settings: PseudoSettings
+    along: PairMotionSettings
     sources: tuple[Path, ...] = setting((), "Videos, or folders of frames or videos.", argument="[SOURCE]...")
     root: Path = setting_of(
         DatasetOptions,
@@ -108,7 +109,7 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
             ),
             config.settings,
             classes=config.class_table(),
-            motion=config.motion_settings(),
+            motion=config.along.motion_settings(device=config.device, dtype=config.dtype),
             images=config.images,
             clips_per_shard=config.clips_per_shard,
             engine=config.engine,

@@ -274,8 +274,8 @@ def test_frames_that_are_validated_on_are_not_trained_on(pseudo: Run, drive: Pat
         (("--threshold", 1.2), "'--threshold': threshold must be within 0…1, found 1.2", 2),
         (("--beyond", 4), "--beyond 4 leaves nothing of --frames 4", 2),
         (("--every", 2), "--every is of SOURCE", 2),
-        (("--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before", 1),
-        (("--motion", "codec"), "motion 'codec' reads the motion vectors of videos", 1),
+        (("--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before", 2),
+        (("--motion", "codec"), "have them made, with --transcode mpeg4", 2),
         (("--address", "here:1"), "--address names a Ray cluster", 2),
     ],
 )
