@@ -31,8 +31,8 @@ class Progress:
             self._bar.close()
 
     def expect(self, total: int) -> None:
-        """Set how much is to come; the clock starts anew."""
-        self._total = total
+        """Set how much is to come; what was done before does not count, and the clock starts anew."""
+        self._total, self._done = total, 0
         self._begin = time.monotonic()
         if self._bar is not None:
             self._bar.reset(total)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.console.exit_codes import interrupted
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
 from jobs.console.settings import require_settings, setting, setting_of
@@ -18,7 +19,7 @@ from propagate.cli.run import print_summary
 from propagate.datasets.base import TRAIN, DatasetOptions
 from propagate.job.config import Continuation, RunConfig, require_engine
 from segtrain.cli.network import NetworkConfig
-from segtrain.cli.video_network import PairMotionConfig
+from segtrain.data.motion_settings import PairMotionSettings
 from segtrain.pseudo.settings import PseudoSettings, TeacherInference
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoConfig(PairMotionConfig, NetworkConfig):
+class PseudoConfig(NetworkConfig):
     """Which network labels which frames, and which of its labels are kept: what a store will hold."""
 
     inference: TeacherInference
     settings: PseudoSettings
+    along: PairMotionSettings
     sources: tuple[Path, ...] = setting((), "Videos, or folders of frames or videos.", argument="[SOURCE]...")
     root: Path = setting_of(
         DatasetOptions,
@@ -94,7 +96,7 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
         progress.say(f"finding the thresholds of classes on {num_frames} frames first")
         progress.expect(num_frames)
 
-    with Progress("frames") as progress:
+    with Progress("frames") as progress, interrupted("Interrupted; what is finished is kept."):
         summary = write_pseudo_labels(
             config.out,
             frames,
@@ -107,7 +109,7 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
             ),
             config.settings,
             classes=config.class_table(),
-            motion=config.motion_settings(),
+            motion=config.along.motion_settings(device=config.device, dtype=config.dtype),
             images=config.images,
             clips_per_shard=config.clips_per_shard,
             engine=config.engine,

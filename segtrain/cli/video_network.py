@@ -19,8 +19,8 @@ _OF_MOTION = ("motion", "flownet2_weights", "raft_weights", "transcode", "fallba
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairMotionConfig(WeightsConfig):
-    """A network, and a motion from one frame to another."""
+class VideoNetworkConfig(WeightsConfig):
+    """A network, a motion, and how frames are seen."""
 
     motion: str = setting_of(
         MotionSettings, "name", help=f"The estimator of motion; {' and '.join(PREDICTORS)} cannot serve here."
@@ -31,32 +31,6 @@ class PairMotionConfig(WeightsConfig):
     raft_weights: Path | None = setting_of(MotionSettings, "raft_weights")
     transcode: str | None = setting_of(MotionSettings, "transcode")
     fallback: str = setting_of(MotionSettings, "fallback")
-
-    def motion_settings(self) -> MotionSettings:
-        """Those of the motion; it computes where the network does, if it is one.
-
-        Raises: MotionError for a video predictor, and for settings that the motion does not have.
-        """
-        if self.motion in PREDICTORS:
-            raise MotionError(
-                f"motion '{self.motion}' is made of two frames before, and here one is given; choose another, such as "
-                "--motion dis"
-            )
-        where = {"device": self.device, "dtype": self.dtype} if ESTIMATORS[self.motion].is_network else {}
-        return MotionSettings(
-            name=self.motion,
-            flownet2_weights=self.flownet2_weights,
-            raft_weights=self.raft_weights,
-            transcode=self.transcode,
-            fallback=self.fallback,
-            **where,  # type: ignore[arg-type]
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoNetworkConfig(PairMotionConfig):
-    """A network, a motion, and how frames are seen."""
-
     tiles: bool = setting(
         False,
         "See frames in tiles of 713x713 at six sizes, mirrored too, as PSPNet is scored: for a frame of 1024x2048 the "
@@ -80,6 +54,26 @@ class VideoNetworkConfig(PairMotionConfig):
         if given and not any(scheme_of(name).carries for name in schemes):
             option, named = given[0].replace("_", "-"), ", ".join(schemes)
             raise ValueError(f"--{option} has no effect on {named}: nothing is carried along a motion; leave it out")
+
+    def motion_settings(self) -> MotionSettings:
+        """Those of the motion; it computes where the network does, if it is one.
+
+        Raises: MotionError for a video predictor, and for settings that the motion does not have.
+        """
+        if self.motion in PREDICTORS:
+            raise MotionError(
+                f"motion '{self.motion}' is made of two frames before, and a scheme keeps one; choose another, such as "
+                "--motion dis"
+            )
+        where = {"device": self.device, "dtype": self.dtype} if ESTIMATORS[self.motion].is_network else {}
+        return MotionSettings(
+            name=self.motion,
+            flownet2_weights=self.flownet2_weights,
+            raft_weights=self.raft_weights,
+            transcode=self.transcode,
+            fallback=self.fallback,
+            **where,  # type: ignore[arg-type]
+        )
 
     def open_motion(self) -> "MotionEstimator":
         """Raises: MotionError, CheckpointError, ComputeError, where what it needs is not there or cannot be used."""

@@ -8,12 +8,15 @@ from functools import partial
 import numpy as np
 import torch
 
+from jobs.errors import CheckpointError, UnfitNodeError
 from jobs.pool.places import Share
 from jobs.pool.run import run_units
+from jobs.pool.units import Doubtful
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Frame
-from propagate.errors import InputError
+from propagate.errors import InputError, UnreachableError
 from propagate.job.places import computing_threads, room_for
+from propagate.job.sight import ADVICE
 from segtrain.errors import DataError
 from segtrain.pseudo.clips import wanted_offsets
 from segtrain.pseudo.labelling import Labelling
@@ -46,21 +49,32 @@ class _Worker:
 
     def __post_init__(self) -> None:
         torch.set_num_threads(computing_threads(self.share, is_network=True))
-        self._labeller = self.labelling.open(self.classes)
+        try:
+            self._labeller = self.labelling.open(self.classes)
+        except CheckpointError as error:  # the driver could open it
+            raise UnfitNodeError(f"{error}; {ADVICE}") from None
 
-    def __call__(self, unit: Sequence[Frame], attempt: str, on_progress: Callable[[int], None]) -> _Histograms:  # noqa: ARG002
+    def __call__(
+        self,
+        unit: Sequence[Frame],
+        attempt: str,  # noqa: ARG002
+        on_progress: Callable[[int], None],
+    ) -> _Histograms | Doubtful[_Histograms]:
         num_classes = len(self.classes.train_names)
         failures: list[str] = []
+        unreachable = False
         counts = histograms(np.zeros(0, np.uint8), np.zeros(0, np.float32), num_classes)
         for frame in unit:
             try:
                 found = self._labeller.segment(frame.pixels())
             except InputError as error:
                 failures.append(str(error))
+                unreachable |= isinstance(error, UnreachableError)
             else:
                 counts += histograms(found.labels, found.confidence, num_classes)
             on_progress(1)
-        return _Histograms(counts=counts, failures=tuple(failures))
+        record = _Histograms(counts=counts, failures=tuple(failures))
+        return Doubtful(record) if unreachable else record
 
 
 def frames_to_calibrate_on(clips: Sequence[Clip], beyond: int, at_most: int) -> list[Frame]:

@@ -84,8 +84,8 @@ class Labelling:
         if motion is not None and motion.is_network:
             motion = replace(motion, device="cpu")  # the device does not decide what is computed
         return {
-            "weights": digest(self.teacher.weights),
-            "dtype": self.teacher.dtype,
+            "teacher": digest(self.teacher.weights),
+            "teacher_dtype": self.teacher.dtype,
             "scales": list(inference.scales),
             "flip": inference.flip,
             "window": None if inference.window is None else list(inference.window),
@@ -114,7 +114,7 @@ class Labeller:
         self._labelling, self._classes = labelling, classes
         self._estimator = None if labelling.motion is None else open_estimator(labelling.motion)
         motion: Mapping[str, object] = {} if self._estimator is None else self._estimator.fingerprint
-        self.fingerprint: Mapping[str, object] = {"weights": digest(teacher.weights), **motion}
+        self.fingerprint: Mapping[str, object] = {"teacher": digest(teacher.weights), **motion}
         self.transfers = self._runtime.transfers
         self._least = np.array(labelling.thresholds, np.float32)
 

@@ -9,13 +9,12 @@ from typing import Any
 from jobs.pool.places import Staff
 from jobs.training.runtime import open_runtime
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, CodedFrame
+from propagate.data.clip import Clip
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.job.plan import make_plan
 from propagate.job.run import VERSIONS, RunSummary, make_store
 from propagate.shards.manifest import MANIFEST, Manifest, load_manifest
-from sdcnet.errors import MotionError
 from sdcnet.motion.registry import MotionSettings
 from segtrain.pseudo.calibration import calibrate, frames_to_calibrate_on
 from segtrain.pseudo.clips import clips_around, clips_of_sources
@@ -139,7 +138,6 @@ def write_pseudo_labels(
         motion=(motion or MotionSettings()) if settings.temporal_filter else None,
         images=images,
     )
-    _require_vectors(labelling, frames)
     described = {
         "labels": "pseudo",
         **frames.settings,
@@ -191,7 +189,7 @@ def write_pseudo_labels(
     )
     return PseudoSummary(
         run=run,
-        teacher=str(described["weights"]),
+        teacher=str(described["teacher"]),
         calibrated_on=calibrated_on,
         classes={
             name: ClassSummary(
@@ -201,16 +199,6 @@ def write_pseudo_labels(
         },
         kept=_share_kept(load_manifest(out)),
     )
-
-
-def _require_vectors(labelling: Labelling, frames: Unlabelled) -> None:
-    if labelling.reads_vectors and not any(
-        isinstance(frame, CodedFrame) for clip in frames.clips for frame in clip.frames.values()
-    ):
-        raise MotionError(
-            "motion 'codec' reads the motion vectors of videos, and there are none among these frames: have vectors "
-            "made of them, with --transcode mpeg4"
-        )
 
 
 def _thresholds_of(out: Path, described: Mapping[str, Any], table: ClassTable) -> tuple[float, ...] | None:

@@ -135,7 +135,7 @@ def test_what_a_store_holds(pseudo: Run, tmp_path: Path) -> None:
     assert (blue["found"], blue["sure"], blue["kept"]) == (20, 20, 0)
     settings = load_manifest(tmp_path / "out").settings
     assert settings["thresholds"] == {name: each["threshold"] for name, each in summary["classes"].items()}
-    assert settings["weights"] == summary["teacher"]
+    assert settings["teacher"] == summary["teacher"]
     assert (settings["scales"], settings["flip"], settings["motion"]) == ([1.0], True, "none")
 
 
@@ -175,7 +175,9 @@ def test_a_stopped_run_goes_on_with_the_same_thresholds_to_the_same_store(
             return make(*arguments)
 
         patch.setattr(labelling.Labeller, "_sample", stop)
-        assert pseudo(*one, out=stopped).exit_code == 130
+        told = pseudo(*one, out=stopped)
+        assert told.exit_code == 130
+        assert told.stderr.endswith("Interrupted; what is finished is kept.\n")
     assert len(load_manifest(stopped).shards) == 1
     monkeypatch.setattr(run, "calibrate", None)
     other = pseudo(*one, "--threshold", 0.5, out=stopped)
@@ -272,8 +274,8 @@ def test_frames_that_are_validated_on_are_not_trained_on(pseudo: Run, drive: Pat
         (("--threshold", 1.2), "'--threshold': threshold must be within 0…1, found 1.2", 2),
         (("--beyond", 4), "--beyond 4 leaves nothing of --frames 4", 2),
         (("--every", 2), "--every is of SOURCE", 2),
-        (("--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before", 1),
-        (("--motion", "codec"), "motion 'codec' reads the motion vectors of videos", 1),
+        (("--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before", 2),
+        (("--motion", "codec"), "have them made, with --transcode mpeg4", 2),
         (("--address", "here:1"), "--address names a Ray cluster", 2),
     ],
 )

@@ -241,4 +241,4 @@ def test_command_lines_that_make_no_sense(weights: Path, tmp_path: Path) -> None
     refused = run(weights, tmp_path, *out, "--scheme", "copy", "--chain", "recursive", exit_code=2)
     assert "scheme 'copy' has no --chain" in refused.stderr
     refused = run(weights, tmp_path, *out, "--motion", "sdcnet", exit_code=1)
-    assert "motion 'sdcnet' is made of two frames before, and here one is given" in refused.stderr
+    assert "motion 'sdcnet' is made of two frames before, and a scheme keeps one" in refused.stderr
