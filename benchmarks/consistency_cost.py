@@ -2,8 +2,9 @@
 
 python benchmarks/consistency_cost.py WORK --teacher FILE [--steps 40]
 
-Streets of 192x384, a ResNet-18 student, crops of 96x192 in batches of 4, one thread; the teacher is that file's. The time
-is that of the steps after the first 20, as the training's log says it, the memory the most that its process ever held.
+Streets of 192x384, a ResNet-18 student, crops of 96x192 in batches of 4, one thread; the teacher is that file's. The
+time is that of the steps after the first 20, as the training's log says it, the memory the most that its process ever
+held.
 """
 
 import argparse
