@@ -105,8 +105,8 @@ class FlowCache:
 def pairs_of(dataset: SegmentationDataset, surroundings: Surroundings) -> Iterator[FlowPair]:
     """All pairs that crops of a data set may show."""
     for number in range(len(dataset.records)):
-        there = dataset.offsets_at(number)
-        shown = {offset for choice in surroundings.choices if set(choice) <= set(there) for offset in choice}
+        possible = surroundings.possible(dataset.offsets_at(number))
+        shown = {offset for choice in possible for offset in choice}
         identities = dataset.identities(number)
         for offset in sorted(shown):
             yield FlowPair(number, offset, _name(identities[0], identities[offset]))

@@ -1,6 +1,7 @@
 """The annotated frames of a data set in its own layout, for training and validation: frames and labels as they lie."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from segtrain.data.index import ClassIndex
 from segtrain.data.label_index import index_label_files
 from segtrain.data.neighbours import find_neighbours, require_offsets
 from segtrain.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 
 def open_labelled_frames(
@@ -95,6 +98,9 @@ def _record(clip: Clip) -> SampleRecord:
 def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str, *, all_needed: bool) -> list[Clip]:
     """The clips that have what they need of the offsets. Raises: DataError where there is none."""
     there = sorted({offset for clip in clips for offset in clip.frames})
+    holes = [reason for clip in clips for reason in clip.missing.values()]
+    if holes and not all_needed:
+        _log.warning("%s: %d frames beside annotated ones are missing: the first, %s", where, len(holes), holes[0])
     complete = find_neighbours(
         [_record(clip) for clip in clips],
         [clip.frames for clip in clips],

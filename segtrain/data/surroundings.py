@@ -23,9 +23,13 @@ class Surroundings:
     def offsets(self) -> tuple[int, ...]:
         return tuple(dict.fromkeys(offset for choice in self.choices for offset in choice))
 
+    def possible(self, there: Sequence[int]) -> list[tuple[int, ...]]:
+        """The choices of a sample that has neighbours `there`."""
+        return [choice for choice in self.choices if set(choice) <= set(there)]
+
     def draw(self, there: Sequence[int], generator: "np.random.Generator") -> tuple[int, ...]:
         """The offsets to show of a sample that has neighbours `there`; none, where it has no choice."""
-        possible = [choice for choice in self.choices if set(choice) <= set(there)]
+        possible = self.possible(there)
         return possible[int(generator.integers(len(possible)))] if possible else ()
 
 

@@ -33,11 +33,12 @@ def prepared(
     Raises: DataError where no sample has a neighbour, or the cache cannot be used; MotionError, CheckpointError for a
     motion or a teacher that cannot.
     """
-    if not any(training.offsets_at(number) for number in range(len(training.records))):
-        asked = ", ".join(f"{offset:+d}" for offset in training.offsets)
+    surroundings = config.surroundings
+    if not any(surroundings.possible(training.offsets_at(number)) for number in range(len(training.records))):
+        asked = " or ".join(" and ".join(f"{offset:+d}" for offset in choice) for choice in surroundings.choices)
         raise DataError(
-            f"no sample of {len(training.records)} has a neighbour, at {asked} from its own frame; consistency terms "
-            "need the frames around the annotated ones, or a larger --gap"
+            f"no sample of {len(training.records)} has the neighbours that consistency terms need, at {asked} from its "
+            "own frame; add the frames around the annotated ones, or give another --gap or --clip-frames"
         )
     runtime = open_runtime("cpu" if config.workers > 1 or config.address else config.device, config.dtype)
     if config.distills:
@@ -48,7 +49,7 @@ def prepared(
     if config.flow_cache is None:
         return training
     cache = FlowCache(config.flow_cache, estimator.fingerprint)
-    fill(cache, training, config.surroundings, estimator, lambda line: on_progress(Advance(0, 0, line)))
+    fill(cache, training, surroundings, estimator, lambda line: on_progress(Advance(0, 0, line)))
     return WithFlows(training, cache)
 
 

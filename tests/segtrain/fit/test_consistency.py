@@ -186,4 +186,7 @@ def test_what_is_missing_or_unfit_is_said_in_a_sentence(
     for frame in (alone / "leftImg8bit_sequence").rglob("*.png"):
         if "_000019_" not in frame.name:
             frame.unlink()
-    refused(config, DataError, "no sample of 2 has a neighbour, at -1, \\+1, -2", temporal=1.0, root=alone)
+    message = r"no sample of 2 has the neighbours that consistency terms need, at -1 or \+1 or -2"
+    refused(config, DataError, message, temporal=1.0, root=alone)
+    message = r"at -1 and \+1 or -2 and \+2 or -3 and \+3 from its own frame; add the frames around the annotated ones"
+    refused(config, DataError, message, temporal=1.0, root=alone, clip_frames=3)
