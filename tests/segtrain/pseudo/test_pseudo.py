@@ -185,6 +185,8 @@ def test_a_stopped_run_goes_on_with_the_same_thresholds_to_the_same_store(
         assert told.exit_code == 130
         assert told.stderr.endswith("Interrupted; what is finished is kept.\n")
     assert len(load_manifest(stopped).shards) == 1
+    status = CliRunner().invoke(propagate, ["status", str(stopped)])
+    assert "no run is at work; `segtrain pseudo` goes on" in status.stdout
     monkeypatch.setattr(run, "calibrate", None)
     other = pseudo(*one, "--threshold", 0.5, out=stopped)
     assert other.exit_code == 1
