@@ -13,6 +13,7 @@ from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice, found_dataset
+from segtrain.losses.consistency.settings import ConsistencySettings
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.settings import IMAGES_PER_GPU
 from segtrain.models.registry import NETWORKS
@@ -207,7 +208,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig(TrainingConfig):
+class FitConfig(ConsistencySettings, TrainingConfig):
     """A training of a whole network."""
 
     # the network
@@ -220,6 +221,7 @@ class FitConfig(TrainingConfig):
     )
     trunk_weights: Path | None = setting(None, "A trunk to begin with, as of an ImageNet classifier.")
     new_head: bool = setting(False, "Leave out the last layer of --weights: the classes are others.")
+    head_rate: float = setting(1.0, "Learning rate of all but the trunk, as a factor.", least=0)
     freeze_batch_norm: bool = setting(False, "Keep the statistics of batch norms as they are in the weights.")
     checkpoint_activations: bool = setting(False, "Compute activations twice: less memory, a third slower.")
 
@@ -227,7 +229,8 @@ class FitConfig(TrainingConfig):
     val_window: tuple[int, int] | None = setting(None, "Slide a window, height x width.", otherwise="whole images")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ConsistencySettings.__post_init__(self)
+        TrainingConfig.__post_init__(self)
         if min(self.val_window or (1, 1)) < 1:
             raise ValueError(f"val_window is in pixels, 1 or more, found {self.val_window}")
         if self.new_head and self.weights is None:

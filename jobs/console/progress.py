@@ -63,7 +63,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Advance:
-    """What a training reports as it goes: the steps done, of how many, and now and then a line for people."""
+    """What a training reports as it goes: the steps done, of how many, and now and then a line for people.
+
+    num_steps: 0 while it is not known, before the first step.
+    """
 
     step: int
     num_steps: int
@@ -77,14 +80,18 @@ class ShownAdvance:
         self._progress, self._done = progress, -1
 
     def __call__(self, advance: Advance) -> None:
+        if advance.num_steps:
+            self._count(advance)
+        if advance.line:
+            with tqdm.external_write_mode(file=sys.stderr):  # the bar makes room
+                click.echo(advance.line, err=True)
+
+    def _count(self, advance: Advance) -> None:
         if self._done < 0:
             self._progress.expect(advance.num_steps - advance.step)
         else:
             self._progress.advance(max(0, advance.step - self._done))
         self._done = max(self._done, advance.step)
-        if advance.line:
-            with tqdm.external_write_mode(file=sys.stderr):  # the bar makes room
-                click.echo(advance.line, err=True)
 
 
 def clock(seconds: float) -> str:

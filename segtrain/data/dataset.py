@@ -5,7 +5,7 @@ annotated frames of any layout that `propagate.datasets` knows.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
@@ -33,15 +33,30 @@ class Window(NamedTuple):
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
+class PairMotion(NamedTuple):
+    """Where the pixels of an image are in a neighbour of it.
+
+    flow: [h,w,2] float32, from each pixel to its place in the neighbour, (dx, dy) in pixels. is_seen: [h,w] bool, the
+    pixels that both frames show.
+    """
+
+    flow: np.ndarray
+    is_seen: np.ndarray
+
+
 class Pixels(NamedTuple):
     """A sample: image [h,w,3] uint8 RGB, and its label [h,w] uint8 train ids, 255 where ignored.
 
     neighbours: frames around the image, of its form and of the same part, in the order of the offsets asked for.
+    motions: of the image to each of them, where they are known beforehand. shown: [h,w] bool, where there is an image,
+    None for everywhere.
     """
 
     image: np.ndarray
     label: np.ndarray
     neighbours: tuple[np.ndarray, ...] = ()
+    motions: tuple[PairMotion, ...] = ()
+    shown: np.ndarray | None = None
 
     @property
     def frames(self) -> tuple[np.ndarray, ...]:
@@ -52,9 +67,9 @@ class Pixels(NamedTuple):
 class SegmentationDataset(Protocol):
     """Samples by their number, 0…len(records)-1. Can be pickled; files are opened by the process that reads them.
 
-    classes: its train names are what train ids mean. offsets: of the neighbours that each sample comes with, as signed
-    differences from its own frame. left_out: how many samples are no part of `records`, since they lack a neighbour, or
-    were rejected.
+    classes: its train names are what train ids mean. offsets: of the neighbours that samples come with, as signed
+    differences from their own frame: all of them, or those that there are, as the data set was opened. left_out: how
+    many samples are no part of `records`, since they lack a neighbour, or were rejected.
     """
 
     @property
@@ -73,9 +88,18 @@ class SegmentationDataset(Protocol):
         """(H, W) of a sample."""
         ...
 
-    def read(self, number: int, window: Window | None = None) -> Pixels:
+    def offsets_at(self, number: int) -> tuple[int, ...]:
+        """Those of `offsets` at which a sample has a neighbour, in their order."""
+        ...
+
+    def identities(self, number: int) -> Mapping[int, str]:
+        """What tells the sample's frame (0), and each of its neighbours by offset, from frames of other pixels."""
+        ...
+
+    def read(self, number: int, window: Window | None = None, offsets: Sequence[int] | None = None) -> Pixels:
         """A sample's pixels, or those within the window alone: the same as the whole, sliced.
 
+        offsets: of the neighbours to read, some of `offsets_at`; None for all of them.
         Raises: ValueError for a window that isn't inside the image; DataError, or an error of `propagate.errors`, for a
         sample that can't be read.
         """
@@ -143,9 +167,17 @@ class _Joined:
         part, within = self._locate(number)
         return part.size(within)
 
-    def read(self, number: int, window: Window | None = None) -> Pixels:
+    def offsets_at(self, number: int) -> tuple[int, ...]:
         part, within = self._locate(number)
-        return part.read(within, window)
+        return part.offsets_at(within)
+
+    def identities(self, number: int) -> Mapping[int, str]:
+        part, within = self._locate(number)
+        return part.identities(within)
+
+    def read(self, number: int, window: Window | None = None, offsets: Sequence[int] | None = None) -> Pixels:
+        part, within = self._locate(number)
+        return part.read(within, window, offsets)
 
     def index(self, tile: int) -> ClassIndex:
         return join_indices([part.index(tile) for part in self._parts])

@@ -1,5 +1,8 @@
 """The annotated frames of a data set in its own layout, for training and validation: frames and labels as they lie."""
 
+import json
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from propagate.data.classes import ClassTable
@@ -17,14 +20,19 @@ from segtrain.errors import DataError
 
 
 def open_labelled_frames(
-    name: str, options: DatasetOptions, *, classes: ClassTable | None = None, offsets: tuple[int, ...] = ()
+    name: str,
+    options: DatasetOptions,
+    *,
+    classes: ClassTable | None = None,
+    offsets: tuple[int, ...] = (),
+    all_needed: bool = True,
 ) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
 
     Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
     used is an InputError when it is read. classes: another table than the data set's own, for another choice of trained
-    classes. offsets: of the neighbours that each sample comes with, as the layout counts frames; samples that lack one
-    are left out.
+    classes. offsets: of the neighbours that each sample comes with, as the layout counts frames; where all are needed,
+    samples that lack one are left out.
 
     Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame, or
     holds train ids, which another table would give another meaning, and where no sample has all its neighbours;
@@ -38,7 +46,7 @@ def open_labelled_frames(
         raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
     if classes is not None:
         _require_label_ids(clips, dataset.classes, classes)
-    used = _with_neighbours(clips, offsets, str(options.root)) if offsets else clips
+    used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets else clips
     return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used))
 
 
@@ -48,18 +56,30 @@ class _LabelledFrames:
         self.offsets, self.left_out = offsets, left_out
         self.records = tuple(_record(clip) for clip in clips)
         self._annotated = [(clip.frames[0], clip.label) for clip in clips if clip.label is not None]
-        self._neighbours = [[clip.frames[offset] for offset in offsets] for clip in clips]
+        self._neighbours = [
+            {offset: clip.frames[offset] for offset in offsets if offset in clip.frames} for clip in clips
+        ]
 
     def size(self, number: int) -> tuple[int, int]:
         frame, _ = self._annotated[number]
         return frame.size()
 
-    def read(self, number: int, window: Window | None = None) -> Pixels:
+    def offsets_at(self, number: int) -> tuple[int, ...]:
+        return tuple(self._neighbours[number])
+
+    def identities(self, number: int) -> Mapping[int, str]:
+        frames = {0: self._annotated[number][0], **self._neighbours[number]}
+        return {offset: json.dumps([frame.key, *frame.identity]) for offset, frame in frames.items()}
+
+    def read(self, number: int, window: Window | None = None, offsets: Sequence[int] | None = None) -> Pixels:
         frame, label_map = self._annotated[number]
         image, label = frame.pixels(), read_label(label_map, self.classes)
         _require_same_size(image, frame, label, label_map)
         part = inside(window, label.shape).slices
-        neighbours = tuple(_read_neighbour(other, image, frame)[part] for other in self._neighbours[number])
+        around = self._neighbours[number]
+        neighbours = tuple(
+            _read_neighbour(around[offset], image, frame)[part] for offset in (around if offsets is None else offsets)
+        )
         return Pixels(image[part], self.classes.train_id_of[label[part]], neighbours)
 
     def index(self, tile: int) -> ClassIndex:
@@ -72,13 +92,14 @@ def _record(clip: Clip) -> SampleRecord:
     )
 
 
-def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str) -> list[Clip]:
-    """The clips that have a frame at every offset. Raises: DataError where there is none."""
+def _with_neighbours(clips: list[Clip], offsets: tuple[int, ...], where: str, *, all_needed: bool) -> list[Clip]:
+    """The clips that have what they need of the offsets. Raises: DataError where there is none."""
     there = sorted({offset for clip in clips for offset in clip.frames})
     complete = find_neighbours(
         [_record(clip) for clip in clips],
         [clip.frames for clip in clips],
         offsets,
+        all_needed=all_needed,
         where=where,
         there_is=f"within that range there are frames at offsets {there}",
         advice="add the frames around the annotated ones",

@@ -33,7 +33,7 @@ class PairMotionSettings:
                 f"motion '{self.motion}' is made of two frames before; choose another, such as --motion dis"
             )
         if self.motion == "codec" and self.transcode is None:
-            raise ValueError("crops of frames have no vectors of a codec; have them made, with --transcode mpeg4")
+            raise ValueError("frames by themselves have no vectors of a codec; have them made, with --transcode mpeg4")
 
     def motion_settings(self, *, device: str, dtype: str) -> MotionSettings:
         """device, dtype: where it computes if it is a network. Raises: MotionError for settings it does not have."""

@@ -1,4 +1,4 @@
-"""Neighbours of samples: frames at offsets from a sample's own frame. Samples that lack one of them can't be used."""
+"""Neighbours of samples: frames at offsets from a sample's own frame."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,37 +25,35 @@ def find_neighbours(
     around: Iterable[Mapping[int, Frame]],
     offsets: Sequence[int],
     *,
+    all_needed: bool,
     where: str,
     there_is: str,
     advice: str,
-) -> dict[int, tuple[Frame, ...]]:
-    """The neighbours of each sample that has all of them, in the order of the offsets, by the sample's number.
+) -> dict[int, dict[int, Frame]]:
+    """The neighbours of each sample by offset, in the order of the offsets, by the sample's number.
 
-    around: of each sample, the frames around it, by their offset from its own. How many samples are left out, if any,
-    is logged. where, there_is, advice: for messages, where the samples lie, which frames there are and what to do.
+    around: of each sample, the frames around it, by their offset from its own. all_needed: samples that lack one are
+    left out; otherwise all stay, with those that they have. How many lack one, or any, is logged. where, there_is,
+    advice: for messages, where the samples lie, which frames there are and what to do.
 
     Raises: DataError where no sample is left.
     """
-    found: dict[int, tuple[Frame, ...]] = {}
+    found: dict[int, dict[int, Frame]] = {}
     lacking: list[str] = []
     for number, (record, frames) in enumerate(zip(records, around, strict=True)):
-        missing = [offset for offset in offsets if offset not in frames]
-        if missing:
+        there = {offset: frames[offset] for offset in offsets if offset in frames}
+        missing = [offset for offset in offsets if offset not in there]
+        if missing and (all_needed or not there):
             lacking.append(f"'{record.key}', has no frame at {missing[0]:+d} from its own")
-        else:
-            found[number] = tuple(frames[offset] for offset in offsets)
+        if not (missing and all_needed):
+            found[number] = there
+    asked = ", ".join(f"{offset:+d}" for offset in offsets)
     if not found:
-        asked = ", ".join(f"{offset:+d}" for offset in offsets)
         raise DataError(
             f"{where}: no sample of {len(records)} has all its neighbours, at {asked} from its own frame: the first, "
             f"{lacking[0]}; {there_is}; {advice}, or ask for other offsets"
         )
     if lacking:
-        _log.warning(
-            "%s: %d of %d samples are left out, since they lack a neighbour: the first, %s",
-            where,
-            len(lacking),
-            len(records),
-            lacking[0],
-        )
+        become = "are left out, since they lack a neighbour" if all_needed else f"have no neighbour at {asked}"
+        _log.warning("%s: %d of %d samples %s: the first, %s", where, len(lacking), len(records), become, lacking[0])
     return found

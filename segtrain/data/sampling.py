@@ -86,6 +86,10 @@ class Epoch:
         """The randomness of the item at a position, for its crop and transforms."""
         return np.random.default_rng([self.seed, self.number, 1 + position])  # [s, e, 0] gives the same as [s, e]
 
+    def chooser(self, position: int) -> np.random.Generator:
+        """The randomness by which the item at a position chooses its neighbours, whatever else is drawn for it."""
+        return np.random.default_rng([self.seed, self.number, 1 + position, 1])
+
 
 def build_epoch(index: ClassIndex, sampling: Sampling, *, seed: int, epoch: int) -> Epoch:
     """The items of an epoch, shuffled.

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def open_store_samples(
     min_confidence: float = 0.0,
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
+    all_needed: bool = True,
     decisions: Path | None = None,
 ) -> SegmentationDataset:
     """The samples of a shard store, in the order of the plan.
@@ -38,10 +39,10 @@ def open_store_samples(
     split: the split that the store must be of. min_confidence: pixels below it, in [0,1], become 255; the index knows
     them nevertheless, since the statistics in a store count every pixel. classes: another table than the store's own,
     for another choice of trained classes. offsets: of the neighbours that each sample comes with, from its own frame;
-    samples that lack one are left out. A neighbour is the frame of another sample, of the same source and pairing: with
-    pairing "joint", frames beside the annotated one are predicted. decisions: a file of those on this store, whose
-    rejected samples are left out too; as neighbours of others, their frames are as good as any. How many are left out
-    is logged.
+    where all are needed, samples that lack one are left out. A neighbour is the frame of another sample, of the same
+    source and pairing: with pairing "joint", frames beside the annotated one are predicted. decisions: a file of those
+    on this store, whose rejected samples are left out too; as neighbours of others, their frames are as good as any.
+    How many are left out is logged.
 
     Raises: StoreError where the store or a shard is missing or damaged; ReviewError for decisions that are not of its
     samples; DataError for another split, a store without samples, without any that has all its neighbours, or any that
@@ -57,7 +58,7 @@ def open_store_samples(
             f"{path}: a store of split '{store.manifest.split}', expected '{split}'; name the store of that split, or "
             f"make it with `propagate run --split {split}`"
         )
-    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets, decisions)
+    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets, all_needed, decisions)
 
 
 class _StoreSamples:
@@ -69,6 +70,7 @@ class _StoreSamples:
         min_confidence: float,
         classes: ClassTable,
         offsets: tuple[int, ...],
+        all_needed: bool,
         decisions: Path | None,
     ) -> None:
         self.classes = classes
@@ -86,7 +88,8 @@ class _StoreSamples:
                 raise _unknown_ids(shard, known, classes)
             stored += shard.records
         self._stored = tuple(stored)
-        self._neighbours = _neighbours(self._stored, offsets, str(store.path)) if offsets else {}
+        where = str(store.path)
+        self._neighbours = _neighbours(self._stored, offsets, where, all_needed=all_needed) if offsets else {}
         self._places: Sequence[int] = tuple(self._neighbours) if offsets else range(len(stored))
         if decisions is not None:
             self._places = _without_rejected(self._places, self._stored, store, decisions)
@@ -99,19 +102,31 @@ class _StoreSamples:
     def size(self, number: int) -> tuple[int, int]:
         return self._size(self._places[number])
 
-    def read(self, number: int, window: Window | None = None) -> Pixels:
+    def offsets_at(self, number: int) -> tuple[int, ...]:
+        return tuple(self._neighbours.get(self._places[number], ()))
+
+    def identities(self, number: int) -> Mapping[int, str]:
+        place = self._places[number]
+        return {offset: self._identity(at) for offset, at in {0: place, **self._neighbours.get(place, {})}.items()}
+
+    def read(self, number: int, window: Window | None = None, offsets: Sequence[int] | None = None) -> Pixels:
         place = self._places[number]
         part = inside(window, self.size(number))
         label = self._label(place, part)
+        around = self._neighbours.get(place, {})
         return Pixels(
             self._frame(place, part),
             label,
-            tuple(self._neighbour(other, place, part) for other in self._neighbours.get(place, ())),
+            tuple(self._neighbour(around[each], place, part) for each in (around if offsets is None else offsets)),
         )
 
     def index(self, tile: int) -> ClassIndex:
         index = index_store(self._store, tile, classes=self.classes, records=self._stored)
         return select_samples(index, self._places) if self.left_out else index
+
+    def _identity(self, place: int) -> str:
+        record = self._stored[place]
+        return record.digest or f"{self._store.manifest.store_id} {place}"
 
     def _label(self, place: int, window: Window) -> np.ndarray:
         """[h,w] uint8 train ids."""
@@ -196,8 +211,13 @@ def _without_rejected(places: Sequence[int], stored: Sequence[SampleRecord], sto
     return kept
 
 
-def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str) -> dict[int, tuple[int, ...]]:
-    """The places of the neighbours of each sample that has all of them, by its own. Raises: DataError for none such."""
+def _neighbours(
+    stored: Sequence[SampleRecord], offsets: tuple[int, ...], where: str, *, all_needed: bool
+) -> dict[int, dict[int, int]]:
+    """The places of the neighbours by offset, of each sample that has what it needs, by its own.
+
+    Raises: DataError where there is none such.
+    """
     places = {identity: place for place, record in enumerate(stored) for identity in _identities(record)}
     around = (
         {
@@ -212,6 +232,7 @@ def _neighbours(stored: Sequence[SampleRecord], offsets: tuple[int, ...], where:
         stored,
         around,
         offsets,
+        all_needed=all_needed,
         where=where,
         there_is=f"samples have offsets {sorted({record.offset for record in stored})}",
         advice=f"store more with `propagate run --frames {max(map(abs, offsets))}`",

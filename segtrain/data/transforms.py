@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from propagate.data.classes import IGNORE_TRAIN_ID
-from segtrain.data.dataset import Pixels, Window
+from segtrain.data.dataset import PairMotion, Pixels, Window
 from segtrain.data.photometric import blur, draw_blur, draw_colours
 from segtrain.models.preprocessing import MEAN
 
@@ -119,7 +119,8 @@ def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator
     """The window's pixels -> the crop: frames [H,W,3] uint8 RGB, label [H,W] uint8 train ids.
 
     Frames are interpolated bilinearly, and averaged over areas where they shrink; the label map takes the nearest
-    pixel. Where there is no image they have ImageNet's mean colour, and the label map 255.
+    pixel. Where there is no image they have ImageNet's mean colour, and the label map 255. Motions are interpolated
+    like frames, and turn and stretch with them. Where there are neighbours, it is told what shows the image.
 
     Raises: ValueError for pixels that are not of the window's size.
     """
@@ -142,12 +143,43 @@ def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator
     if view.mirrored:
         label, *frames = (cv2.flip(array, 1) for array in (label, *frames))
     image, *neighbours = frames
-    return Pixels(image, label, tuple(neighbours))
+    if not neighbours:
+        return Pixels(image, label)
+    motions = tuple(_move(motion, view) for motion in pixels.motions)
+    return Pixels(image, label, tuple(neighbours), motions, _apply_to_mask(np.ones(view.window[2:], bool), view))
+
+
+def _move(motion: PairMotion, view: View) -> PairMotion:
+    """A motion of the window's pixels -> that of the crop's, in its pixels."""
+    size = view.inside.height, view.inside.width
+    if view.rotated is None:
+        to_crop = np.diag((size[1] / view.window.width, size[0] / view.window.height))
+        flow = _scale(motion.flow, size)
+    else:
+        to_crop = np.linalg.inv(view.rotated[:, :2])
+        flow = _rotate(motion.flow, view.rotated, size)
+    flow = _pad((flow @ to_crop.T).astype(np.float32), view, (0, 0))
+    if view.mirrored:
+        flow = cv2.flip(flow, 1) * np.array((-1, 1), np.float32)
+    return PairMotion(flow, _apply_to_mask(motion.is_seen, view))
+
+
+def _apply_to_mask(mask: np.ndarray, view: View) -> np.ndarray:
+    """[h,w] bool of the window -> [H,W] bool of the crop: the nearest pixel; False outside."""
+    height, width = view.inside.height, view.inside.width
+    values: np.ndarray = mask.astype(np.uint8)
+    if view.rotated is None:
+        values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    else:
+        values = _warp(values, view.rotated, (height, width), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, 0)
+    values = _pad(values, view, (0,))
+    return (cv2.flip(values, 1) if view.mirrored else values) == 1
 
 
 def _require_size_of_window(pixels: Pixels, window: Window) -> None:
     size = (window.height, window.width)
-    if any(array.shape[:2] != size for array in (*pixels.frames, pixels.label)):
+    flows = [motion.flow for motion in pixels.motions]
+    if any(array.shape[:2] != size for array in (*pixels.frames, pixels.label, *flows)):
         images = ", ".join(str(list(frame.shape)) for frame in pixels.frames)
         raise ValueError(
             f"frames {images} and label map {list(pixels.label.shape)} for a window of "
@@ -197,13 +229,13 @@ def _window_under(crop: tuple[int, int], to_image: np.ndarray, size: tuple[int, 
 
 
 def _scale(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[h,w,3] uint8 -> (H, W): bilinear, or the mean over areas where it shrinks."""
+    """[h,w,…] -> (H, W): bilinear, or the mean over areas where it shrinks."""
     shrinks = image.shape[0] > size[0] or image.shape[1] > size[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _rotate(image: np.ndarray, to_window: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[h,w,3] uint8 -> (H, W); outside, the image goes on as at its border.
+    """[h,w,…] -> (H, W); outside, the image goes on as at its border.
 
     An image that shrinks is made smaller before it is rotated, or it would be sampled too far apart.
     """

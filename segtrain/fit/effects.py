@@ -1,8 +1,9 @@
 """Which settings of a training do nothing, since another one says so: a user who gave them wants to know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from segtrain.config import TrainingConfig, default_settings
+from segtrain.config import FitConfig, TrainingConfig, default_settings
+from segtrain.losses.consistency.settings import TRAINED
 
 _RELAXED = ("border", "strict_classes", "relax_until")
 _RESTART = ("restart", "restart_rate", "restart_power")
@@ -14,6 +15,13 @@ _OF_LOSSES: _Table = {
     "image-weighted": {"relaxed": _RELAXED, "cross-entropy and ohem": ("class_weights",)},
     "relaxed": {"cross-entropy and ohem": ("class_weights",)},
 }
+_OF_ANY_TERM = (
+    *("clip_frames", "gap", "consistency_dropout", "consistency_from", "consistency_until"),
+    "consistency_as_published",
+)
+_OF_TEMPORAL = ("motion", "flownet2_weights", "raft_weights", "transcode", "detach", "flow_cache")
+_OF_SEQUENCES = ("sequence_encoder", "sequence_pool")
+_OF_TRAINED_ENCODERS = ("sequence_range", "sequence_enlarge")
 _OF_SCHEDULES: _Table = {
     "poly": {"scaled-poly": _RESTART},
     "cosine": {"scaled-poly": _RESTART, "poly and scaled-poly": ("power",)},
@@ -29,10 +37,29 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
     )
     for kind, chosen, table in tables:
         for owner, names in table.get(chosen, {}).items():
-            given = [name for name in names if name not in used and _differs(config, name)]
-            if given:
-                options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            if options := _given(config, [name for name in names if name not in used]):
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
+    if isinstance(config, FitConfig):
+        yield from _without_terms(config)
+
+
+def _without_terms(config: FitConfig) -> Iterator[str]:
+    if not config.is_consistent:
+        if options := _given(config, (*_OF_ANY_TERM, *_OF_TEMPORAL, *_OF_SEQUENCES, *_OF_TRAINED_ENCODERS)):
+            yield f"{options} without effect: of terms of consistency, and there is none"
+        return
+    if not config.temporal and (options := _given(config, _OF_TEMPORAL)):
+        yield f"{options} without effect: of --temporal, which is 0"
+    if not config.distill_sequence:
+        if options := _given(config, (*_OF_SEQUENCES, *_OF_TRAINED_ENCODERS)):
+            yield f"{options} without effect: of --distill-sequence, which is 0"
+    elif config.sequence_encoder != TRAINED and (options := _given(config, _OF_TRAINED_ENCODERS)):
+        yield f"{options} without effect: of --sequence-encoder {TRAINED}, this one is {config.sequence_encoder}"
+
+
+def _given(config: TrainingConfig, names: Iterable[str]) -> str:
+    """The options of those that differ from their defaults."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names if _differs(config, name))
 
 
 def _differs(config: TrainingConfig, name: str) -> bool:

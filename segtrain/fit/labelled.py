@@ -26,22 +26,27 @@ from segtrain.data.batches import Batch, load_batches
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.index import ClassIndex
 from segtrain.data.sampling import Epoch, build_epoch
+from segtrain.data.surroundings import Surroundings
 from segtrain.data.transforms import Augmentation
 from segtrain.fit.effects import without_effect
 from segtrain.fit.objective import open_objective
 from segtrain.fit.sources import open_sampling
 from segtrain.fit.validation import ValidationScores
+from segtrain.losses.objective import Objective
 
 LOG_EVERY = 20  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledJob(ABC):
-    """What every member of a crew is told. settings: as the folder of the training records them."""
+    """What every member of a crew is told. settings: as the folder of the training records them. surroundings: the
+    neighbours that samples come with.
+    """
 
     config: TrainingConfig
     settings: dict[str, Any]
     training: SegmentationDataset
+    surroundings: Surroundings
     index: ClassIndex
 
     @property
@@ -75,7 +80,7 @@ class LabelledTask(ABC):
     def __init__(self, job: LabelledJob, member: Member, runtime: Runtime) -> None:
         config = job.config
         self._job, self._config, self._member, self._runtime = job, config, member, runtime
-        self._objective = open_objective(config, job.training.classes.train_names)
+        self._objective: Objective = open_objective(config, job.training.classes.train_names)
         first = job.epoch(0)
         self._absent = [job.training.classes.train_names[train_id] for train_id in first.absent]
         self._steps_per_epoch = steps_per_epoch(first, config.batch_size)
@@ -127,6 +132,7 @@ class LabelledTask(ABC):
                 epoch,
                 augmentation_of(self._config),
                 positions_of(epoch, within, self._config, self._member),
+                surroundings=self._job.surroundings,
                 num_workers=self._config.loader_workers,
                 pinned=self._runtime.device.type == "cuda",
             )
@@ -187,7 +193,8 @@ class LabelledTask(ABC):
         self._scores, self._best = scores, scores.miou if is_best else self._best
         if log:
             classes = {f"iou/{name}": value for name, value in scores.iou.items()}
-            log.write(self.state.step, miou=scores.miou, accuracy=scores.accuracy, **classes)
+            temporal = {} if scores.tc is None else {"tc": scores.tc}
+            log.write(self.state.step, miou=scores.miou, accuracy=scores.accuracy, **temporal, **classes)
             if is_best:
                 self._save(BEST)
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.errors import FitError
-from segtrain.config import TrainingConfig
+from segtrain.config import FitConfig, TrainingConfig
+from segtrain.data.surroundings import Surroundings
 from segtrain.losses.objective import Objective
 from segtrain.losses.registry import LOSSES
 from segtrain.losses.settings import LossSettings
@@ -28,15 +29,25 @@ def open_objective(config: TrainingConfig, class_names: Sequence[str]) -> Object
     return LOSSES[config.loss](settings)
 
 
+def surroundings_of(config: FitConfig) -> Surroundings:
+    """The neighbours that the loss of a configuration wants to see, whatever the classes are.
+
+    Raises: FitError where two parts of it want different ones.
+    """
+    offsets = open_objective(replace(config, strict_classes=(), class_weights={}), ()).offsets
+    if not offsets:
+        return config.surroundings
+    if config.is_consistent:
+        raise FitError(
+            f"the loss {config.loss} looks at neighbours of its own choice; consistency terms take another loss"
+        )
+    return Surroundings((offsets,))
+
+
 def _weights(config: TrainingConfig, class_names: Sequence[str]) -> tuple[float, ...]:
     """What each class weighs, by train id; empty where all weigh 1."""
     train_ids(tuple(config.class_weights), class_names, "class_weights")
     return tuple(config.class_weights.get(name, 1.0) for name in class_names) if config.class_weights else ()
-
-
-def offsets_of(config: TrainingConfig) -> tuple[int, ...]:
-    """The neighbours that the loss of a configuration wants to see, whatever the classes are."""
-    return open_objective(replace(config, strict_classes=(), class_weights={}), ()).offsets
 
 
 def train_ids(names: Sequence[str], class_names: Sequence[str], setting: str) -> tuple[int, ...]:

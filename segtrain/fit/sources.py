@@ -18,11 +18,12 @@ from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
+from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
 # settings that name files of weights
-WEIGHTS = ("weights", "trunk_weights", "base", "flownet2_weights", "raft_weights")
+WEIGHTS = ("weights", "trunk_weights", "base", "teacher", "flownet2_weights", "raft_weights")
 ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
 
 
@@ -41,9 +42,11 @@ def prove_stores(config: TrainingConfig) -> None:
 
 
 def open_sources(
-    config: TrainingConfig, offsets: tuple[int, ...] = ()
+    config: TrainingConfig, surroundings: Surroundings = NO_NEIGHBOURS, beside: tuple[int, ...] = ()
 ) -> tuple[SegmentationDataset, SegmentationDataset | None]:
-    """The samples to train on, and those to validate on, if any. offsets: of the neighbours that the former come with.
+    """The samples to train on, and those to validate on, if any.
+
+    surroundings: of the former. beside: the offsets of the neighbours that the latter come with, where there are any.
 
     Raises: DatasetError, StoreError, where they cannot be opened; ReviewError, FitError for decisions that are not of
     the stores' samples; DataError, where their classes differ, or a frame to validate on is, or was propagated from,
@@ -52,16 +55,21 @@ def open_sources(
     classes = load_classes(config.classes) if config.classes else None
     parts = [
         open_store_samples(
-            path, min_confidence=config.min_confidence, classes=classes, offsets=offsets, decisions=decisions
+            path,
+            min_confidence=config.min_confidence,
+            classes=classes,
+            offsets=surroundings.offsets,
+            all_needed=surroundings.all_needed,
+            decisions=decisions,
         )
         for path, decisions in zip(config.shards, _decisions_of_stores(config), strict=True)
     ]
     if config.trains_on_split is not None:
-        parts.append(_frames(config, config.trains_on_split, classes, offsets))
+        parts.append(_frames(config, config.trains_on_split, classes, surroundings))
     training = parts[0] if len(parts) == 1 else join(parts)
     if config.data is None or config.val_split is None:
         return training, None
-    held_out = _frames(config, config.val_split, classes)
+    held_out = _frames(config, config.val_split, classes, Surroundings((beside,), all_needed=False))
     require_apart(training, held_out)
     names = training.classes.train_names
     if held_out.classes.train_names != names:
@@ -91,12 +99,18 @@ def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
 
 
 def _frames(
-    config: TrainingConfig, split: str, classes: ClassTable | None, offsets: tuple[int, ...] = ()
+    config: TrainingConfig, split: str, classes: ClassTable | None, surroundings: Surroundings
 ) -> SegmentationDataset:
     config = config.found()
     assert config.data is not None
     assert config.dataset is not None
-    return open_labelled_frames(config.dataset, replace(config.data, split=split), classes=classes, offsets=offsets)
+    return open_labelled_frames(
+        config.dataset,
+        replace(config.data, split=split),
+        classes=classes,
+        offsets=surroundings.offsets,
+        all_needed=surroundings.all_needed,
+    )
 
 
 def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
@@ -122,7 +136,7 @@ def described(
     Weights count by their file's content, samples by their digests, or where they have none by their keys, decisions by
     which samples they reject. Raises: CheckpointError for weights that can't be read.
     """
-    elsewhere = {"out", "shards", "decisions", "root", "layout", "classes", *WEIGHTS}
+    elsewhere = {"out", "shards", "decisions", "root", "layout", "classes", "flow_cache", *WEIGHTS}
     settings = {
         each.name: getattr(config, each.name)
         for each in fields(config)
@@ -132,6 +146,8 @@ def described(
         if hasattr(config, name):
             path: Path | None = getattr(config, name)
             settings[name] = None if path is None else digest(path)
+    if hasattr(config, "flow_cache"):  # wherever it lies, but motion of whole frames is not quite that of crops
+        settings["flow_cache"] = None if config.flow_cache is None else "used"
     settings["dataset"] = config.dataset or UNUSED_LAYOUT
     digests = (read_decisions(path).digest for path in config.decisions)
     settings["decisions"] = sorted(each for each in digests if each is not None)

@@ -16,8 +16,9 @@ from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
 from segtrain.config import FitConfig, TrainingConfig, default_settings
+from segtrain.fit.consistency import prepared
 from segtrain.fit.labelled import LabelledJob
-from segtrain.fit.objective import offsets_of, open_objective
+from segtrain.fit.objective import open_objective, surroundings_of
 from segtrain.fit.sources import WEIGHTS, described, open_sources, prove_stores
 from segtrain.fit.task import Job, require_several_images
 from segtrain.fit.validation import ValidationScores
@@ -54,8 +55,11 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
         open_runtime(config.device, config.dtype)  # says what is missing
         require_several_images(config, is_synchronised=False)
     prove_stores(config)
-    training, held_out = open_sources(config, offsets_of(config))
+    surroundings = surroundings_of(config)
+    training, held_out = open_sources(config, surroundings, (-1,) if config.is_consistent else ())
     open_objective(config, training.classes.train_names)  # says which classes there are
+    if config.is_consistent:
+        training = prepared(config, training, on_progress)
     settings = described(config, training, held_out)
     return train_labelled(
         config,
@@ -64,6 +68,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
             config=placed,
             settings=settings,
             training=training,
+            surroundings=surroundings,
             held_out=held_out,
             index=training.index(config.class_uniform_tile),
         ),

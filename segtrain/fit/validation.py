@@ -8,40 +8,49 @@ from typing import Self
 import numpy as np
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 
 from jobs.crew.member import Member
 from jobs.errors import FitError
 from jobs.training.runtime import Runtime
 from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
+from sdcnet.motion.registry import MotionSettings, open_estimator
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import InferenceError
+from segtrain.evaluation.temporal import count_between
 from segtrain.inference import Inference, segment
 from segtrain.models.network import SegmentationNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationScores:
-    """Of a validation; `iou` by class name, without those that neither occur nor were predicted."""
+    """Of a validation; `iou` by class name, without those that neither occur nor were predicted. tc: the temporal
+    consistency of the images with the frames before them, None where these were not looked at.
+    """
 
     miou: float
     accuracy: float
     iou: Mapping[str, float]
     num_images: int
+    tc: float | None = None
 
     @classmethod
-    def of(cls, matrix: np.ndarray, class_names: Sequence[str], num_images: int) -> Self:
-        """matrix: [C,C+1] counts, as in `propagate.scoring.metrics`."""
+    def of(
+        cls, matrix: np.ndarray, class_names: Sequence[str], num_images: int, temporal: np.ndarray | None = None
+    ) -> Self:
+        """matrix: [C,C+1] counts, as in `propagate.scoring.metrics`; temporal: the same of `count_between`."""
         iou = zip(class_names, class_iou(matrix), strict=True)
         return cls(
             miou=mean_iou(matrix),
             accuracy=accuracy(matrix),
             iou={name: float(value) for name, value in iou if not np.isnan(value)},
             num_images=num_images,
+            tc=mean_iou(temporal) if temporal is not None and temporal.any() else None,
         )
 
     def __str__(self) -> str:
-        return f"mIoU {self.miou:.2%}, accuracy {self.accuracy:.2%}, of {self.num_images} images"
+        tc = "" if self.tc is None else f", TC {self.tc:.2%}"
+        return f"mIoU {self.miou:.2%}, accuracy {self.accuracy:.2%}{tc}, of {self.num_images} images"
 
 
 def spread(num_available: int, at_most: int | None) -> list[int]:
@@ -87,18 +96,29 @@ def validate(
 ) -> ValidationScores:
     """Score the first member's network on these images; each member takes its share, and has the scores of all.
 
+    Where images come with the frame before them, the temporal consistency of both is scored too, by dense inverse
+    search, whichever motion the training uses.
+
     Raises: FitError where the network's scores are not finite, or the memory does not hold an image.
     """
     if member.num_members > 1:
         for statistic in network.buffers():  # without a GPU, each member's batch norms follow its own share
             torch.distributed.broadcast(statistic, 0)
     classes = dataset.classes.train_names
-    matrix = np.zeros((len(classes), len(classes) + 1), np.int64)
+    matrix, temporal = np.zeros((2, len(classes), len(classes) + 1), np.int64)
+    motion = open_estimator(MotionSettings(name="dis"))
     for number in numbers[member.rank :: member.num_members]:
         pixels = dataset.read(number)
         found = predict(network, pixels.image, inference, runtime)
         matrix += confusion(pixels.label, found, len(classes))
-    return ValidationScores.of(together(matrix, member), classes, len(numbers))
+        for before in pixels.neighbours:
+            labels = predict(network, before, inference, runtime), found
+            temporal += count_between(_frame(before), _frame(pixels.image), labels, len(classes), motion)
+    return ValidationScores.of(together(matrix, member), classes, len(numbers), together(temporal, member))
+
+
+def _frame(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
 
 
 def together(matrix: np.ndarray, member: Member) -> np.ndarray:

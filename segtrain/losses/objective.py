@@ -21,14 +21,19 @@ class StepOutput:
     """What the network made of the annotated frames of a batch, and of those beside them.
 
     logits, auxiliary, features: of the annotated frames, as in `NetworkOutput`; features only of the stages that the
-    objective wants. neighbours: the same of the frames beside them, in the order of the objective's offsets. batch:
-    what the network was given, on the device of the logits. epoch: its number, from 0.
+    objective wants. neighbours: the same of the frames beside them, in the order of the objective's offsets. teacher:
+    what a teacher makes of the same frames, the annotated one first, if there is one. flows, seen: [B,T-1,2,H,W] and
+    [B,T-1,H,W], the motion of the annotated frame to its neighbours as in `Batch`, of pixels that both show, where it
+    is known. batch: what the network was given, on the device of the logits. epoch: its number, from 0.
     """
 
     logits: Tensor
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
     neighbours: tuple[NetworkOutput, ...] = ()
+    teacher: tuple[NetworkOutput, ...] = ()
+    flows: Tensor | None = None
+    seen: Tensor | None = None
     batch: Batch
     epoch: int
 

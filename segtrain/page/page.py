@@ -15,9 +15,15 @@ from jobs.pages.templates import render
 from jobs.training.run_folder import replace
 from segtrain.config import BEST, LAST, default_settings
 from segtrain.errors import RunError
-from segtrain.page.record import RunRecord, Validation, read_run
+from segtrain.page.record import WATCHED, RunRecord, Validation, read_run
 
 PAGE = "index.html"
+_WATCHED = {
+    "watch/entropy": "Entropy of predictions, nats",
+    "watch/logit_norm": "Length of logits",
+    "watch/classes": "Classes predicted in a batch",
+    "watch/teacher_variance": "Variance of the teacher's embedding",
+}
 _OF_DATA = ("training", "validation", "validation_groups")  # recorded beside the settings
 
 
@@ -64,6 +70,8 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     if last := record.last:
         yield "Last mIoU", _percent(last.miou), f"after step {last.step}"
         yield "Accuracy", _percent(last.accuracy), "of pixels, last"
+        if last.tc is not None:
+            yield "Last TC", _percent(last.tc), "temporal consistency"
     yield "Steps", f"{record.steps_done}", f"of {record.num_steps}" if record.num_steps else "just begun"
     if losses := record.curves["loss"]:
         yield "Loss", f"{losses[-1][1]:.3g}", f"after step {losses[-1][0]}"
@@ -74,12 +82,15 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
 def _charts(record: RunRecord) -> Iterator[Chart]:
     """Those that have points."""
     best, miou = record.best, [(each.step, each.miou) for each in record.validations]
+    tc = [(each.step, each.tc) for each in record.validations if each.tc is not None]
     common: dict[str, Any] = {"num_steps": record.num_steps or 0, "resumed": _resumed(record)}
     for chart in (
         Chart(name="mIoU", points=miou, percent=True, mark=best.step if best else None, **common),
+        Chart(name="Temporal consistency", points=tc, percent=True, **common),
         Chart(name="Loss", points=record.curves["loss"], **common),
         Chart(name="Learning rate", points=record.curves["learning_rate"], from_zero=True, **common),
         Chart(name="Samples per second", points=record.curves["samples_per_second"], from_zero=True, **common),
+        *(Chart(name=_WATCHED[name], points=record.curves[name], from_zero=True, **common) for name in WATCHED),
     ):
         if chart.points:
             yield chart
@@ -91,6 +102,11 @@ def _notes(record: RunRecord, charts: Sequence[Chart]) -> Iterator[str]:
         yield "Lines of many points are means, on a band from the least to the greatest of what they stand for."
     if record.best:
         yield "The ring marks the best mIoU."
+    if any(record.curves[name] for name in WATCHED):
+        yield (
+            "While terms of consistency count: predictions that agree since they say nothing have a high entropy, "
+            "short logits or few classes; an encoder of sequences that has collapsed gives the teacher no variance."
+        )
     if resumed := _resumed(record):
         yield f"Dashed lines: resumed after {', '.join(f'step {step}' for step in resumed)}."
 

@@ -13,7 +13,8 @@ from jobs.training.run_log import LOG
 from segtrain.errors import RunError
 from segtrain.page.pictures import FOLDER, INDEX, KINDS
 
-CURVES = ("loss", "learning_rate", "samples_per_second")  # of a line of the log
+WATCHED = ("watch/entropy", "watch/logit_norm", "watch/classes", "watch/teacher_variance")  # beside consistency
+CURVES = ("loss", "learning_rate", "samples_per_second", *WATCHED)  # of a line of the log
 _IOU = "iou/"  # before a class name
 
 
@@ -32,12 +33,13 @@ class Beginning:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Scores after `step` steps, fractions in [0,1] or NaN; `iou` by class name."""
+    """Scores after `step` steps, fractions in [0,1] or NaN; `iou` by class name; `tc` where it was looked at."""
 
     step: int
     miou: float
     accuracy: float
     iou: Mapping[str, float]
+    tc: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def _require_numbers(step: Any, values: Mapping[str, Any]) -> None:
 
 def _validation(step: int, line: Mapping[str, float]) -> Validation:
     iou = {name.removeprefix(_IOU): value for name, value in line.items() if name.startswith(_IOU)}
-    return Validation(step=step, miou=line["miou"], accuracy=line["accuracy"], iou=iou)
+    return Validation(step=step, miou=line["miou"], accuracy=line["accuracy"], iou=iou, tc=line.get("tc"))
 
 
 def _read_pictures(folder: Path) -> Pictures | None:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console.settings import setting, setting_of
-from sdcnet.motion.registry import ESTIMATORS, PREDICTORS, MotionSettings
 from segtrain.config import TrainingConfig
+from segtrain.data.motion_settings import PairMotionSettings
+from segtrain.data.surroundings import Surroundings
 from segtrain.models.registry import NETWORKS
 from segtrain.video.registry import FORMS, GATES, LEARNT, RESIDUALS, SchemeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoFitConfig(TrainingConfig):
+class VideoFitConfig(PairMotionSettings, TrainingConfig):
     """A training of a scheme on a network, the base, which it does not change.
 
     Raises: ValueError for settings that make no sense.
@@ -37,19 +38,6 @@ class VideoFitConfig(TrainingConfig):
     consistency: float = setting(10.0, "twnet: weight of the features' distance from the base's own.", least=0)
     unroll: int = setting(1, "twnet: the key frame is so many frames before the annotated one.", least=1)
 
-    # along which motion
-    motion: str = setting_of(
-        MotionSettings,
-        "name",
-        help=f"The estimator of motion; {' and '.join(PREDICTORS)} cannot serve here.",
-        option="",
-    )
-    flownet2_weights: Path | None = setting_of(
-        MotionSettings, "flownet2_weights", help="flownet2: the published file; it needs it.", otherwise=""
-    )
-    raft_weights: Path | None = setting_of(MotionSettings, "raft_weights")
-    transcode: str | None = setting_of(MotionSettings, "transcode")
-
     # how it is watched
     interval: int = setting_of(SchemeOptions, "interval", help="twnet: validate with so many frames a key frame.")
 
@@ -63,22 +51,17 @@ class VideoFitConfig(TrainingConfig):
     power: float = setting_of(TrainingConfig, "power", default=0.9)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.motion in PREDICTORS:
-            raise ValueError(
-                f"motion '{self.motion}' is made of two frames before; choose another, such as --motion dis"
-            )
-        if self.motion == "codec" and self.transcode is None:
-            raise ValueError("crops of frames have no vectors of a codec; have them made, with --transcode mpeg4")
+        PairMotionSettings.__post_init__(self)
+        TrainingConfig.__post_init__(self)
         of_others = {"netwarp": ("residual", "consistency", "unroll", "interval"), "twnet": ("flow_cnn",)}
         for name in of_others[self.scheme]:
             if getattr(self, name) != getattr(VideoFitConfig, name):
                 raise ValueError(f"{self.scheme} has no --{name.replace('_', '-')}; leave it out")
 
     @property
-    def offsets(self) -> tuple[int, ...]:
+    def surroundings(self) -> Surroundings:
         """The frames before the annotated one that a sample needs, the first one first."""
-        return tuple(range(-self.unroll, 0))
+        return Surroundings((tuple(range(-self.unroll, 0)),))
 
     @property
     def scheme_settings(self) -> dict[str, Any]:
@@ -87,15 +70,3 @@ class VideoFitConfig(TrainingConfig):
         if self.scheme == "twnet":
             return {"carried": list(self.stages), "residual": self.residual, **common}
         return {"at": list(self.stages), "form": self.flow_cnn, "as_published": False, **common}
-
-    @property
-    def motion_settings(self) -> MotionSettings:
-        """It computes where the network does, if it is one. Raises: MotionError for settings that it does not have."""
-        where = {"device": self.device, "dtype": self.dtype} if ESTIMATORS[self.motion].is_network else {}
-        return MotionSettings(
-            name=self.motion,
-            flownet2_weights=self.flownet2_weights,
-            raft_weights=self.raft_weights,
-            transcode=self.transcode,
-            **where,  # type: ignore[arg-type]
-        )

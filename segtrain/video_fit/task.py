@@ -78,7 +78,7 @@ class VideoTask(LabelledTask):
         self.state = open_state(learnt, config, runtime, learnt.parameter_groups())
         self.network = runtime.compiled(_Following(learnt))
         learnt.train()
-        self._estimator = open_estimator(config.motion_settings)
+        self._estimator = open_estimator(config.motion_settings(device=config.device, dtype=config.dtype))
 
     @property
     def title(self) -> str:

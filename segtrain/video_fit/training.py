@@ -24,8 +24,8 @@ def fit_video(config: VideoFitConfig, on_progress: Callable[[Advance], None] = l
     """
     config = config.found()
     prove_stores(config)
-    open_estimator(config.motion_settings)  # says what is missing
-    training, held_out = open_sources(config, config.offsets)
+    open_estimator(config.motion_settings(device=config.device, dtype=config.dtype))  # says what is missing
+    training, held_out = open_sources(config, config.surroundings)
     runtime = open_runtime("cpu" if config.workers > 1 or config.address else config.device, config.dtype)
     base = open_trained(config.base, runtime, architecture=config.architecture, classes=training.classes).network
     learnt = new_learnt(config, base)
@@ -38,6 +38,7 @@ def fit_video(config: VideoFitConfig, on_progress: Callable[[Advance], None] = l
             config=placed,
             settings=settings,
             training=training,
+            surroundings=config.surroundings,
             index=training.index(config.class_uniform_tile),
             clips=clips,
         ),

@@ -17,6 +17,7 @@ from segtrain.config import FitConfig
 from segtrain.fit import training
 from segtrain.fit.labelled import learning_rate
 from segtrain.fit.recipes import load_recipe, recipe_names
+from segtrain.losses.consistency.settings import TERMS
 from segtrain.models.registry import NETWORKS, TRUNKS
 
 SETTINGS = [each for each in fields(FitConfig) if each.name != "out"]
@@ -37,6 +38,8 @@ BASE: dict[str, dict[str, Any]] = {  # what a setting needs beside it
     "new_head": {"weights": "w"},
     "accumulate": {"batch_size": 14},
     "workers": {"batch_size": 14},
+    **{f"distill_{of}": {"teacher": "t.pth", "clip_frames": 3} for of in ("frame", "pairs", "sequence", "similarity")},
+    "teacher": {"distill_frame": 0.5},
 }
 
 
@@ -125,16 +128,40 @@ def test_a_training_says_where_its_settings_come_from(
 
 def test_there_is_a_recipe_for_every_published_result() -> None:
     published = ["camvid", "cityscapes-srnx50", "cityscapes-wrn38", "kitti", "mapillary-srnx50", "mapillary-wrn38"]
-    assert recipe_names() == [*published, "tiny"]
+    ablations = [f"etc-psp18{term}" for term in ("", "-baseline", "-mf", "-pf", "-sf", "-tl")]
+    of_etc = ["etc-mobilenetv2", "etc-psp101", *ablations, "etc-tiny"]
+    assert recipe_names() == sorted([*published, *of_etc, "tiny"])
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_are_trainings(name: str) -> None:
-    config = FitConfig(out=Path("run"), root=Path("data"), **load_recipe(name))
-    is_published = name != "tiny"
-    assert (config.loss == "relaxed") == is_published
+    recipe = load_recipe(name)
+    taught = {"teacher": Path("teacher.safetensors")} if any(term in recipe for term in TERMS[1:]) else {}
+    config = FitConfig(out=Path("run"), root=Path("data"), **recipe, **taught)
+    is_published = not name.endswith("tiny")
+    assert (config.loss == "relaxed") == (is_published and not name.startswith("etc-"))
     if is_published:
         assert {"crop", "epochs", "batch_size", "learning_rate", "weight_decay"} < load_recipe(name).keys()
+
+
+def test_the_ablations_differ_in_their_terms_alone() -> None:
+    names = {"tl": {"temporal"}, "sf": {"distill_frame"}, "pf": {"distill_pairs"}, "mf": {"distill_sequence"}}
+    baseline = load_recipe("etc-psp18-baseline")
+    for name, terms in names.items():
+        recipe = load_recipe(f"etc-psp18-{name}")
+        assert {key for key in recipe if recipe[key] != baseline.get(key)} == {*terms, "gap", "clip_frames"} & {*recipe}
+        assert {key: value for key, value in recipe.items() if key in TERMS} == dict.fromkeys(terms, 0.1)
+    every = {term for terms in names.values() for term in terms}
+    assert {key for key in load_recipe("etc-psp18") if key in TERMS} == every
+
+
+def test_a_recipe_may_extend_one_that_there_is(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: tiny\nepochs: 3\n", encoding="utf-8")
+    assert load_recipe(str(own)) == {**load_recipe("tiny"), "epochs": 3}
+    own.write_text("extends: tinny\n", encoding="utf-8")
+    with pytest.raises(FitError, match=r"own.yaml: extends 'tinny', which is none of camvid, "):
+        load_recipe(str(own))
 
 
 LATERAL = ("lateral-mobilenetv1", "lateral-mobilenetv2", "lateral-resnet18")

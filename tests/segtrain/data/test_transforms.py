@@ -40,7 +40,7 @@ def test_a_crop_has_its_size_and_needs_a_part_of_the_image(
         window = view.window
         assert 0 <= window.top < window.top + window.height <= SIZE[0]
         assert 0 <= window.left < window.left + window.width <= SIZE[1]
-        image, label, _ = apply_view(part(noise(), window), view, augmentation, np.random.default_rng(seed))
+        image, label, *_ = apply_view(part(noise(), window), view, augmentation, np.random.default_rng(seed))
         assert (image.shape, label.shape) == ((*crop, 3), crop)
         assert image.dtype == label.dtype == np.uint8
         assert image.flags.c_contiguous
@@ -150,7 +150,7 @@ def test_a_rotated_crop_needs_no_more_than_its_window(scale: float) -> None:
 def test_labels_stay_with_their_colours(crop: tuple[int, int], scale: float, rotation: float) -> None:
     """But for pixels along edges between boxes, whose colours mix."""
     for seed in range(5):
-        image, label, _ = crop_of(boxes(), plain(crop, scale, rotation=rotation, flip=True), seed)
+        image, label, *_ = crop_of(boxes(), plain(crop, scale, rotation=rotation, flip=True), seed)
         shown = label != 255
         np.testing.assert_array_equal(image[~shown], np.broadcast_to(MEAN_COLOUR, image[~shown].shape))
         within = cv2.erode(label, np.ones((5, 5))) == cv2.dilate(label, np.ones((5, 5)))
@@ -220,7 +220,7 @@ def test_every_other_crop_is_mirrored_where_that_is_asked_for() -> None:
 def test_a_crop_larger_than_the_image_is_padded_anywhere() -> None:
     pixels, places = noise((20, 30)), set()
     for seed in range(40):
-        image, label, _ = crop_of(pixels, plain((24, 33), colour=0, blur=False), seed)
+        image, label, *_ = crop_of(pixels, plain((24, 33), colour=0, blur=False), seed)
         top, left = (int(np.flatnonzero((label != 255).any(axis))[0]) for axis in (1, 0))
         places.add((top, left))
         assert (label != 255).sum() == 20 * 30
@@ -233,7 +233,7 @@ def test_a_crop_larger_than_the_image_is_padded_anywhere() -> None:
 
 def test_padding_keeps_the_mean_colour_whatever_happens_to_colours() -> None:
     for rotation in (0, 45):
-        image, label, _ = crop_of(noise((20, 30)), plain((60, 60), colour=1.0, blur=True, rotation=rotation), 4)
+        image, label, *_ = crop_of(noise((20, 30)), plain((60, 60), colour=1.0, blur=True, rotation=rotation), 4)
         assert (image[label == 255] == MEAN_COLOUR).all()
 
 
@@ -249,7 +249,7 @@ def test_shrinking_averages_over_areas() -> None:
     checked = np.indices(SIZE).sum(0) % 2 * np.uint8(200)
     pixels = Pixels(np.repeat(checked[..., None], 3, 2).astype(np.uint8), np.zeros(SIZE, np.uint8))
     for rotation in (0, 30):
-        image, label, _ = crop_of(pixels, plain((30, 40), 0.5, rotation=rotation), 1)
+        image, label, *_ = crop_of(pixels, plain((30, 40), 0.5, rotation=rotation), 1)
         assert np.abs(image[label == 0].astype(int) - 100).max() <= 2
 
 

@@ -8,6 +8,7 @@ import pytest
 from segtrain.config import FitConfig
 from segtrain.fit.effects import without_effect
 from segtrain.fit.recipes import load_recipe, recipe_names
+from segtrain.losses.consistency.settings import TERMS
 
 
 def told(**settings: Any) -> list[str]:
@@ -47,6 +48,19 @@ def told(**settings: Any) -> list[str]:
                 "--power without effect: of schedule poly and scaled-poly, this one is cosine",
             ],
         ),
+        ({"gap": 2, "motion": "none"}, ["--gap, --motion without effect: of terms of consistency, and there is none"]),
+        ({"temporal": 1.0, "gap": 2, "motion": "none", "detach": True, "flow_cache": Path("flows")}, []),
+        (
+            {"distill_frame": 1.0, "teacher": Path("t.pth"), "detach": True, "sequence_pool": 2},
+            [
+                "--detach without effect: of --temporal, which is 0",
+                "--sequence-pool without effect: of --distill-sequence, which is 0",
+            ],
+        ),
+        (
+            {"distill_sequence": 1.0, "teacher": Path("t.pth"), "clip_frames": 3, "sequence_range": 1.0},
+            ["--sequence-range without effect: of --sequence-encoder trained, this one is frozen"],
+        ),
     ],
 )
 def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sentences: list[str]) -> None:
@@ -55,4 +69,6 @@ def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sente
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_set_nothing_in_vain(name: str) -> None:
-    assert told(**load_recipe(name)) == []
+    recipe = load_recipe(name)
+    taught = {"teacher": Path("teacher.safetensors")} if any(term in recipe for term in TERMS[1:]) else {}
+    assert told(**recipe, **taught) == []

@@ -13,7 +13,7 @@ from torch import Tensor
 from jobs.errors import FitError, UnknownNameError
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
-from segtrain.fit.objective import offsets_of, open_objective
+from segtrain.fit.objective import open_objective, surroundings_of
 from segtrain.losses.cross_entropy import cross_entropy, image_weighted_cross_entropy, ohem_cross_entropy
 from segtrain.losses.objective import LabelObjective, StepOutput
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
@@ -117,7 +117,7 @@ def test_classes_weigh_what_is_said_by_their_names_and_the_others_1(name: str) -
 
 
 def test_what_classes_weigh_says_nothing_of_neighbours() -> None:
-    assert offsets_of(config(loss="ohem", class_weights={"car": 3.0}, strict_classes=("car",))) == ()
+    assert surroundings_of(config(loss="ohem", class_weights={"car": 3.0}, strict_classes=("car",))).choices == ()
 
 
 def test_classes_that_do_not_exist_are_refused() -> None:

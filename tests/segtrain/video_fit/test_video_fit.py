@@ -170,7 +170,7 @@ def test_settings_of_the_other_scheme_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=f"has no {option}; leave it out"):
             VideoFitConfig(base=Path("base"), root=Path("street"), out=Path("run"), **settings)
-    with pytest.raises(ValueError, match=r"crops of frames have no vectors of a codec; .*--transcode mpeg4"):
+    with pytest.raises(ValueError, match=r"frames by themselves have no vectors of a codec; .*--transcode mpeg4"):
         VideoFitConfig(base=Path("base"), root=Path("street"), out=Path("run"), motion="codec")
 
 

@@ -1,0 +1,214 @@
+"""Does training for consistency in time gain? The same steps with one part after another, scored by mIoU and TC.
+
+python benchmarks/consistency.py synth WORK --teacher FILE [--seeds 3] [--steps 150] [--jobs 2]
+python benchmarks/consistency.py camvid WORK --teacher FILE [--data ../shared/data]
+
+Streets: 40 annotated frames, scored on 24 unseen snippets. CamVid: three annotated frames, scored on a later stretch of
+the same drive. Every run of a seed begins with the same student, which has learnt from the annotated frames alone.
+
+Each finished run is a line of WORK/results.jsonl; the same command goes on with what is missing, and says what there
+is. Every run is commands of `segtrain` in a process of one thread.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from propagate.synth.write import write_dataset
+
+NEIGHBOURS = 5
+BASELINE = "baseline"
+TEMPORAL = ("--temporal", "1")
+DISTILLATION = (
+    *("--clip-frames", "3", "--distill-frame", "1", "--distill-pairs", "1"),
+    *("--distill-sequence", "1", "--sequence-pool", "2"),
+)
+PSEUDO, PROPAGATED = "pseudo", "propagated"  # stores beside the annotated frames
+RIVALS: dict[str, dict[str, tuple[str, ...]]] = {
+    BASELINE: {},
+    "TL": {"options": TEMPORAL},
+    "TL + distillation": {"options": (*TEMPORAL, *DISTILLATION)},
+    "pseudo labels": {"stores": (PSEUDO,)},
+    "propagated samples": {"stores": (PROPAGATED,)},
+    "all": {"options": (*TEMPORAL, *DISTILLATION), "stores": (PSEUDO, PROPAGATED)},
+}
+OF_CAMVID = (BASELINE, "TL", "all")
+NETWORK = ("--recipe", "tiny", "--network", "resnet18", "--batch-size", "4", "--loader-workers", "0")
+CROPS = {"synth": "96x192", "camvid": "160x224"}
+SPLITS = ("train", "val")
+
+
+def synthetic_street(root: Path) -> None:
+    for split, snippets, around in (("val", 24, 4), ("train", 40, 9)):
+        if not (root / "gtFine" / split).exists():
+            write_dataset(root, split=split, num_snippets=snippets, size=(192, 384), length=30, around=around, seed=11)
+
+
+def camvid_stretch(root: Path, data: Path) -> None:
+    """Labels of frames 0, 10 and 20; frames from 32 on, which nothing was propagated to, are scored."""
+    source = data.resolve() / "camvid_15hz"
+    for split, first, last in (("train", 0, 28), ("val", 28, 57)):
+        for kind in ("frames", "labels"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        for number, frame in enumerate(sorted((source / "clip").iterdir())[first:last], start=first):
+            name = f"{split}_{number:04d}.png"
+            _link(root / "frames" / split / name, frame)
+            if number in (0, 10, 20) or number >= 32:
+                _link(root / "labels" / split / name, source / "truth" / frame.name)
+    places = "\n".join(f"{kind}: {kind}/{{split}}/{{sequence}}_{{frame}}.png" for kind in ("frames", "labels"))
+    (root / "layout.yaml").write_text(f"{places}\nclasses: camvid\n", encoding="utf-8")
+
+
+def _link(path: Path, target: Path) -> None:
+    if not path.is_symlink():
+        path.symlink_to(target)
+
+
+class Bench:
+    """The runs of one data set, in a folder of their own."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.name, self.teacher, self.steps = arguments.data_set, arguments.teacher.resolve(), arguments.steps
+        self.start_steps = arguments.start_steps
+        self.work = arguments.work.resolve() / arguments.data_set
+        self.root = self.work / "data"
+        self.results = self.work / "results.jsonl"
+        self._lock = Lock()
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, data: Path, stores: Sequence[str]) -> None:
+        """The data set, and the stores that some of the runs train on."""
+        if self.name == "synth":
+            synthetic_street(self.root)
+        else:
+            camvid_stretch(self.root, data)
+        frames = ("--root", str(self.root), "--split", "train")
+        if PROPAGATED in stores:
+            limits = ("--frames", str(NEIGHBOURS), "--engine", "local")
+            self._call("propagate", "run", *frames, *limits, "--out", str(self.work / PROPAGATED))
+        if PSEUDO in stores:
+            limits = ("--frames", "9", "--scales", "0.75,1,1.25", "--engine", "local")
+            self._call("segtrain", "pseudo", str(self.teacher), *frames, *limits, "--out", str(self.work / PSEUDO))
+
+    def start(self, seed: int) -> None:
+        """The student that every run of a seed begins with."""
+        if not self._weights(seed).exists():
+            self._fit(f"start-{seed}", seed, self.start_steps, ("--learning-rate", "0.002"))
+
+    def run(self, rival: str, seed: int) -> None:
+        """Train, score, and add a line, unless it is there."""
+        if any((line["rival"], line["seed"]) == (rival, seed) for line in self.lines()):
+            return
+        parts = RIVALS[rival]
+        options = ["--weights", str(self._weights(seed)), "--learning-rate", "0.001", *parts.get("options", ())]
+        if "--distill-frame" in options:
+            options += ["--teacher", str(self.teacher)]
+        stores = parts.get("stores", ())
+        for store in stores:
+            options += ["--shards", str(self.work / store)]
+        if PSEUDO in stores:
+            options += ["--pseudo", "0.5" if len(stores) == 1 else "0.33"]
+        if PROPAGATED in stores:
+            options += ["--propagated", "0.5" if len(stores) == 1 else "0.33"]
+        name = f"{rival.replace(' ', '-')}-{seed}"
+        seconds = self._fit(name, seed, self.steps, options)
+        scores = self._evaluate(self.work / name / "last.safetensors")
+        line = {"rival": rival, "seed": seed, "steps": self.steps, "seconds": seconds, **scores}
+        with self._lock, self.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.results.exists():
+            return []
+        return [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines()]
+
+    def _weights(self, seed: int) -> Path:
+        return self.work / f"start-{seed}" / "last.safetensors"
+
+    def _fit(self, name: str, seed: int, steps: int, options: Sequence[str]) -> float:
+        """Seconds of the training itself. Its log says them too."""
+        data = ("--root", str(self.root), "--train-split", "train")
+        length = ("--epochs", "1", "--epoch-length", str(4 * steps), "--crop", CROPS[self.name], "--seed", str(seed))
+        unseen = ("--max-val-images", "1")  # the last network counts, and is scored afterwards
+        self._call("segtrain", "fit", *NETWORK, *data, *length, *unseen, *options, "--out", str(self.work / name))
+        rates = [json.loads(line) for line in (self.work / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        return 4 * steps / statistics.mean(line["samples_per_second"] for line in rates if "samples_per_second" in line)
+
+    def _evaluate(self, weights: Path) -> dict[str, float]:
+        around = ("--temporal", "--before", "3")
+        out = self._call("segtrain", "evaluate", str(weights), "--root", str(self.root), *around, "--json")
+        report = json.loads(out)
+        return {"miou": report["miou"], "tc": report["temporal"]["tc"], "floor": report["temporal"]["floor"]}
+
+    def _call(self, program: str, *arguments: str) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.run(
+            [sys.executable, "-m", program, *arguments], capture_output=True, text=True, env=environment, check=False
+        )
+        if process.returncode:
+            sys.exit(f"{program} {' '.join(arguments)}\n{process.stderr}")
+        return process.stdout
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Means over seeds, in percent, and the differences to the baseline of the same seed with their standard error."""
+    by_seed = {(line["rival"], line["seed"]): line for line in lines}
+    rows = ["| | seeds | mIoU | to the baseline | TC | to the baseline | s a step |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for rival in RIVALS:
+        runs = [line for line in lines if line["rival"] == rival]
+        if not runs:
+            continue
+        cells = [rival, str(len(runs))]
+        for measure in ("miou", "tc"):
+            cells.append(f"{100 * statistics.mean(run[measure] for run in runs):.2f}")
+            paired = [
+                100 * (run[measure] - by_seed[BASELINE, run["seed"]][measure])
+                for run in runs
+                if (BASELINE, run["seed"]) in by_seed
+            ]
+            cells.append("–" if rival == BASELINE or not paired else told(paired))
+        cells.append(f"{statistics.mean(run['seconds'] / run['steps'] for run in runs):.2f}")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def told(differences: Sequence[float]) -> str:
+    """Mean and standard error."""
+    mean = f"{statistics.mean(differences):+.2f}"
+    if len(differences) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(differences) / len(differences) ** 0.5:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_set", choices=tuple(CROPS))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--start-steps", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rivals", nargs="*", choices=tuple(RIVALS), help="these alone")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    rivals = arguments.rivals or (tuple(RIVALS) if arguments.data_set == "synth" else OF_CAMVID)
+    bench.prepare(arguments.data, [store for rival in rivals for store in RIVALS[rival].get("stores", ())])
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(bench.start, range(arguments.seeds)))
+        runs = [(rival, seed) for seed in range(arguments.seeds) for rival in rivals]
+        list(pool.map(lambda run: bench.run(*run), runs))
+    print(table(bench.lines()))
+
+
+if __name__ == "__main__":
+    main()
