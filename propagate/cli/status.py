@@ -42,7 +42,7 @@ def status(store: Path, as_json: bool) -> None:
 def _told(found: "RunStatus") -> str:
     """What goes on, in a sentence."""
     if not found.at_work:
-        return "finished" if found.shards == found.planned_shards else "no run is at work; `propagate run` goes on"
+        return "finished" if found.shards == found.planned_shards else f"no run is at work; `{found.command}` goes on"
     last = "nothing written yet" if found.last_written is None else f"last written {clock(found.last_written)} ago"
     if found.samples_per_second is None or found.seconds_left is None:
         rate = "no rate yet, which takes a shard of each worker and one more"

@@ -15,12 +15,13 @@ from propagate.shards.transaction import ATTEMPTS
 class RunStatus:
     """What is done of a plan, and what a run does about the rest.
 
-    at_work: whether a run has the store, or was killed so that it could not tidy up: then last_written stays behind.
-    begun: shards that are being written. last_written: seconds since anything was. samples_per_second: by the shards
-    that the run has finished since its workers had one each, so without its start; None where that is not known yet, as
-    seconds_left then.
+    command: what writes the store. at_work: whether a run has the store, or was killed so that it could not tidy up:
+    then last_written stays behind. begun: shards that are being written. last_written: seconds since anything was.
+    samples_per_second: by the shards that the run has finished since its workers had one each, so without its start;
+    None where that is not known yet, as seconds_left then.
     """
 
+    command: str
     shards: int
     planned_shards: int
     samples: int
@@ -44,6 +45,7 @@ def status_of(store: Path, *, now: float | None = None) -> RunStatus:
     rate = _rate(manifest, shards, since=max(signs.values()), num_workers=len(attempts)) if signs else None
     written = [*attempts.values(), *shards.values()]
     return RunStatus(
+        command=manifest.command,
         shards=len(manifest.shards),
         planned_shards=len(manifest.plan),
         samples=manifest.num_samples,

@@ -120,6 +120,11 @@ class Manifest:
         )
 
     @property
+    def command(self) -> str:
+        """What wrote the store, and goes on with it."""
+        return str(self.settings.get("command", "propagate run"))
+
+    @property
     def complete(self) -> bool:
         return len(self.shards) == len(self.plan)
 

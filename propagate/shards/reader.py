@@ -276,5 +276,5 @@ def open_store(path: str | Path) -> Store:
     manifest = load_manifest(Path(path))
     if not manifest.complete:
         counts = f"{len(manifest.shards)} of {len(manifest.plan)}"
-        logger.warning("%s: unfinished, %s planned shards; `propagate run` goes on with it", path, counts)
+        logger.warning("%s: unfinished, %s planned shards; `%s` goes on with it", path, counts, manifest.command)
     return Store(Path(path), manifest)

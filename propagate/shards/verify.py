@@ -37,7 +37,7 @@ def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _byt
     entries = [store.manifest.shards[index] for index in store.indices]
     faults: list[str] = []
     with ThreadPoolExecutor(max_workers=2) as pool:  # digests leave the interpreter free to read the shard before
-        digests = pool.map(lambda entry: _file_fault(path / str(entry.name), entry), entries)
+        digests = pool.map(lambda entry: _file_fault(path / str(entry.name), entry, _again(store)), entries)
         try:
             for index, entry, fault in zip(store.indices, entries, digests, strict=True):
                 faults += [fault] if fault else _content_faults(store, index)
@@ -53,23 +53,22 @@ def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _byt
     )
 
 
-_ADVICE = "delete it and run `propagate run` again: it writes the missing shards only"
+def _again(store: Store) -> str:
+    return f"run `{store.manifest.command}` again: it writes the missing shards only"
 
 
-def _file_fault(path: Path, entry: ShardEntry) -> str | None:
+def _file_fault(path: Path, entry: ShardEntry, again: str) -> str | None:
     """The fault of a shard as a file, found without opening it as HDF5."""
     try:
         size = path.stat().st_size
         if size != entry.bytes:
-            return f"{path}: has {size} bytes, the manifest says {entry.bytes}: {_ADVICE}"
+            return f"{path}: has {size} bytes, the manifest says {entry.bytes}: delete it and {again}"
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return (
-            f"{path}: cannot be read ({error.strerror}): run `propagate run` again: it writes the missing shards only"
-        )
+        return f"{path}: cannot be read ({error.strerror}): {again}"
     if digest != entry.sha256:
-        return f"{path}: damaged, its SHA-256 is not the manifest's: {_ADVICE}"
+        return f"{path}: damaged, its SHA-256 is not the manifest's: delete it and {again}"
     return None
 
 
@@ -79,9 +78,9 @@ def _content_faults(store: Store, index: int) -> list[str]:
     path = store.path / str(entry.name)
     try:
         with store.open(index) as shard:
-            return [f"{path}: {fault}: {_ADVICE}" for fault in _shard_faults(shard, entry)]
+            return [f"{path}: {fault}: delete it and {_again(store)}" for fault in _shard_faults(shard, entry)]
     except (StoreError, *UNREADABLE) as error:
-        return [f"{path}: cannot be read as a shard ({error}): {_ADVICE}"]
+        return [f"{path}: cannot be read as a shard ({error}): delete it and {_again(store)}"]
 
 
 def _shard_faults(shard: Shard, entry: ShardEntry) -> Iterator[str]:

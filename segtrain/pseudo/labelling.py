@@ -122,25 +122,36 @@ class Labeller:
         """The samples of a clip, outwards; what fails ends it in that direction."""
         notes.failures.extend(opened.failures)
         wanted = [n for n in wanted_offsets(opened.clip, self._labelling.beyond) if n in opened.pictures]
+        middle: dict[int, _Frame] = {}
         for direction in (1, -1):
             offsets = [n for n in wanted if n * direction > 0 or (direction > 0 and n == 0)]
-            yield from self._outwards(opened, offsets, direction, notes)
+            inner = self._labelling.beyond * direction
+            is_judged_by = bool(offsets) and self._estimator is not None and inner in opened.pictures
+            if is_judged_by and inner not in offsets:
+                offsets.insert(0, inner)
+            yield from self._outwards(opened, offsets, wanted, middle, notes)
 
     def segment(self, pixels: np.ndarray) -> Segmentation:
         """[H,W,3] uint8 RGB -> what the teacher finds. Raises: InferenceError."""
         return segment_with_confidence(self._network, pixels, self._inference, self._runtime)
 
-    def _outwards(self, opened: OpenClip, wanted: Sequence[int], direction: int, notes: Notes) -> Iterator[Sample]:
-        """The samples at these offsets, which are beside each other; the frame before them is judged by, too."""
-        inner = self._labelling.beyond * direction
-        offsets = [inner, *wanted] if wanted and self._estimator is not None and inner not in wanted else wanted
+    def _outwards(
+        self,
+        opened: OpenClip,
+        offsets: Sequence[int],
+        wanted: Sequence[int],
+        middle: dict[int, _Frame],
+        notes: Notes,
+    ) -> Iterator[Sample]:
+        """The samples at offsets beside each other, of those that are wanted; by the others they are judged.
+
+        middle: keeps the frame at offset 0, from which both directions may begin.
+        """
         before: _Frame | None = None
         verdicts: list[Verdict] = []
         for offset in offsets:
             try:
-                with notes.watch("predict"):
-                    picture = opened.pictures[offset]
-                    frame = _Frame(offset, picture, self.segment(_pixels(picture)))
+                frame = middle.get(offset) or self._predict(opened, offset, notes)
                 said_of_both = self._judge(before, frame, notes)
             except (InferenceError, ComputeError, SdcnetError) as error:
                 reason = f"{opened.clip.frames[offset].where}: {error}"
@@ -149,8 +160,15 @@ class Labeller:
             if before is not None and before.offset in wanted:
                 yield self._sample(opened, before, [*verdicts, *said_of_both[:1]], notes)
             before, verdicts = frame, said_of_both[1:]
+            if offset == 0:
+                middle[0] = frame
         if before is not None and before.offset in wanted:
             yield self._sample(opened, before, verdicts, notes)
+
+    def _predict(self, opened: OpenClip, offset: int, notes: Notes) -> _Frame:
+        picture = opened.pictures[offset]
+        with notes.watch("predict"):
+            return _Frame(offset, picture, self.segment(_pixels(picture)))
 
     def _judge(self, before: _Frame | None, frame: _Frame, notes: Notes) -> list[Verdict]:
         """What the frame says of the one before, and that of it; nothing where there is none, or need not be."""

@@ -139,7 +139,7 @@ def write_pseudo_labels(
         images=images,
     )
     described = {
-        "labels": "pseudo",
+        "command": "segtrain pseudo",
         **frames.settings,
         **labelling.fingerprint(),
         "threshold": settings.threshold,

@@ -115,7 +115,7 @@ def test_a_verification_that_is_interrupted_reads_no_more(
     store = write_store(tmp_path / "store", samples, load_classes("camvid"))
     digested: list[Path] = []
 
-    def digest_slowly(path: Path, _: object) -> None:
+    def digest_slowly(path: Path, *_: object) -> None:
         time.sleep(0.05)
         digested.append(path)
 

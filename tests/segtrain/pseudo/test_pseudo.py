@@ -139,9 +139,15 @@ def test_what_a_store_holds(pseudo: Run, tmp_path: Path) -> None:
     assert (settings["scales"], settings["flip"], settings["motion"]) == ([1.0], True, "none")
 
 
-def test_a_label_that_both_frames_beside_contradict_is_void(pseudo: Run, tmp_path: Path) -> None:
+def test_a_label_that_both_frames_beside_contradict_is_void(
+    pseudo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment, seen = labelling.segment_with_confidence, list[object]()
+    monkeypatch.setattr(labelling, "segment_with_confidence", lambda *given: seen.append(given) or segment(*given))
     assert pseudo("--threshold", 0).exit_code == 0
+    assert len(seen) == 15 + len(ANNOTATED), "each frame once, and the annotated ones, by which others are judged"
     assert pseudo("--threshold", 0, "--no-temporal-filter", out=tmp_path / "all").exit_code == 0
+    assert len(seen) == 15 + len(ANNOTATED) + 15
     filtered, everything = samples_of(tmp_path / "out"), samples_of(tmp_path / "all")
     assert (everything["a_11"].label[FLICKER] == 30).all()
     assert (filtered["a_11"].label[FLICKER] == 0).all()
@@ -179,6 +185,8 @@ def test_a_stopped_run_goes_on_with_the_same_thresholds_to_the_same_store(
         assert told.exit_code == 130
         assert told.stderr.endswith("Interrupted; what is finished is kept.\n")
     assert len(load_manifest(stopped).shards) == 1
+    status = CliRunner().invoke(propagate, ["status", str(stopped)])
+    assert "no run is at work; `segtrain pseudo` goes on" in status.stdout
     monkeypatch.setattr(run, "calibrate", None)
     other = pseudo(*one, "--threshold", 0.5, out=stopped)
     assert other.exit_code == 1
