@@ -10,11 +10,11 @@ import numpy as np
 
 from jobs.console.tables import Table
 from jobs.console.values import percent
-from propagate.scoring.metrics import class_iou, mean_iou
+from propagate.scoring.metrics import accuracy, class_iou, mean_iou
 from segtrain.evaluation.temporal import ClipCounts
 
 NUM_RESAMPLES, SEED, SHARE_WITHIN = 1000, 0, 0.95
-HEADS = ("TC", "95 % within", "mean of clips", "floor", "ceiling", "pixels counted", "classes")
+HEADS = ("TC", "95 % within", "mean of clips", "floor", "ceiling", "same labels", "pixels counted", "classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,11 @@ class Consistency:
         """The mean of the clips' own TC, without those where nothing counts."""
         found = [tc for tc in map(self.tc_of, self.clips) if not math.isnan(tc)]
         return float(np.mean(found)) if found else math.nan
+
+    @property
+    def same(self) -> float:
+        """The share of counted pixels that have the label that was carried there: rare classes hardly change it."""
+        return accuracy(self.counts)
 
     @property
     def share_counted(self) -> float:
@@ -109,6 +114,7 @@ class Consistency:
             "mean_of_clips": self.mean_of_clips,
             "floor": self.floor,
             "ceiling": self.ceiling,
+            "same": self.same,
             "share_counted": self.share_counted,
             "num_classes": self.num_classes,
             "as_published": self.as_published,
@@ -130,7 +136,7 @@ class Consistency:
         return [
             _percent(self.tc),
             "–" if math.isnan(self.interval[0]) else f"{low} … {high}",
-            *map(_percent, (self.mean_of_clips, self.floor, self.ceiling, self.share_counted)),
+            *map(_percent, (self.mean_of_clips, self.floor, self.ceiling, self.same, self.share_counted)),
             f"{self.num_classes} of {len(self.class_names)}",
         ]
 

@@ -77,7 +77,7 @@ class SchemeScore:
             "frequency_weighted_iou": frequency_weighted_iou(self.total),
             "trimap_miou": mean_iou(self.near),
             "temporal_miou": self.consistency.tc,
-            "temporal_same": accuracy(self.consistency.counts),
+            "temporal_same": self.consistency.same,
         }
 
     @property
