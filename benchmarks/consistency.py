@@ -102,7 +102,7 @@ class Bench:
             limits = ("--frames", str(NEIGHBOURS), "--engine", "local")
             self._call("propagate", "run", *frames, *limits, "--out", str(self.work / PROPAGATED))
         if PSEUDO in stores:
-            limits = ("--frames", "9", "--scales", "0.75,1,1.25", "--engine", "local")
+            limits = ("--frames", "9", "--scales", "0.75,1,1.25", "--threshold", "0.5", "--engine", "local")
             self._call("segtrain", "pseudo", str(self.teacher), *frames, *limits, "--out", str(self.work / PSEUDO))
 
     def start(self, seed: int) -> None:
@@ -162,13 +162,10 @@ class Bench:
     def frequent(self) -> list[str]:
         """The classes that hold a share of the annotated pixels that are scored."""
         frames = open_labelled_frames(*self._layout)
-        counts = np.zeros(256, np.int64)
-        for number in range(len(frames.records)):
-            counts += np.bincount(frames.read(number).label.ravel(), minlength=256)
         names = frames.classes.train_names
-        return [
-            name for train_id, name in enumerate(names) if counts[train_id] >= FREQUENT * counts[: len(names)].sum()
-        ]
+        labels = (frames.read(number).label.ravel() for number in range(len(frames.records)))
+        counts = sum(np.bincount(label, minlength=256)[: len(names)] for label in labels)
+        return [name for name, share in zip(names, counts / counts.sum(), strict=True) if share >= FREQUENT]
 
     def _call(self, program: str, *arguments: str) -> str:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
