@@ -99,21 +99,24 @@ def open_encoder(config: FitConfig) -> ConvLSTM | None:
         return ConvLSTM()
 
 
-def motion_of(batch: Batch, estimator: MotionEstimator) -> Batch:
-    """The batch with the motion of its images to their neighbours, and which pixels both show, of what shows an image.
+def motion_of(batch: Batch, estimator: MotionEstimator, device: torch.device) -> Batch:
+    """The batch on a device, with the motion of its images to their neighbours, and which pixels both show.
 
-    batch: on the host. The motion is that of the crops as they are, unless it was known beforehand.
+    batch: on the host. The motion is that of the crops as they are, unless it was known beforehand; of seen pixels,
+    those are left that show an image, and move to such.
     """
     assert batch.neighbours is not None
     assert batch.shown is not None
-    if batch.flows is None or batch.seen is None:
+    if batch.flows is None:
         found = [seen_flow(batch.image, neighbour, estimator) for neighbour in batch.neighbours.unbind(1)]
-        flows = torch.stack([flow.cpu() for flow, _ in found], 1)
-        seen = torch.cat([each.cpu() for _, each in found], 1)
-    else:
-        flows, seen = batch.flows, batch.seen
-    ends = [_ends_in(batch.shown, flow) for flow in flows.unbind(1)]
-    return batch._replace(flows=flows, seen=seen & batch.shown[:, None] & torch.stack(ends, 1))
+        flows, seen = torch.stack([flow for flow, _ in found], 1), torch.cat([each for _, each in found], 1)
+        batch = batch._replace(flows=flows, seen=seen)
+    batch = batch.to(device)
+    assert batch.flows is not None
+    assert batch.seen is not None
+    assert batch.shown is not None
+    ends = torch.stack([_ends_in(batch.shown, flow) for flow in batch.flows.unbind(1)], 1)
+    return batch._replace(seen=batch.seen & batch.shown[:, None] & ends)
 
 
 def _ends_in(shown: Tensor, flow: Tensor) -> Tensor:

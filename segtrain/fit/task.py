@@ -153,7 +153,7 @@ class SegmentationTask(LabelledTask):
         if self._fit.is_consistent and not self._fit.is_on(epoch):
             batch = Batch(batch.image, batch.label)
         elif self._fit.temporal:
-            batch = motion_of(batch, self._estimator)
+            batch = motion_of(batch, self._estimator, self._runtime.device)
         batch = batch.to(self._runtime.device)
         frames = [batch.image, *(() if batch.neighbours is None else batch.neighbours.unbind(1))]
         annotated, *neighbours = network(*frames)

@@ -110,15 +110,14 @@ def test_motion_of_a_batch_leaves_out_what_shows_no_image_and_what_moves_there()
     shown = torch.ones(1, 64, 96, dtype=torch.bool)
     shown[..., 88:] = False
     batch = Batch(image, torch.zeros(1, 64, 96, dtype=torch.uint8), neighbour[:, None], shown)
-    found = motion_of(batch, open_estimator(MotionSettings()))
+    motion, host = open_estimator(MotionSettings()), torch.device("cpu")
+    found = motion_of(batch, motion, host)
     assert found.flows is not None
     assert found.seen is not None
     assert found.flows[0, 0, 0, 8:-8, 8:80].median().item() == pytest.approx(4, abs=0.2)
     assert not found.seen[0, 0, :, 85:].any()
     assert found.seen[0, 0, 8:-8, 8:76].float().mean() > 0.9
-    known = motion_of(
-        batch._replace(flows=torch.zeros(1, 1, 2, 64, 96), seen=shown[:, None]), open_estimator(MotionSettings())
-    )
+    known = motion_of(batch._replace(flows=torch.zeros(1, 1, 2, 64, 96), seen=shown[:, None]), motion, host)
     assert known.seen is not None
     assert torch.equal(known.seen[:, 0], shown)
 
