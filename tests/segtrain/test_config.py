@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from jobs.console.settings import settings_of
 from jobs.errors import FitError
+from propagate.data.classes import load_classes
 from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.fit import training
@@ -153,6 +154,18 @@ def test_the_ablations_differ_in_their_terms_alone() -> None:
         assert {key: value for key, value in recipe.items() if key in TERMS} == dict.fromkeys(terms, 0.1)
     every = {term for terms in names.values() for term in terms}
     assert {key for key in load_recipe("etc-psp18") if key in TERMS} == every
+
+
+def test_the_rates_and_weights_of_etc_are_the_published_ones() -> None:
+    """372 steps an epoch, 200 epochs: rates of some steps, and the weights of all classes in their order."""
+    recipe = load_recipe("etc-psp18-baseline")
+    config = FitConfig(out=Path("run"), root=Path("data"), **recipe)
+    rates = {0: 0.01, 1: 0.009999879032176768, 372: 0.00995498872932069, 37200: 0.005358867312681466}
+    for step, rate in {**rates, 74399: 4.126523835474548e-07}.items():
+        assert learning_rate(config, step / 372) == pytest.approx(rate, rel=1e-9)
+    assert config.learning_rate * config.head_rate == 0.1
+    assert tuple(config.class_weights) == load_classes("cityscapes").train_names
+    assert sum(config.class_weights.values()) == pytest.approx(19.0001)
 
 
 def test_a_recipe_may_extend_one_that_there_is(tmp_path: Path) -> None:
