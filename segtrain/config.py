@@ -231,6 +231,11 @@ class FitConfig(ConsistencySettings, TrainingConfig):
     def __post_init__(self) -> None:
         ConsistencySettings.__post_init__(self)
         TrainingConfig.__post_init__(self)
+        if self.is_consistent and self.consistency_from >= self.epochs:
+            raise ValueError(
+                f"consistency is from epoch {self.consistency_from}, counted from 0, of {self.epochs}: never; give an "
+                "earlier --consistency-from"
+            )
         if min(self.val_window or (1, 1)) < 1:
             raise ValueError(f"val_window is in pixels, 1 or more, found {self.val_window}")
         if self.new_head and self.weights is None:

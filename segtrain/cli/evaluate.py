@@ -89,9 +89,11 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
         click.echo(text)
     if config.out is not None:
         write_markdown(text, config.out)
-    failures = (*report.failures, *(() if consistency is None else consistency.failures))
-    if failures:
-        say_left_out(failures)
+    if report.failures:
+        say_left_out(report.failures)
+    if consistency is not None and consistency.failures:
+        say_left_out(consistency.failures, "clips")
+    if report.failures or (consistency is not None and consistency.failures):
         raise SystemExit(1)
 
 

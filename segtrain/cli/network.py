@@ -56,12 +56,15 @@ class NetworkConfig(WeightsConfig):
         return DatasetOptions(root=self.root, split=self.split, layout=self.layout)
 
 
-def say_left_out(failures: Sequence["LeftOut"]) -> None:
-    """Say on stderr, in one line, how many images were left out, which came first, and why the first was."""
+def say_left_out(failures: Sequence["LeftOut"], what: str = "images") -> None:
+    """Say on stderr, in one line, how many images were left out, which came first, and why the first was.
+
+    what: they are, if no images.
+    """
     first, *others = failures
     if others:
         more = f" and {len(failures) - NUM_NAMED} more" if len(failures) > NUM_NAMED else ""
         named = ", ".join(failure.image for failure in failures[:NUM_NAMED])
-        click.echo(f"left out: {len(failures)} images ({named}{more}); the first: {first.reason}", err=True)
+        click.echo(f"left out: {len(failures)} {what} ({named}{more}); the first: {first.reason}", err=True)
     else:
         click.echo(f"left out: {first.reason}", err=True)

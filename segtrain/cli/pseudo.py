@@ -58,6 +58,8 @@ class PseudoConfig(NetworkConfig):
     def __post_init__(self) -> None:
         require_settings(self)
         require_engine(self.engine, self.num_workers, self.address)
+        if not self.settings.temporal_filter and self.along != PairMotionSettings():
+            raise ValueError("--motion is of the temporal filter; leave it out, or --no-temporal-filter")
         if self.beyond >= self.frames:
             raise ValueError(f"--beyond {self.beyond} leaves nothing of --frames {self.frames}; choose a smaller one")
 

@@ -8,12 +8,14 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from segtrain.errors import DataError
 
 METHOD = "method.json"
 MOST_ALONG_TILE = 256  # pixels: what a window reads is a little more than itself
+SAY_EVERY = 30.0  # seconds
 BYTES_PER_PIXEL = 4 + 1 / 8  # two float16; whether it is seen takes next to nothing, packed
 
 
@@ -50,7 +53,7 @@ class FlowCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / METHOD).exists():
-                strangers = sorted(path.name for path in self.folder.iterdir())
+                strangers = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
                 if strangers:
                     raise DataError(
                         f"{folder}: holds '{strangers[0]}' but no {METHOD}, so it is no flow cache; give an empty "
@@ -61,13 +64,15 @@ class FlowCache:
         except OSError as error:
             raise DataError(f"{folder}: cannot be used ({error.strerror}); choose another --flow-cache") from None
         if found != told:
-            raise DataError(
-                f"{folder}: holds flows of another method ({_differences(found, method)}); give the former motion, or "
-                "another --flow-cache"
-            )
+            raise DataError(f"{folder}: {_differences(found, method)}")
 
     def has(self, pair: FlowPair) -> bool:
-        return self._path(pair.name).exists()
+        """Whether there is a whole file of it; what is within is proven when it is read."""
+        try:
+            with h5py.File(self._path(pair.name), "r") as file:
+                return {"flow", "is_seen"} <= set(file)
+        except OSError:
+            return False
 
     def write(self, pair: FlowPair, flow: Tensor, seen: Tensor) -> None:
         """flow: [1,2,H,W] of the sample's frame to the neighbour; seen: [1,1,H,W] bool. Raises: DataError."""
@@ -137,17 +142,30 @@ def fill(
         )
     say(f"{cache.folder}: {len(missing)} of {len(wanted)} flows are estimated first, {size}")
 
-    def make(pair: FlowPair) -> None:
-        pixels = dataset.read(pair.number, None, (pair.offset,))
-        image, neighbour = (torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in pixels.frames)
-        flow, seen = seen_flow(image, neighbour, estimator)
-        cache.write(pair, flow.cpu(), seen.cpu())
+    by_sample: dict[int, list[FlowPair]] = {}
+    for pair in missing:
+        by_sample.setdefault(pair.number, []).append(pair)
+
+    def make(pairs: list[FlowPair]) -> int:
+        pixels = dataset.read(pairs[0].number, None, [pair.offset for pair in pairs])
+        image, *neighbours = (torch.from_numpy(frame).permute(2, 0, 1)[None] for frame in pixels.frames)
+        for pair, neighbour in zip(pairs, neighbours, strict=True):
+            flow, seen = seen_flow(image, neighbour, estimator)
+            cache.write(pair, flow.cpu(), seen.cpu())
+        return len(pairs)
 
     # what OpenCV computes goes on beside Python; a network has the machine to itself
     num_threads = 1 if estimator.transfers is not None else len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(num_threads) as pool:
-        for _ in pool.map(make, missing):
-            pass
+    done, said, threads_of_opencv = 0, time.monotonic(), cv2.getNumThreads()
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            for count in pool.map(make, by_sample.values()):
+                done += count
+                if time.monotonic() - said > SAY_EVERY:
+                    said = time.monotonic()
+                    say(f"{done}/{len(missing)} flows")
+    finally:
+        cv2.setNumThreads(threads_of_opencv)  # each flow sets it, and puts back what another one has set
 
 
 def seen_flow(image: Tensor, neighbour: Tensor, estimator: MotionEstimator) -> tuple[Tensor, Tensor]:
@@ -203,9 +221,11 @@ def _name(frame: str, neighbour: str) -> str:
 
 
 def _differences(found: str, method: Mapping[str, object]) -> str:
+    """What is wrong with a folder of flows whose method is not this one, and what to do."""
     try:
         before = json.loads(found)
         names = sorted(name for name in {*before, *method} if before.get(name) != method.get(name))
-        return ", ".join(f"{name}: {before.get(name)} there, {method.get(name)} now" for name in names)
     except (ValueError, TypeError, AttributeError):
-        return f"its {METHOD} is damaged"
+        return f"its {METHOD} is damaged, so that nobody knows which motion it holds; give another --flow-cache"
+    told = ", ".join(f"{name}: {before.get(name)} there, {method.get(name)} now" for name in names)
+    return f"holds flows of another method ({told}); give the former motion, or another --flow-cache"

@@ -144,7 +144,7 @@ def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]
             raise DataError(
                 f"no {name}sample to train on among {len(offset)}, of propagated ones within |offset| {farthest} and "
                 f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
-                "pseudo-labelled samples, or name a store that has some"
+                "pseudo-labelled samples, or name a store that has some, or by --train-split annotated frames"
             )
     return [(np.flatnonzero(pool), num_items) for _, pool, num_items in kinds if num_items]
 

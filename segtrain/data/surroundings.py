@@ -33,7 +33,8 @@ class Surroundings:
         return possible[int(generator.integers(len(possible)))] if possible else ()
 
 
-NO_NEIGHBOURS = Surroundings()
+NO_NEIGHBOURS = Surroundings()  # of a data set that was opened with none
+ALONE = Surroundings(((),))  # of any data set
 
 
 def around(gap: int, num_frames: int) -> Surroundings:

@@ -141,8 +141,9 @@ class Consistency:
         ]
 
     def class_table(self) -> Table:
-        """TC, floor and ceiling by class, in percent."""
-        rows = [[name, *map(_percent, scores.values())] for name, scores in self.class_scores().items()]
+        """TC, floor and ceiling by class, in percent, of those that occur."""
+        occurring = {name: each for name, each in self.class_scores().items() if not math.isnan(each["tc"])}
+        rows = [[name, *map(_percent, scores.values())] for name, scores in occurring.items()]
         return Table(["class", "TC", "floor", "ceiling"], rows)
 
     def _sum(self, matrices: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.scoring.metrics import confusion
 from sdcnet.geometry import endpoints, is_seen, pixel_before, warp_labels
 from sdcnet.motion.estimator import MotionEstimator, ObservedPixels, flow_between
+from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
 class Pair(NamedTuple):
@@ -29,6 +30,11 @@ class Pair(NamedTuple):
     flow_target_to_source: Tensor
     is_counted: Tensor
     as_published: bool = False
+
+
+def temporal_motion() -> MotionEstimator:
+    """That of schemes and trainings: none has a hand in it, whichever motion it uses itself."""
+    return open_estimator(MotionSettings(name="dis"))
 
 
 def pair_of(earlier: Tensor, later: Tensor, estimator: MotionEstimator, *, as_published: bool = False) -> Pair:

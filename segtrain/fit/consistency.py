@@ -18,38 +18,56 @@ from segtrain.data.batches import Batch
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.flow_cache import FlowCache, WithFlows, fill, seen_flow
 from segtrain.errors import DataError
+from segtrain.fit.objective import open_objective
 from segtrain.losses.consistency.sequence import ConvLSTM, frozen_encoder
 from segtrain.losses.consistency.settings import FROZEN
-from segtrain.models.network import NetworkOutput, SegmentationNetwork
+from segtrain.losses.consistency.terms import ConsistentObjective
+from segtrain.models.network import SegmentationNetwork
 from segtrain.models.preprocessing import normalised
+from segtrain.models.registry import build_network
 from segtrain.trained import open_trained
 
 
-def prepared(
-    config: FitConfig, training: SegmentationDataset, on_progress: Callable[[Advance], None]
-) -> SegmentationDataset:
-    """The samples to train on, with the motion that is kept in a cache, if one is asked for: what it lacks is made.
+def require_usable(config: FitConfig, training: SegmentationDataset) -> None:
+    """Find out what consistency terms lack, before anything is begun.
 
-    Raises: DataError where no sample has a neighbour, or the cache cannot be used; MotionError, CheckpointError for a
-    motion or a teacher that cannot.
+    Raises: DataError where no sample has neighbours that are needed; FitError, MotionError, CheckpointError for a
+    network, a motion or a teacher that cannot be used.
     """
     surroundings = config.surroundings
-    if not any(surroundings.possible(training.offsets_at(number)) for number in range(len(training.records))):
+    samples = range(len(training.records))
+    if surroundings.choices and not any(surroundings.possible(training.offsets_at(number)) for number in samples):
         asked = " or ".join(" and ".join(f"{offset:+d}" for offset in choice) for choice in surroundings.choices)
         raise DataError(
             f"no sample of {len(training.records)} has the neighbours that consistency terms need, at {asked} from its "
             "own frame; add the frames around the annotated ones, or give another --gap or --clip-frames"
         )
-    runtime = open_runtime("cpu" if config.workers > 1 or config.address else config.device, config.dtype)
     if config.distills:
-        DistillationTeacher(config, training.classes, runtime, ())  # says what is wrong with it
-    if not config.temporal:
+        features = ConsistentObjective(
+            labels=open_objective(config, training.classes.train_names), settings=config
+        ).features
+        with torch.device("meta"):
+            network = build_network(config.network, num_classes=1, output_stride=config.output_stride)
+        require_no_border(network, features, "the network")
+        DistillationTeacher(config, training.classes, open_runtime("cpu"), features)
+    if config.temporal:
+        open_estimator(config.motion_settings(device="cpu", dtype=config.dtype))
+
+
+def with_flows(
+    config: FitConfig, training: SegmentationDataset, on_progress: Callable[[Advance], None]
+) -> SegmentationDataset:
+    """The samples to train on, with the motion that is kept in a cache, if one is asked for: what it lacks is made.
+
+    It is made here, by whoever begins the training, on its GPU if it has one, in float32 whatever the training is in.
+    Raises: DataError where the cache cannot be used.
+    """
+    if config.flow_cache is None or not config.temporal:
         return training
-    estimator = open_estimator(config.motion_settings(device=runtime.device.type, dtype=config.dtype))
-    if config.flow_cache is None:
-        return training
+    device = "cpu" if config.device == "cpu" else "auto"
+    estimator = open_estimator(config.motion_settings(device=device, dtype="float32"))
     cache = FlowCache(config.flow_cache, estimator.fingerprint)
-    fill(cache, training, surroundings, estimator, lambda line: on_progress(Advance(0, 0, line)))
+    fill(cache, training, config.surroundings, estimator, lambda line: on_progress(Advance(0, 0, line)))
     return WithFlows(training, cache)
 
 
@@ -73,10 +91,10 @@ class DistillationTeacher:
         self._features = tuple(features)
         require_no_border(self._network, features, "the teacher")
 
-    def __call__(self, frames: Sequence[Tensor]) -> tuple[NetworkOutput, ...]:
-        """frames: [B,3,H,W] uint8 RGB each."""
+    def __call__(self, frames: Sequence[Tensor]) -> tuple[dict[str, Tensor], ...]:
+        """Its features of frames [B,3,H,W] uint8 RGB."""
         with torch.no_grad(), self._runtime.autocast():
-            return tuple(self._network.outputs(normalised(frame), self._features) for frame in frames)
+            return tuple(self._network.features(normalised(frame), self._features) for frame in frames)
 
 
 def require_no_border(network: SegmentationNetwork, features: Sequence[str], whose: str) -> None:

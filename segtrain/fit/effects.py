@@ -20,6 +20,7 @@ _OF_ANY_TERM = (
     "consistency_as_published",
 )
 _OF_TEMPORAL = ("motion", "flownet2_weights", "raft_weights", "transcode", "detach", "flow_cache")
+_OF_TEACHERS = ("teacher_architecture", "teacher_dtype")
 _OF_SEQUENCES = ("sequence_encoder", "sequence_pool")
 _OF_TRAINED_ENCODERS = ("sequence_range", "sequence_enlarge")
 _OF_SCHEDULES: _Table = {
@@ -44,6 +45,8 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
 
 
 def _without_terms(config: FitConfig) -> Iterator[str]:
+    if config.teacher is None and (options := _given(config, _OF_TEACHERS)):
+        yield f"{options} without effect: of --teacher, and there is none"
     if not config.is_consistent:
         if options := _given(config, (*_OF_ANY_TERM, *_OF_TEMPORAL, *_OF_SEQUENCES, *_OF_TRAINED_ENCODERS)):
             yield f"{options} without effect: of terms of consistency, and there is none"

@@ -132,10 +132,14 @@ class LabelledTask(ABC):
                 epoch,
                 augmentation_of(self._config),
                 positions_of(epoch, within, self._config, self._member),
-                surroundings=self._job.surroundings,
+                surroundings=self.surroundings(number),
                 num_workers=self._config.loader_workers,
                 pinned=self._runtime.device.type == "cuda",
             )
+
+    def surroundings(self, epoch: int) -> Surroundings:  # noqa: ARG002 (of others they depend on it)
+        """The neighbours that the samples of an epoch come with."""
+        return self._job.surroundings
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(self._config, step / self._steps_per_epoch)

@@ -22,7 +22,8 @@ from segtrain.checkpoints import load_trunk_weights, load_weights, read_checkpoi
 from segtrain.config import FitConfig
 from segtrain.data.batches import Batch
 from segtrain.data.dataset import SegmentationDataset
-from segtrain.fit.consistency import DistillationTeacher, Student, motion_of, open_encoder, require_no_border
+from segtrain.data.surroundings import ALONE, Surroundings
+from segtrain.fit.consistency import DistillationTeacher, Student, motion_of, open_encoder
 from segtrain.fit.drawing import segmentation_picture
 from segtrain.fit.labelled import LabelledJob, LabelledTask, open_state
 from segtrain.fit.validation import predict, spread, validate
@@ -131,7 +132,6 @@ class SegmentationTask(LabelledTask):
         network.train()
         self._teacher = None
         if config.distills:
-            require_no_border(network, objective.features, "the network")
             self._teacher = DistillationTeacher(config, classes, runtime, objective.features)
         if config.temporal:
             self._estimator = open_estimator(config.motion_settings(device=runtime.device.type, dtype=config.dtype))
@@ -150,9 +150,7 @@ class SegmentationTask(LabelledTask):
 
     def forward(self, network: Callable[..., list[NetworkOutput]], batch: Batch) -> StepOutput:
         epoch = self.state.step // self._steps_per_epoch
-        if self._fit.is_consistent and not self._fit.is_on(epoch):
-            batch = Batch(batch.image, batch.label)
-        elif self._fit.temporal:
+        if self._fit.temporal and batch.neighbours is not None:
             batch = motion_of(batch, self._estimator, self._runtime.device)
         batch = batch.to(self._runtime.device)
         frames = [batch.image, *(() if batch.neighbours is None else batch.neighbours.unbind(1))]
@@ -160,12 +158,15 @@ class SegmentationTask(LabelledTask):
         return StepOutput(
             **annotated._asdict(),
             neighbours=tuple(neighbours),
-            teacher=self._teacher(frames) if self._teacher is not None and neighbours else (),
+            teacher=self._teacher(frames) if self._teacher is not None and self._fit.is_on(epoch) else (),
             flows=batch.flows,
             seen=batch.seen,
             batch=batch,
             epoch=epoch,
         )
+
+    def surroundings(self, epoch: int) -> Surroundings:
+        return ALONE if self._fit.is_consistent and not self._fit.is_on(epoch) else super().surroundings(epoch)
 
     def losses(self, output: StepOutput) -> Losses:
         return self._objective(output)

@@ -16,7 +16,7 @@ from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked, versions
 from jobs.training.runtime import open_runtime
 from segtrain.config import FitConfig, TrainingConfig, default_settings
-from segtrain.fit.consistency import prepared
+from segtrain.fit.consistency import require_usable, with_flows
 from segtrain.fit.labelled import LabelledJob
 from segtrain.fit.objective import open_objective, surroundings_of
 from segtrain.fit.sources import WEIGHTS, described, open_sources, prove_stores
@@ -59,7 +59,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     training, held_out = open_sources(config, surroundings, (-1,) if config.is_consistent else ())
     open_objective(config, training.classes.train_names)  # says which classes there are
     if config.is_consistent:
-        training = prepared(config, training, on_progress)
+        require_usable(config, training)
     settings = described(config, training, held_out)
     return train_labelled(
         config,
@@ -67,7 +67,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
         lambda placed: Job(
             config=placed,
             settings=settings,
-            training=training,
+            training=with_flows(placed, training, on_progress),
             surroundings=surroundings,
             held_out=held_out,
             index=training.index(config.class_uniform_tile),

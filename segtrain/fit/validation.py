@@ -14,10 +14,9 @@ from jobs.crew.member import Member
 from jobs.errors import FitError
 from jobs.training.runtime import Runtime
 from propagate.scoring.metrics import accuracy, class_iou, confusion, mean_iou
-from sdcnet.motion.registry import MotionSettings, open_estimator
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.errors import InferenceError
-from segtrain.evaluation.temporal import count_between
+from segtrain.evaluation.temporal import count_between, temporal_motion
 from segtrain.inference import Inference, segment
 from segtrain.models.network import SegmentationNetwork
 
@@ -106,7 +105,7 @@ def validate(
             torch.distributed.broadcast(statistic, 0)
     classes = dataset.classes.train_names
     matrix, temporal = np.zeros((2, len(classes), len(classes) + 1), np.int64)
-    motion = open_estimator(MotionSettings(name="dis"))
+    motion = temporal_motion()
     for number in numbers[member.rank :: member.num_members]:
         pixels = dataset.read(number)
         found = predict(network, pixels.image, inference, runtime)

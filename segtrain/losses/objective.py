@@ -22,7 +22,7 @@ class StepOutput:
 
     logits, auxiliary, features: of the annotated frames, as in `NetworkOutput`; features only of the stages that the
     objective wants. neighbours: the same of the frames beside them, in the order of the objective's offsets. teacher:
-    what a teacher makes of the same frames, the annotated one first, if there is one. flows, seen: [B,T-1,2,H,W] and
+    a teacher's features of the same frames, the annotated one first, if there is one. flows, seen: [B,T-1,2,H,W] and
     [B,T-1,H,W], the motion of the annotated frame to its neighbours as in `Batch`, of pixels that both show, where it
     is known. batch: what the network was given, on the device of the logits. epoch: its number, from 0.
     """
@@ -31,7 +31,7 @@ class StepOutput:
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
     neighbours: tuple[NetworkOutput, ...] = ()
-    teacher: tuple[NetworkOutput, ...] = ()
+    teacher: tuple[Mapping[str, Tensor], ...] = ()
     flows: Tensor | None = None
     seen: Tensor | None = None
     batch: Batch

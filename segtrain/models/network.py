@@ -149,6 +149,13 @@ class SegmentationNetwork(nn.Module, ABC):
         auxiliary = {stage.name: stage.run(*[found[name] for name in stage.reads]) for stage in self.auxiliary_stages}
         return NetworkOutput(found["logits"], auxiliary, {name: found[name] for name in features})
 
+    def features(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """What the stages of these names give, without those after them, and without auxiliary heads."""
+        known = [stage.name for stage in self.stages]
+        last = max(map(known.index, names), default=-1)
+        found = run_stages(self.stages[: last + 1], images)
+        return {name: found[name] for name in names}
+
     def add_trunk(self, trunk: Trunk) -> None:
         """Make the trunk's stages submodules under their own names, as in the published networks."""
         self.stage_names, self.foreign_names = tuple(trunk.stages), trunk.foreign_names

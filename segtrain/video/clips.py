@@ -16,9 +16,8 @@ from propagate.data.clip import Clip, Label
 from propagate.datasets.base import Dataset
 from propagate.errors import InputError
 from sdcnet.motion.estimator import MotionEstimator
-from sdcnet.motion.registry import MotionSettings, open_estimator
 from segtrain.errors import DataError
-from segtrain.evaluation.temporal import Pair, pair_of
+from segtrain.evaluation.temporal import Pair, pair_of, temporal_motion
 from segtrain.evaluation.temporal_measure import truth_of
 from segtrain.video.observations import observed
 from segtrain.video.stepper import Seen
@@ -43,11 +42,6 @@ class SeenClip:
         """Of each frame but the first, the way from the one before it, by `temporal_motion`."""
         motion = temporal_motion()
         return [pair_of(before, frame, motion) for before, frame in pairwise(self.pixels)]
-
-
-def temporal_motion() -> MotionEstimator:
-    """That by which consistency in time is measured: no scheme has a hand in it, whichever motion it uses itself."""
-    return open_estimator(MotionSettings(name="dis"))
 
 
 def clips_with(dataset: Dataset, num_before: int, where: str) -> list[Clip]:

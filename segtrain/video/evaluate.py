@@ -16,9 +16,9 @@ from sdcnet.motion.estimator import MotionEstimator
 from segtrain.errors import DataError
 from segtrain.evaluation.band import DEFAULT_BAND, Band
 from segtrain.evaluation.report import LeftOut
-from segtrain.evaluation.temporal import ClipTally
+from segtrain.evaluation.temporal import ClipTally, temporal_motion
 from segtrain.models.network import SegmentationNetwork
-from segtrain.video.clips import SeenClip, read_clip, temporal_motion
+from segtrain.video.clips import SeenClip, read_clip
 from segtrain.video.cost import stage_macs
 from segtrain.video.registry import SchemeSettings, open_stepper
 from segtrain.video.report import SchemeScore, ScoredStep, VideoReport

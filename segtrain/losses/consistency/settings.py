@@ -13,6 +13,7 @@ from segtrain.models.registry import NETWORKS
 SHARED, NONE, APART = DROPOUTS = ("shared", "none", "apart")
 FROZEN, TRAINED = ENCODERS = ("frozen", "trained")
 TERMS = ("temporal", "distill_frame", "distill_pairs", "distill_sequence", "distill_similarity")
+OF_NEIGHBOURS = ("temporal", "distill_pairs", "distill_sequence")  # the others are of single frames, neighbours too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,14 @@ class ConsistencySettings(PairMotionSettings):
         RuntimeSettings, "dtype", default=None, help="Of the teacher's activations.", otherwise="as --dtype"
     )
     clip_frames: int = setting(
-        2, "Frames a step sees of each sample: with a neighbour, or with one on each side.", choices=(2, 3)
+        2, "Frames a step sees of each sample: alone, with a neighbour, or with one on each side.", choices=(1, 2, 3)
     )
     gap: int = setting(3, "Neighbours are at most so many frames away; each distance is as likely.", least=1)
     detach: bool = setting(False, "temporal: let gradients change the annotated frame's prediction alone.")
     consistency_dropout: str = setting(
         SHARED, "Drop the same channels of all frames of a sample, none, or others of each.", choices=DROPOUTS
     )
-    consistency_from: int = setting(0, "The first epoch with these terms.", least=0)
+    consistency_from: int = setting(0, "The first epoch with these terms, counted from 0.", least=0)
     consistency_until: int | None = setting(None, "The last epoch with them.", otherwise="all", least=0)
     sequence_encoder: str = setting(
         FROZEN, "distill-sequence: the ConvLSTM stays as it was drawn, or is trained as well.", choices=ENCODERS
@@ -71,6 +72,8 @@ class ConsistencySettings(PairMotionSettings):
             raise ValueError(f"{given} learns from a teacher, and there is none; give --teacher")
         if self.teacher is not None and not self.distills:
             raise ValueError("a teacher of whom nothing is learnt; give a weight, such as --distill-frame 0.1")
+        if self.clip_frames == 1 and (needy := [name for name in OF_NEIGHBOURS if getattr(self, name)]):
+            raise ValueError(f"{needy[0]} needs neighbours; give --clip-frames 2 or 3")
         if self.distill_sequence and self.clip_frames != 3:
             raise ValueError(
                 f"distill_sequence needs clips of 3 frames, found {self.clip_frames}; give --clip-frames 3"
@@ -93,7 +96,7 @@ class ConsistencySettings(PairMotionSettings):
     @property
     def surroundings(self) -> Surroundings:
         """What the terms want to see."""
-        return around(self.gap, self.clip_frames) if self.is_consistent else NO_NEIGHBOURS
+        return around(self.gap, self.clip_frames) if self.is_consistent and self.clip_frames > 1 else NO_NEIGHBOURS
 
     def is_on(self, epoch: int) -> bool:
         """Whether the terms count in an epoch."""

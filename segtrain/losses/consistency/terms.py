@@ -8,13 +8,14 @@ Reference: Liu et al., "Efficient Semantic Video Segmentation with Per-frame Inf
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from jobs.training.task import Losses
+from segtrain.data.batches import Batch
 from segtrain.losses.consistency.distillation import as_large_as, frame_loss, published_frame_loss
 from segtrain.losses.consistency.pairs import pair_loss, published_pair_loss
 from segtrain.losses.consistency.sequence import ConvLSTM, self_maps, sequence_loss
@@ -59,27 +60,25 @@ class ConsistentObjective:
     def __call__(self, output: StepOutput) -> Losses:
         """The sum, of which "loss/…" are the weighted terms; "watch/…" tells of a student that becomes trivial."""
         total, logged = self.labels(output)
-        if not output.neighbours:
-            return Losses(total + self._nothing(), logged)
-        for name, weight, term in self._terms(output):
-            loss, more = term()
-            total = total + weight * loss
-            logged = {**logged, f"loss/{name}": (weight * loss).detach(), **more}
+        total = total + self._nothing()
+        if not (output.neighbours or output.teacher):
+            return Losses(total, logged)
+        for name, term in self._terms(output):
+            weight: float = getattr(self.settings, name)
+            if weight:
+                loss, more = term()
+                total = total + weight * loss
+                logged = {**logged, f"loss/{name}": (weight * loss).detach(), **more}
         return Losses(total, {**logged, "loss": total.detach(), **watched(output.logits)})
 
-    def _terms(self, output: StepOutput) -> Iterator[tuple[str, float, Callable[[], tuple[Tensor, dict[str, Tensor]]]]]:
-        settings = self.settings
-        plain: dict[str, Callable[[StepOutput], Tensor]] = {
-            "temporal": self._temporal,
-            "distill_frame": self._frames,
-            "distill_pairs": self._pairs,
-            "distill_similarity": self._similarity,
-        }
-        for name, term in plain.items():
-            if weight := getattr(settings, name):
-                yield name, weight, lambda term=term: (term(output), {})  # type: ignore[misc]
-        if settings.distill_sequence:
-            yield "distill_sequence", settings.distill_sequence, lambda: self._sequence(output)
+    def _terms(self, output: StepOutput) -> Iterator[tuple[str, Callable[[], tuple[Tensor, dict[str, Tensor]]]]]:
+        paired = with_neighbours(output)
+        yield "distill_frame", lambda: (self._frames(output, paired), {})
+        yield "distill_similarity", lambda: (self._similarity(output, paired), {})
+        if paired is not None:
+            yield "temporal", lambda: (self._temporal(paired), {})
+            yield "distill_pairs", lambda: (self._pairs(paired), {})
+            yield "distill_sequence", lambda: self._sequence(paired)
 
     def _temporal(self, output: StepOutput) -> Tensor:
         image = normalised(output.batch.image)
@@ -98,54 +97,55 @@ class ConsistentObjective:
                 losses.append(temporal_loss(output.logits, logits, flow, visibility(image, other, flow), seen))
         return self._over_pairs(losses)
 
-    def _frames(self, output: StepOutput) -> Tensor:
+    def _frames(self, output: StepOutput, paired: StepOutput | None) -> Tensor:
         of_frame = published_frame_loss if self.settings.consistency_as_published else frame_loss
-        seen = zip(_students(output, SCORES), _teachers(output, SCORES), strict=True)
-        return self._over_frames([of_frame(student, teacher) for student, teacher in seen])
+        return self._over_frames(output, paired, SCORES, of_frame)
 
     def _pairs(self, output: StepOutput) -> Tensor:
         of_pair = published_pair_loss if self.settings.consistency_as_published else pair_loss
-        student, *students = _students(output, SCORES)
-        teacher, *teachers = _teachers(output, SCORES)
-        others = zip(students, teachers, strict=True)
-        return self._over_pairs(
-            [of_pair(student, by_student, teacher, by_teacher) for by_student, by_teacher in others]
-        )
+        (student, teacher), *others = of_both(output, SCORES)
+        return self._over_pairs([of_pair(student, beside, teacher, learnt_from) for beside, learnt_from in others])
 
-    def _similarity(self, output: StepOutput) -> Tensor:
+    def _similarity(self, output: StepOutput, paired: StepOutput | None) -> Tensor:
         of_frame = published_similarity_loss if self.settings.consistency_as_published else similarity_loss
-        seen = zip(_students(output, FEATURES), _teachers(output, FEATURES), strict=True)
-        return self._over_frames([of_frame(as_large_as(student, teacher), teacher) for student, teacher in seen])
+        return self._over_frames(output, paired, FEATURES, of_frame)
 
     def _sequence(self, output: StepOutput) -> tuple[Tensor, dict[str, Tensor]]:
         settings, encoder = self.settings, self.encoder
         assert encoder is not None
         if settings.sequence_encoder == TRAINED:
             encoder.clip(settings.sequence_range)
-        seen = [
-            (as_large_as(student, teacher), teacher)
-            for student, teacher in zip(_students(output, FEATURES), _teachers(output, FEATURES), strict=True)
-        ]
         annotated, before, after = (
-            tuple(self_maps(features, settings.sequence_pool) for features in frame) for frame in seen
+            tuple(self_maps(features, settings.sequence_pool) for features in frame)
+            for frame in of_both(output, FEATURES)
         )
         students, teachers = zip(before, annotated, after, strict=True)
         found = sequence_loss(encoder, students, teachers)
         loss = found.loss
         if settings.sequence_encoder == TRAINED:
             loss = loss + settings.sequence_enlarge * found.regulariser
-        return loss, {"watch/teacher_variance": found.variance}
+        is_one = len(found.embedding) < 2  # of whose embedding there is no variance
+        return loss, {} if is_one else {"watch/teacher_variance": found.variance}
 
     def _over_pairs(self, losses: Sequence[Tensor]) -> Tensor:
         total = torch.stack(list(losses)).sum()
         return total if self.settings.consistency_as_published else total / len(losses)
 
-    def _over_frames(self, losses: Sequence[Tensor]) -> Tensor:
-        annotated, *beside = losses
-        if self.settings.consistency_as_published:
-            weight = 1.0 if len(beside) == 1 else PUBLISHED_BESIDE
-            return annotated + weight * torch.stack(beside).sum()
-        return torch.stack([annotated, *beside]).mean()
+    def _over_frames(
+        self,
+        output: StepOutput,
+        paired: StepOutput | None,
+        stage: str,
+        of_frame: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Of all annotated frames, and of the neighbours that there are."""
+        annotated, *_ = of_both(output, stage)
+        _, *beside = of_both(paired, stage) if paired is not None else [annotated]
+        losses = [of_frame(*each) for each in (annotated, *beside)]
+        if not self.settings.consistency_as_published:
+            return torch.stack(losses).mean()
+        weight = 1.0 if len(output.neighbours) == 1 else PUBLISHED_BESIDE
+        return losses[0] + weight * sum(losses[1:], torch.zeros_like(losses[0]))
 
     def _nothing(self) -> Tensor | float:
         """0, of what a trained encoder is: a crew waits for the gradients of all that is trained."""
@@ -168,11 +168,38 @@ def watched(logits: Tensor) -> dict[str, Tensor]:
     return {"watch/entropy": entropy, "watch/logit_norm": some.norm(dim=1).mean(), "watch/classes": classes.float()}
 
 
-def _students(output: StepOutput, stage: str) -> list[Tensor]:
-    """Of the annotated frames, then of their neighbours."""
-    return [output.features[stage], *(neighbour.features[stage] for neighbour in output.neighbours)]
+def with_neighbours(output: StepOutput) -> StepOutput | None:
+    """The same of those samples of the batch that have neighbours; the others bring copies of themselves."""
+    if not output.neighbours:
+        return None
+    shown = output.batch.shown
+    there = None if shown is None else shown.flatten(1).any(1).cpu()
+    if there is None or there.all():
+        return output
+    if not there.any():
+        return None
+    rows = there.nonzero()[:, 0].to(output.logits.device)
+
+    def some(each: Tensor) -> Tensor:
+        return each[rows]
+
+    return replace(
+        output,
+        logits=some(output.logits),
+        features={name: some(each) for name, each in output.features.items()},
+        neighbours=tuple(
+            NetworkOutput(some(each.logits), {}, {name: some(part) for name, part in each.features.items()})
+            for each in output.neighbours
+        ),
+        teacher=tuple({name: some(part) for name, part in each.items()} for each in output.teacher),
+        flows=None if output.flows is None else some(output.flows),
+        seen=None if output.seen is None else some(output.seen),
+        batch=Batch(*(None if each is None else some(each) for each in output.batch)),  # type: ignore[arg-type]
+    )
 
 
-def _teachers(output: StepOutput, stage: str) -> list[Tensor]:
-    outputs: Sequence[NetworkOutput] = output.teacher
-    return [each.features[stage] for each in outputs]
+def of_both(output: StepOutput, stage: str) -> list[tuple[Tensor, Tensor]]:
+    """A stage's features of student and teacher, of annotated frames, then of the others; as large as the teacher's."""
+    students = [output.features, *(neighbour.features for neighbour in output.neighbours)]
+    frames = zip(students, output.teacher, strict=True)
+    return [(as_large_as(student[stage], teacher[stage]), teacher[stage]) for student, teacher in frames]

@@ -87,7 +87,9 @@ def test_flows_of_another_method_are_refused(filled: tuple[FlowCache, list[str]]
     with pytest.raises(DataError, match=r"holds flows of another method \(motion: dis there, none now, opencv: .* now"):
         FlowCache(folder, {"motion": "none"})
     (folder / METHOD).write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"another method \(its method.json is damaged\); give the former motion, or"):
+    with pytest.raises(
+        DataError, match=r"its method.json is damaged, so that nobody knows which motion it holds; give another"
+    ):
         FlowCache(folder, DIS.fingerprint)
 
 

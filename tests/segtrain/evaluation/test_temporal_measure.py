@@ -218,7 +218,7 @@ def test_the_command_measures_published_clips_as_published(frankfurt: Path, weig
         "annotated one, found 17, -6 to 10; add the others"
     ) in result.stdout
     assert "003350_leftImg8bit.png: this frame is missing, though frankfurt_000000_003349, farther out" in result.stdout
-    assert "left out: 2 images (frankfurt_000000_001236, frankfurt_000000_003357)" in result.stderr
+    assert "left out: 2 clips (frankfurt_000000_001236, frankfurt_000000_003357)" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,23 @@ def test_an_interrupted_training_with_all_terms_goes_on_to_the_same_weights(
 
     with pytest.raises(RunFolderError, match="flow_cache: used then, None now"):
         fit(replace(cut, flow_cache=None))
+    with pytest.raises(RunFolderError, match="gap: 3 then, 2 now"):
+        fit(replace(cut, gap=2, flow_cache=tmp_path / "others"))
+    assert not (tmp_path / "others").exists()
+
+
+def test_a_teacher_of_single_frames_needs_no_video(
+    config: FitConfig, teacher: Path, roads: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    for path in (*(roads / "gtFine").rglob("*.png"), *(roads / "leftImg8bit_sequence").rglob("*_000019_*.png")):
+        link = alone / path.relative_to(roads)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    config = replace(config, root=alone, epochs=1, distill_frame=1.0, clip_frames=1, teacher=teacher, val_split=None)
+    fit(config)
+    (line,) = (line for line in lines(config.out) if "loss" in line)
+    assert line["loss/distill_frame"] > 0
 
 
 def test_motion_is_found_on_the_crops_where_no_cache_is(config: FitConfig) -> None:
@@ -175,6 +192,8 @@ def test_what_is_missing_or_unfit_is_said_in_a_sentence(
     refused(config, CheckpointError, "scores 11 classes, class table 'cityscapes' has 19", **taught, teacher=other)
     bordered = {"distill_similarity": 1.0, "network": "fcn8s", "output_stride": 8}
     refused(config, FitError, "the network, fcn8s, sees a border", **bordered, teacher=teacher)
+    with pytest.raises(ValueError, match="from epoch 2, counted from 0, of 2: never; give an earlier"):
+        replace(config, temporal=1.0, consistency_from=2)
     flows = tmp_path / "flows"
     flows.mkdir()
     (flows / "method.json").write_text('{"motion": "raft"}', encoding="utf-8")

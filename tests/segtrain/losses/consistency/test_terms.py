@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segtrain.data.batches import Batch
-from segtrain.losses.consistency.distillation import frame_loss, published_frame_loss
+from segtrain.losses.consistency.distillation import as_large_as, frame_loss, published_frame_loss
 from segtrain.losses.consistency.pairs import pair_loss, published_pair_loss
 from segtrain.losses.consistency.sequence import ConvLSTM, frozen_encoder
 from segtrain.losses.consistency.settings import ConsistencySettings
@@ -45,7 +45,7 @@ def step(num_neighbours: int = 2) -> StepOutput:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 256, (2, 1 + num_neighbours, 3, *SIZE), generator=generator, dtype=torch.uint8)
     annotated, *neighbours = (seen_by(generator, 6, 4) for _ in range(1 + num_neighbours))
-    teacher = tuple(seen_by(generator, 10, 8) for _ in range(1 + num_neighbours))
+    teacher = tuple(seen_by(generator, 10, 8).features for _ in range(1 + num_neighbours))
     label = torch.randint(0, 4, (2, *SIZE), generator=generator, dtype=torch.uint8)
     return StepOutput(
         **annotated._asdict(),
@@ -109,7 +109,7 @@ def test_a_detached_neighbour_is_left_as_it_is() -> None:
 def test_frames_and_pairs_are_means_and_as_published_weighted_sums(num_neighbours: int, weight: float) -> None:
     output = step(num_neighbours)
     students = [output.features, *(each.features for each in output.neighbours)]
-    teachers = [each.features for each in output.teacher]
+    teachers = output.teacher
     scores = [(s["decoder"], t["decoder"]) for s, t in zip(students, teachers, strict=True)]
     frames = torch.stack([frame_loss(*each) for each in scores]).mean()
     torch.testing.assert_close(added(output, distill_frame=2.0), 2 * frames, rtol=1e-5, atol=1e-5)
@@ -129,26 +129,58 @@ def test_frames_and_pairs_are_means_and_as_published_weighted_sums(num_neighbour
     assert found.item() != pytest.approx(2 * likeness.mean().item())  # the student's features are enlarged before
 
 
-def test_a_published_pair_needs_features_of_one_size() -> None:
+def test_a_published_pair_is_of_a_student_as_large_as_its_teacher() -> None:
+    """Here the student's places are four times as many."""
     output = step(1)
-    small = [
-        each._replace(features={"decoder": each.features["decoder"][:, :, ::2, ::2]}) for each in output.neighbours
-    ]
-    output = replace(output, features={"decoder": output.features["decoder"][:, :, ::2, ::2]}, neighbours=tuple(small))
-    expected = published_pair_loss(
-        output.features["decoder"],
-        output.neighbours[0].features["decoder"],
-        *(each.features["decoder"] for each in output.teacher),
-    )
+    students = [output.features["decoder"], output.neighbours[0].features["decoder"]]
+    teachers = [each["decoder"] for each in output.teacher]
+    expected = published_pair_loss(*map(as_large_as, students, teachers), *teachers)
     found = added(output, distill_pairs=1.0, consistency_as_published=True)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_student_that_is_its_teacher_is_taught_nothing() -> None:
     output = step()
-    output = replace(output, teacher=(NetworkOutput(output.logits, {}, output.features), *output.neighbours))
+    output = replace(output, teacher=(output.features, *(each.features for each in output.neighbours)))
     settings: dict[str, Any] = dict.fromkeys(DISTILLED, 1.0)
     assert added(output, **settings).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_sample_without_neighbours_counts_by_itself_alone() -> None:
+    """It brings copies of itself: neither pairs nor sequences are of them, nor is a distillation of neighbours."""
+    output = step()
+    shown = torch.zeros(2, *SIZE, dtype=torch.bool)
+    shown[1, 4:, :] = True
+    mixed = replace(output, batch=output.batch._replace(shown=shown))
+    second = replace(
+        output,
+        logits=output.logits[1:],
+        features={name: each[1:] for name, each in output.features.items()},
+        neighbours=tuple(
+            NetworkOutput(each.logits[1:], {}, {name: part[1:] for name, part in each.features.items()})
+            for each in output.neighbours
+        ),
+        teacher=tuple({name: part[1:] for name, part in each.items()} for each in output.teacher),
+        flows=output.flows[1:],  # type: ignore[index]
+        seen=output.seen[1:],  # type: ignore[index]
+        batch=Batch(*(None if each is None else each[1:] for each in output.batch)),  # type: ignore[arg-type]
+    )
+    for name in ("temporal", "distill_pairs", "distill_sequence"):
+        torch.testing.assert_close(added(mixed, **{name: 1.0}), added(second, **{name: 1.0}), rtol=1e-4, atol=1e-5)
+    alone = replace(output, batch=output.batch._replace(shown=torch.zeros_like(shown)))
+    assert added(alone, temporal=1.0, distill_pairs=1.0).item() == 0
+    single = replace(output, neighbours=(), teacher=output.teacher[:1])
+    torch.testing.assert_close(added(alone, distill_frame=1.0), added(single, distill_frame=1.0, clip_frames=1))
+    assert added(single, distill_frame=1.0, clip_frames=1).item() > 0
+
+
+def test_one_sequence_has_no_variance() -> None:
+    output = step()
+    shown = torch.zeros(2, *SIZE, dtype=torch.bool)
+    shown[0] = True
+    losses = objective(distill_sequence=1.0)(replace(output, batch=output.batch._replace(shown=shown)))
+    assert "watch/teacher_variance" not in losses.terms
+    assert losses.terms["loss/distill_sequence"] > 0
 
 
 def test_without_neighbours_only_labels_count() -> None:
@@ -209,6 +241,7 @@ def test_it_asks_for_the_features_that_its_terms_compare() -> None:
         ({"distill_pairs": 1.0}, "distill_pairs learns from a teacher, and there is none; give --teacher"),
         ({"teacher": "t.pth"}, "a teacher of whom nothing is learnt; give a weight, such as --distill-frame 0.1"),
         ({"distill_sequence": 1.0, "teacher": "t.pth"}, "distill_sequence needs clips of 3 frames, found 2"),
+        ({"temporal": 1.0, "clip_frames": 1}, "temporal needs neighbours; give --clip-frames 2 or 3"),
         ({"temporal": math.inf}, "weights of consistency terms must be finite"),
         ({"consistency_from": 5, "consistency_until": 4}, "from epoch 5 until 4: never"),
         ({"motion": "sdcnet"}, "motion 'sdcnet' is made of two frames before; choose another, such as --motion dis"),
