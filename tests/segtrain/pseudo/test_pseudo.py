@@ -100,7 +100,8 @@ def pseudo(teacher: Path, drive: Path, tmp_path: Path) -> Run:
 
     def call(*arguments: object, source: tuple[object, ...] = ("--root", drive), out: Path | None = None) -> Result:
         around = ("--frames", 4) if drive in source else ()
-        fixed = ("--engine", "local", "--motion", "none", "--scales", "1", *around)
+        along = () if "--no-temporal-filter" in arguments else ("--motion", "none")
+        fixed = ("--engine", "local", "--scales", "1", *along, *around)
         line = ("pseudo", teacher, *source, "--out", out or tmp_path / "out", *fixed, *arguments)
         return CliRunner().invoke(main, [str(each) for each in line])
 
@@ -284,6 +285,7 @@ def test_frames_that_are_validated_on_are_not_trained_on(pseudo: Run, drive: Pat
         (("--every", 2), "--every is of SOURCE", 2),
         (("--motion", "sdcnet"), "motion 'sdcnet' is made of two frames before", 2),
         (("--motion", "codec"), "have them made, with --transcode mpeg4", 2),
+        (("--no-temporal-filter", "--motion", "tvl1"), "--motion is of the temporal filter; leave it out", 2),
         (("--address", "here:1"), "--address names a Ray cluster", 2),
     ],
 )
