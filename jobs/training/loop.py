@@ -23,7 +23,7 @@ from jobs.training.devices import GPUS_PER_WORKER
 from jobs.training.recorder import Recorder
 from jobs.training.run_folder import load_checkpoint, unusable
 from jobs.training.runtime import Runtime
-from jobs.training.task import Job, Losses, Task
+from jobs.training.task import Job, Losses, Task, by_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,5 +119,7 @@ def _seed(*numbers: int) -> int:
 
 
 def _means(parts: list[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """Of the terms of a step's parts."""
-    return parts[0] if len(parts) == 1 else {name: torch.stack([p[name] for p in parts]).mean() for name in parts[0]}
+    """Of the terms of a step's parts, each of those that have it."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.stack(values).mean() for name, values in by_name(parts).items()}

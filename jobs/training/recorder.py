@@ -12,7 +12,7 @@ from jobs.console.progress import Advance
 from jobs.crew.member import Member
 from jobs.training.run_folder import save_checkpoint
 from jobs.training.run_log import RunLog
-from jobs.training.task import Task
+from jobs.training.task import Task, by_name
 
 REPORT_EVERY = 1.0  # seconds
 
@@ -58,7 +58,7 @@ class Recorder:
     def _write_losses(self, log: RunLog, step: int, rate: float) -> None:
         now = time.monotonic()
         name, per_step = self._task.speed
-        means = {term: _mean([terms[term] for terms in self._terms]) for term in self._terms[0]}
+        means = {term: _mean(values) for term, values in by_name(self._terms).items()}
         pace = {name: len(self._terms) * per_step / (now - self._line_at)}
         log.write(step, **means, learning_rate=rate, **pace)
         self._terms, self._line_at = [], now

@@ -1,6 +1,6 @@
 """What the loop of every training needs of the training that it runs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -17,10 +17,22 @@ Output = TypeVar("Output")
 
 
 class Losses(NamedTuple):
-    """What a part of a step costs: `total`, the scalar to go down, and `terms`, scalars by their names in the log."""
+    """What a part of a step costs: `total`, the scalar to go down, and `terms`, scalars by their names in the log.
+
+    Not every step has the same terms: the log has the mean of those that do.
+    """
 
     total: Tensor
     terms: Mapping[str, Tensor]
+
+
+def by_name(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
+    """The terms of several steps, or parts of one, by their names."""
+    found: dict[str, list[Tensor]] = {}
+    for terms in parts:
+        for name, value in terms.items():
+            found.setdefault(name, []).append(value)
+    return found
 
 
 class Due(NamedTuple):
