@@ -98,6 +98,24 @@ def test_an_interrupted_training_with_all_terms_goes_on_to_the_same_weights(
     assert not (tmp_path / "others").exists()
 
 
+def test_steps_without_a_neighbour_have_no_terms_of_any(config: FitConfig, roads: Path, tmp_path: Path) -> None:
+    """One of two annotated frames has neighbours, and a step sees one of them: the log is of the steps that had it."""
+    some = tmp_path / "some"
+    for path in (*(roads / "gtFine").rglob("*.png"), *(roads / "leftImg8bit_sequence").rglob("*.png")):
+        if "_000001_" not in path.name or "_000019_" in path.name:
+            link = some / path.relative_to(roads)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    config = replace(config, root=some, temporal=1.0, class_uniform=0.0, val_split=None, freeze_batch_norm=True)
+    config = replace(config, epochs=1, epoch_length=8)
+    for name, parts in (("one", 1), ("two", 2)):
+        out = tmp_path / name
+        fit(replace(config, batch_size=parts, accumulate=parts, out=out))
+        (line,) = (line for line in lines(out) if "loss" in line)
+        assert line["loss/temporal"] > 0
+        assert line["watch/entropy"] > 0
+
+
 def test_a_teacher_of_single_frames_needs_no_video(
     config: FitConfig, teacher: Path, roads: Path, tmp_path: Path
 ) -> None:
