@@ -86,7 +86,7 @@ def open_clip(
             try:
                 source = decoded(0)
                 if clip.label is not None:
-                    label = _read_label(clip.label, classes, source.size)
+                    label = read_label_of(clip.label, classes, source.size)
                 pictures[0] = source
                 for direction in (1, -1):
                     pictures |= _decode_outwards(clip, direction, source.size, decoded, fail)
@@ -95,7 +95,7 @@ def open_clip(
     return OpenClip(clip, pictures, label, tuple(failures), unreachable)
 
 
-def _read_label(label_map: Label, classes: ClassTable, size: tuple[int, int]) -> np.ndarray:
+def read_label_of(label_map: Label, classes: ClassTable, size: tuple[int, int]) -> np.ndarray:
     """[H,W] uint8 label ids. Raises: InputError, also where they are not of the frame's size."""
     label = read_label(label_map, classes)
     if label.shape != size:

@@ -12,10 +12,10 @@ from jobs.ahead import ahead
 from jobs.console.tables import Table
 from jobs.console.values import counted
 from jobs.training.runtime import Runtime
+from propagate.carry.opened import read_label_of
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
-from propagate.data.images import read_label
-from propagate.errors import InputError, PropagateError
+from propagate.errors import PropagateError
 from sdcnet.motion.estimator import MotionEstimator
 from segtrain.errors import DataError
 from segtrain.evaluation.clips import published_names
@@ -108,21 +108,14 @@ class TemporalMeasure:
             yield offset, pixels, truth_of(self._labels.get(frame.key), size, self._classes)
 
 
-def truth_of(label_map: Label | None, size: tuple[int, ...], classes: ClassTable) -> np.ndarray | None:
+def truth_of(label_map: Label | None, size: tuple[int, int], classes: ClassTable) -> np.ndarray | None:
     """The train ids of a frame of size (H, W), [H,W] uint8, if it has a label map.
 
     Raises: InputError where it cannot be read, and where it is of another size.
     """
     if label_map is None:
         return None
-    label = read_label(label_map, classes)
-    if label.shape != size:
-        raise InputError(
-            str(label_map.resource),
-            f"label map of {label.shape[0]}x{label.shape[1]} for a frame of {size[0]}x{size[1]}: they must have one "
-            "size",
-        )
-    return classes.train_id_of[label]
+    return classes.train_id_of[read_label_of(label_map, classes, size)]
 
 
 def _require_whole(clip: Clip, settings: TemporalSettings) -> None:
