@@ -37,3 +37,8 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         require_settings(self)
+
+    @property
+    def votes(self) -> bool:
+        """Whether labels are chosen by votes; not where they are to move just as a frame, or a script, moved them."""
+        return self.pairing == "label" and self.resample == "composed"
