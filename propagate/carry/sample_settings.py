@@ -34,6 +34,18 @@ class SampleSettings:
     )
     images: str = setting("encoded", "encoded: frames as their files hold them; raw: as pixels.", choices=IMAGE_FORMS)
     source: bool = setting(True, "Write the annotated frames themselves too.")
+    one_sided: bool = setting(
+        False, "Carry labels from one annotated frame alone, also to frames that lie between two."
+    )
 
     def __post_init__(self) -> None:
         require_settings(self)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the labels that come from both sides to a frame between two annotated ones are fused.
+
+        Not with a predicted frame, which belongs to one motion alone, nor in the ways of the published script.
+        """
+        as_published = self.resample == "recursive" or self.history == "annotated"
+        return not self.one_sided and self.pairing == "label" and not as_published
