@@ -1,0 +1,34 @@
+"""A carried label and a network's probabilities to one label, and how probable that is: pixel by pixel, by their odds.
+
+Of two witnesses that know nothing of each other the odds multiply, once what both knew beforehand is taken out, which
+is how common a class is. These two see the same frame, and are led astray at the same places: so what they say together
+counts less than that, and how common a class is, by half, since a carried label lies where there is more of its class.
+"""
+
+from torch import Tensor
+
+from propagate.data.classes import IGNORE_TRAIN_ID
+from propagate.data.sample import CONFIDENCE_LEVELS
+from segtrain.inference import Segmentation
+
+# Found on synthetic streets of 192x384, by mIoU, share of right pixels and calibration error.
+TOGETHER = 0.85  # the power of both witnesses' odds
+PRIOR = 0.5  # the power of the odds that a pixel anywhere is of the carried class
+HALF_A_LEVEL = 0.5 / (CONFIDENCE_LEVELS - 1)  # level 15 stands for 29/30 and above: for no certainty
+_LEAST = 1e-6  # of a probability: what a network never says is not impossible
+
+
+def fuse(probabilities: Tensor, carried: Tensor, confidence: Tensor, shares: Tensor) -> Segmentation:
+    """The most probable class of each pixel by both, and how probable it is; where no label was carried, it is 255.
+
+    probabilities: [C,H,W] float32, the network's, which add up to 1. carried: [H,W] uint8 train ids, 255 for none.
+    confidence: [H,W] float32 in [0,1], how probably these are right. shares: [C] float32, that of each class among all
+    labelled pixels. All on one device.
+    """
+    has_label = carried != IGNORE_TRAIN_ID
+    own = carried.long().where(has_label, 0)[None]
+    beyond_chance = confidence.clamp(HALF_A_LEVEL, 1 - HALF_A_LEVEL).logit() - PRIOR * shares.logit(_LEAST)[own[0]]
+    scores = probabilities.clamp(min=_LEAST).log().scatter_add_(0, own, beyond_chance[None])
+    together = (TOGETHER * scores).softmax(dim=0)
+    found, labels = together.max(dim=0)
+    return Segmentation(labels.byte().where(has_label, IGNORE_TRAIN_ID).cpu().numpy(), found.cpu().numpy())
