@@ -110,8 +110,8 @@ class Refiner:
         image = np.ascontiguousarray(picture.pixels[0].permute(1, 2, 0).numpy())
         for block in probabilities(self._network, image, self._inference, self._runtime):
             there, device = block.slices, block.probabilities.device
-            label, level = (torch.from_numpy(each[there]).to(device) for each in (carried, sure))
-            labels[there], confidence[there] = fuse(block.probabilities, label, level, self._shares.to(device))
+            own, level = (torch.from_numpy(each[there]).to(device) for each in (carried, sure))
+            labels[there], confidence[there] = fuse(block.probabilities, own, level, self._shares.to(device))
         has_label = carried != IGNORE_TRAIN_ID
         changed = labels != carried
         doubted = has_label & (confidence < self._refining.doubt)
