@@ -72,7 +72,7 @@ def write_refined(
     with source.open(source.indices[0]) as shard:
         images = shard.images
     clips = clips_of_store(source)
-    refining = Refining(teacher=teacher, shares=_shares(manifest), doubt=settings.doubt, images=images)
+    refining = Refining(teacher=teacher, shares=shares_of(manifest), doubt=settings.doubt, images=images)
     described = {
         "command": COMMAND,
         "store": manifest.store_id,
@@ -113,7 +113,7 @@ def write_refined(
     )
 
 
-def _shares(manifest: Manifest) -> tuple[float, ...]:
+def shares_of(manifest: Manifest) -> tuple[float, ...]:
     """Of all pixels of a store that have a label, the share of each class, by train id; 0 where there is none."""
     train_id_of = manifest.classes.train_id_of
     pixels: Counter[int] = Counter()
