@@ -29,7 +29,7 @@ def fuse(probabilities: Tensor, carried: Tensor, confidence: Tensor, shares: Ten
     has_label = carried != IGNORE_TRAIN_ID
     own = carried.long().where(has_label, 0)[None]
     beyond_chance = confidence.clamp(HALF_A_LEVEL, 1 - HALF_A_LEVEL).logit() - PRIOR * shares.logit(_LEAST)[own[0]]
-    scores = probabilities.clamp(min=_LEAST).log().scatter_add_(0, own, beyond_chance[None])
-    together = (TOGETHER * scores).softmax(dim=0)
-    found, labels = together.max(dim=0)
+    scores = probabilities.clamp(min=_LEAST).log_().scatter_add_(0, own, beyond_chance[None]).mul_(TOGETHER)
+    best, labels = scores.max(dim=0)
+    found = (best - scores.logsumexp(dim=0)).exp()
     return Segmentation(labels.byte().where(has_label, IGNORE_TRAIN_ID).cpu().numpy(), found.cpu().numpy())
