@@ -15,7 +15,7 @@ from segtrain.inference import Segmentation
 # Found on synthetic streets, by mIoU, the calibration error, and how well the wrong pixels are known.
 TOGETHER = 0.7  # the power of both witnesses' odds
 PRIOR = 0.7  # the power of the odds that a pixel anywhere is of the carried class
-HALF_A_LEVEL = 0.5 / (CONFIDENCE_LEVELS - 1)  # level 15 stands for 29/30 and above: for no certainty
+MOST = 1 - 0.25 / (CONFIDENCE_LEVELS - 1)  # level 15 stands for 29/30 to 1: for no certainty
 _LEAST = 1e-6  # of a probability: what a network never says is not impossible
 
 
@@ -28,7 +28,7 @@ def fuse(probabilities: Tensor, carried: Tensor, confidence: Tensor, shares: Ten
     """
     has_label = carried != IGNORE_TRAIN_ID
     own = carried.long().where(has_label, 0)[None]
-    beyond_chance = confidence.clamp(HALF_A_LEVEL, 1 - HALF_A_LEVEL).logit() - PRIOR * shares.logit(_LEAST)[own[0]]
+    beyond_chance = confidence.clamp(1 - MOST, MOST).logit() - PRIOR * shares.logit(_LEAST)[own[0]]
     scores = probabilities.clamp(min=_LEAST).log_().scatter_add_(0, own, beyond_chance[None]).mul_(TOGETHER)
     best, labels = scores.max(dim=0)
     found = (best - scores.logsumexp(dim=0)).exp()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segtrain.refine.fusion import HALF_A_LEVEL, PRIOR, TOGETHER, fuse
+from segtrain.refine.fusion import MOST, PRIOR, TOGETHER, fuse
 
 EVEN = torch.full((3,), 1 / 3)
 
@@ -59,7 +59,7 @@ def test_both_together_are_surer_than_each_and_surer_than_in_contradiction() -> 
 
 def test_level_fifteen_is_no_certainty_nor_is_what_a_network_never_says_impossible() -> None:
     assert fused(says(1.0, 0.0, 0.0), 1, 1.0)[0] == 0
-    assert fused(says(0.0, 1.0, 0.0), 1, 1.0) == fused(says(0.0, 1.0, 0.0), 1, 1 - HALF_A_LEVEL)
+    assert fused(says(0.0, 1.0, 0.0), 1, 1.0) == fused(says(0.0, 1.0, 0.0), 1, MOST)
     assert fused(says(0.5, 0.5, 0.0), 2, 0.0)[1] < 1
 
 
