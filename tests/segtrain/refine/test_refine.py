@@ -1,7 +1,6 @@
 """Stores of refined samples: what is decided anew, what is copied, and that a run resumes and mixes up nothing."""
 
 import json
-import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,43 +10,30 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from helpers.carried_samples import (
+    BONNET,
+    CARRIED,
+    CLASSES,
+    PLANTED,
+    SIZE,
+    UNSURE,
+    VOID,
+    carried_shards,
+    classes_there,
+    sample_of,
+)
 from helpers.stores import damage_chunk, write_store
 
 from propagate.cli.main import main as propagate
-from propagate.data.classes import ClassTable
-from propagate.data.colours import colours_of_train_ids
 from propagate.data.images import encode_png
 from propagate.data.sample import Sample
-from propagate.errors import InputError
-from propagate.job.plan import make_plan
 from propagate.shards.identity import Identity, identity_of
 from propagate.shards.manifest import load_manifest, save_manifest
 from propagate.shards.reader import open_store
 from propagate.shards.schema import sample_digest
 from segtrain.cli.main import main
 from segtrain.refine import refining, run
-from segtrain.refine.stored import clips_of_store, open_finished
 from segtrain.trained import TrainedNetwork
-
-CLASSES = ClassTable.from_json(
-    {
-        "name": "primary",
-        "ignore_id": 0,
-        "classes": [
-            {"id": 0, "name": "void", "train_id": 255, "color": [0, 0, 0]},
-            {"id": 9, "name": "bonnet", "train_id": 255, "color": [90, 0, 90]},
-            {"id": 10, "name": "red", "train_id": 0, "color": [200, 0, 0]},
-            {"id": 11, "name": "dark red", "train_id": 0, "color": [150, 0, 0]},
-            {"id": 20, "name": "green", "train_id": 1, "color": [0, 200, 0]},
-            {"id": 30, "name": "blue", "train_id": 2, "color": [0, 0, 200]},
-        ],
-    }
-)
-SIZE = (12, 24)
-SURE, UNSURE = 14, 8
-PLANTED = (slice(2, 5), slice(3, 8))  # carried as green, where the frame is red
-VOID, BONNET = (slice(0, 1), slice(None)), (slice(11, 12), slice(None))
-CARRIED = ("propagated", "fused")
 
 Refine = Callable[..., Result]
 
@@ -63,49 +49,9 @@ class Colourful(torch.nn.Module):
         return self.sureness * images
 
 
-def truth() -> np.ndarray:
-    """[H,W] uint8 train ids: red, green and blue, from left to right."""
-    return np.repeat(np.arange(3, dtype=np.uint8), SIZE[1] // 3)[None].repeat(SIZE[0], axis=0)
-
-
-def sample_of(source: str, offset: int, origin: str, *, raw: bool = False) -> Sample:
-    """A sample whose first pixel tells its frame from others; carried labels are wrong where PLANTED."""
-    label_ids = np.array([10, 20, 30], np.uint8)
-    pixels = colours_of_train_ids(truth(), CLASSES)
-    pixels[6, 23] += np.uint8(abs(offset) + 10 * (offset < 0))
-    label = label_ids[truth()]
-    label[8, :4] = 11
-    confidence = np.full(SIZE, SURE, np.uint8)
-    reason = np.zeros(SIZE, np.uint8)
-    if origin in CARRIED:
-        label[PLANTED], confidence[PLANTED], reason[PLANTED] = 20, UNSURE, 1
-        label[VOID], confidence[VOID] = 0, 1
-        label[BONNET] = 9
-    return Sample(
-        key=f"{source}{offset:+}",
-        source_key=source,
-        group="a",
-        offset=offset,
-        pairing="label",
-        origin=origin,
-        second_source_key="other" if origin == "fused" else "",
-        second_offset=offset - 9 if origin == "fused" else 0,
-        image=pixels if raw else encode_png(pixels),
-        label=label,
-        confidence=confidence,
-        reason=reason,
-    )
-
-
-def shards(*, raw: bool = False) -> list[list[Sample]]:
-    first = (("a", 0, "annotated"), ("a", 1, "propagated"), ("a", 2, "fused"), ("a", -1, "propagated"))
-    second = (("b", -2, "propagated"), ("b", 3, "pseudo"), ("c", 0, "annotated"), ("c", 1, "propagated"))
-    return [[sample_of(*each, raw=raw) for each in some] for some in (first, second)]
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    return write_store(tmp_path / "store", shards(), CLASSES)
+    return write_store(tmp_path / "store", carried_shards(), CLASSES)
 
 
 @pytest.fixture
@@ -169,7 +115,7 @@ def test_a_network_that_is_sure_of_the_right_class_corrects_planted_errors(
 def test_annotated_and_pseudo_labelled_samples_come_through_byte_for_byte(
     refine: Refine, tmp_path: Path, raw: bool
 ) -> None:
-    store = write_store(tmp_path / "other", shards(raw=raw), CLASSES)
+    store = write_store(tmp_path / "other", carried_shards(raw=raw), CLASSES)
     assert refine(store=store).exit_code == 0
     before = {identity_of(each): each for each in open_store(store).records()}
     after = {identity_of(each): each for each in open_store(tmp_path / "out").records()}
@@ -250,7 +196,7 @@ def test_another_network_store_or_doubt_is_refused(
 ) -> None:
     assert refine().exit_code == 0
     content = load_manifest(tmp_path / "out").content
-    different = shards()
+    different = carried_shards()
     different[0][1].label[7, 7] = 30
     other = write_store(tmp_path / "other", different, CLASSES)
     for result, what in (
@@ -263,24 +209,6 @@ def test_another_network_store_or_doubt_is_refused(
         assert "begun with another configuration" in result.stderr
         assert what in result.stderr
     assert load_manifest(tmp_path / "out").content == content
-
-
-def test_a_store_that_changed_under_a_run_is_no_others_sample(store: Path) -> None:
-    clips = clips_of_store(open_finished(store))
-    frame = pickle.loads(pickle.dumps(clips))[0].samples[1]
-    assert frame.sample().key == "a+1"
-    with pytest.raises(InputError, match="another sample lies in its place"):
-        replace(frame, row=2).sample()
-    assert frame.size() == SIZE
-    assert frame.encoded() == sample_of("a", 1, "propagated").image
-    (clip,) = (clip for clip in clips if clip.key == "b")
-    assert (sorted(clip.frames), sorted(clip.samples)) == ([-2, 0, 3], [-2, 3])
-    assert clip.frames[0] is clip.samples[-2], "stands in: the first that is nearest"
-    plan = make_plan(clips, 16)
-    frames = {**clip.frames, 3: replace(clip.samples[3], record=replace(clip.samples[3].record, digest="other"))}
-    assert make_plan([replace(clip, frames=frames)], 16)[0].clips[0].inputs not in {
-        each.inputs for each in plan[0].clips
-    }
 
 
 def test_a_damaged_shard_ends_its_clip_until_it_is_mended(refine: Refine, store: Path, tmp_path: Path) -> None:
@@ -300,7 +228,7 @@ def test_what_cannot_be_refined_is_said(refine: Refine, store: Path, tmp_path: P
     annotated = write_store(tmp_path / "annotated", [[sample_of("a", 0, "annotated")]], CLASSES)
     twice = [sample_of("a", 1, "propagated"), replace(sample_of("a", 1, "propagated"), pairing="joint")]
     two = write_store(tmp_path / "two", [twice], CLASSES)
-    begun = write_store(tmp_path / "begun", shards(), CLASSES)
+    begun = write_store(tmp_path / "begun", carried_shards(), CLASSES)
     manifest = load_manifest(begun)
     del manifest.shards[1]
     save_manifest(begun, manifest)
@@ -321,7 +249,7 @@ def test_what_other_commands_make_of_such_a_store(refine: Refine, tmp_path: Path
     assert refine().exit_code == 0
     out, truths = tmp_path / "out", tmp_path / "truth"
     truths.mkdir()
-    (truths / "a+1.png").write_bytes(encode_png(np.array([10, 20, 30], np.uint8)[truth()]))
+    (truths / "a+1.png").write_bytes(encode_png(np.array([10, 20, 30], np.uint8)[classes_there()]))
     for line in (
         ("info", out),
         ("verify", out),
