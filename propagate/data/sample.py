@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # records of samples are read without PyTorch
 CONFIDENCE_LEVELS = 16
 PAIRINGS = ("label", "joint")
 ORIGINS = ("annotated", "propagated", "fused", "refined", "pseudo")
-ANNOTATED, PROPAGATED, FUSED, *_, PSEUDO = ORIGINS
+ANNOTATED, PROPAGATED, FUSED, REFINED, PSEUDO = ORIGINS
 REASONS = ("matched", "mismatch", "covered", "entered")
 MATCHED, MISMATCH, COVERED, ENTERED = range(len(REASONS))
 
