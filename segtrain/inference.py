@@ -71,7 +71,7 @@ def segment(network: Network, image: np.ndarray, inference: Inference, runtime: 
     Raises: InferenceError: not enough memory, or scores that are not finite.
     """
     labels = np.empty(image.shape[:2], np.uint8)
-    for block in _blocks(network, image, inference, runtime):
+    for block in probabilities(network, image, inference, runtime):
         labels[block.slices] = block.labels
     return labels
 
@@ -82,13 +82,14 @@ def segment_with_confidence(
     """As `segment`, with the probability of what is found, which is averaged as the classes' probabilities are."""
     labels = np.empty(image.shape[:2], np.uint8)
     confidence = np.empty(image.shape[:2], np.float32)
-    for block in _blocks(network, image, inference, runtime):
+    for block in probabilities(network, image, inference, runtime):
         labels[block.slices] = block.labels
         confidence[block.slices] = block.probabilities.amax(0).cpu().numpy()
     return Segmentation(labels, confidence)
 
 
-def _blocks(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> Iterator[Block]:
+def probabilities(network: Network, image: np.ndarray, inference: Inference, runtime: Runtime) -> Iterator[Block]:
+    """As `segment`, the probability of every class, a block after another; together they cover the image."""
     grid = make_grid((image.shape[0], image.shape[1]), inference)
     return merge(grid, _windows(network, image, grid, inference, runtime))
 

@@ -20,7 +20,7 @@ PROGRAMS = {"propagate": propagate.main, "sdcnet": sdcnet.main, "segtrain": segt
 LONG = {
     "propagate": ("run", "synth"),
     "sdcnet": ("fit", "evaluate"),
-    "segtrain": ("fit", "evaluate", "predict", "pseudo", "video predict", "video evaluate"),
+    "segtrain": ("fit", "evaluate", "predict", "pseudo", "refine", "video predict", "video evaluate"),
 }
 
 

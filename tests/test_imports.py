@@ -23,7 +23,7 @@ ROOMS = {
     "propagate": "errors data datasets synth shards carry memory torch_dataset job scoring review export formats cli "
     "__main__",
     "segtrain": "errors models checkpoints data losses inference_settings inference trained evaluation prediction "
-    "video pseudo caffe config page fit video_fit cli __main__",
+    "video pseudo refine caffe config page fit video_fit cli __main__",
 }
 
 

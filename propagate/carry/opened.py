@@ -1,10 +1,11 @@
 """A clip that was read: its frames decoded as far as they can be used, its label map, and why the rest cannot."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from propagate.data.classes import ClassTable
-from propagate.data.clip import Clip, CodedFrame, Frame, Label
+from propagate.data.clip import Beyond, Clip, CodedFrame, Frame, Label
 from propagate.data.images import decode_frame, encode_png, read_label
 from propagate.errors import InputError, UnreachableError
 from propagate.shards.manifest import Failure
@@ -51,6 +52,9 @@ class OpenClip:
     """A clip that was read: pictures by offset, none where the one at offset 0 cannot be used; its label map [H,W]
     uint8, or [0,0] where the clip has none; why frames could not be used, and whether another machine may be able to
     read what this one cannot reach.
+
+    beyond: [H,W] uint8, the label map of the annotated frame beyond, whose picture is there too then; None where the
+    clip has none, or it cannot be used. From both of the two, pictures reach up to a frame that cannot be.
     """
 
     clip: Clip
@@ -58,6 +62,7 @@ class OpenClip:
     label: np.ndarray
     failures: tuple[Failure, ...]
     unreachable: bool
+    beyond: np.ndarray | None = None
 
 
 def open_clip(
@@ -65,8 +70,10 @@ def open_clip(
 ) -> OpenClip:
     """Read a clip's frames and its label map; frames in so many threads, and of videos with the codec's motion if so.
 
-    A frame that is missing, unreadable or of another size ends the clip in its direction; an annotated frame or label
-    map that cannot be used ends it altogether. What this machine cannot reach is said with its name.
+    A frame that is missing, unreadable or of another size ends the clip in its direction, also from the annotated frame
+    beyond; where that or its label map cannot be used, the clip goes as far as its own labels are carried. An annotated
+    frame or label map of its own that cannot be used ends it altogether. What this machine cannot reach is said with
+    its name.
     """
     failures = [Failure(clip=clip.key, offset=offset, reason=reason) for offset, reason in clip.missing.items()]
     unreachable = False
@@ -81,6 +88,7 @@ def open_clip(
 
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
+    beyond: np.ndarray | None = None
     if 0 in clip.frames:
         with watch("decode"), _decoder(clip, num_threads, with_vectors) as decoded:
             try:
@@ -88,11 +96,16 @@ def open_clip(
                 if clip.label is not None:
                     label = read_label_of(clip.label, classes, source.size)
                 pictures[0] = source
-                for direction in (1, -1):
-                    pictures |= _decode_outwards(clip, direction, source.size, decoded, fail)
+                usable = partial(_decode_usable, clip, source.size, decoded, fail)
+                if clip.beyond is None:
+                    pictures |= usable(sorted(offset for offset in clip.frames if offset > 0))
+                else:
+                    between, beyond = _decode_between(clip.beyond, classes, source.size, usable, fail)
+                    pictures |= between
+                pictures |= usable(sorted((offset for offset in clip.frames if offset < 0), reverse=True))
             except InputError as error:
                 fail(0, error)
-    return OpenClip(clip, pictures, label, tuple(failures), unreachable)
+    return OpenClip(clip, pictures, label, tuple(failures), unreachable, beyond)
 
 
 def read_label_of(label_map: Label, classes: ClassTable, size: tuple[int, int]) -> np.ndarray:
@@ -115,7 +128,8 @@ def _decoder(clip: Clip, num_threads: int, with_vectors: bool) -> Iterator[Calla
     if num_threads == 1:
         yield lambda offset: _decode(clip.frames[offset], with_vectors)
         return
-    as_asked_for = sorted(clip.frames, key=lambda offset: (offset < 0, abs(offset)))
+    first = (0,) if clip.beyond is None else (0, clip.beyond.offset)
+    as_asked_for = sorted(clip.frames, key=lambda offset: (offset not in first, offset < 0, abs(offset)))
     with ThreadPoolExecutor(num_threads) as threads:
         coming = {offset: threads.submit(_decode, clip.frames[offset], with_vectors) for offset in as_asked_for}
         try:
@@ -138,16 +152,16 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
-def _decode_outwards(
+def _decode_usable(
     clip: Clip,
-    direction: int,
     size: tuple[int, int],
     decoded: Callable[[int], OpenFrame],
     fail: Callable[[int, InputError], None],
+    offsets: Iterable[int],
 ) -> dict[int, OpenFrame]:
-    """The neighbours on one side, up to the first that cannot be used."""
+    """The frames at these offsets, up to the first that cannot be used."""
     pictures: dict[int, OpenFrame] = {}
-    for offset in sorted((offset for offset in clip.frames if offset * direction > 0), key=abs):
+    for offset in offsets:
         try:
             picture = decoded(offset)
             if picture.size != size:
@@ -160,6 +174,29 @@ def _decode_outwards(
             break
         pictures[offset] = picture
     return pictures
+
+
+def _decode_between(
+    beyond: Beyond,
+    classes: ClassTable,
+    size: tuple[int, int],
+    usable: Callable[[Iterable[int]], dict[int, OpenFrame]],
+    fail: Callable[[int, InputError], None],
+) -> tuple[dict[int, OpenFrame], np.ndarray | None]:
+    """The frames up to the annotated one beyond, as far as they can be used from either end, and its label map."""
+    far = usable([beyond.offset])
+    label: np.ndarray | None = None
+    if far:
+        try:
+            label = read_label_of(beyond.label, classes, size)
+        except InputError as error:
+            fail(beyond.offset, error)
+    if label is None:
+        return usable(range(1, min(beyond.reach + 1, beyond.offset))), None
+    near = usable(range(1, beyond.offset))
+    unusable = len(near) + 1  # where all can be used, the frame beyond, and nothing is left
+    far |= usable(range(beyond.offset - 1, unusable, -1))
+    return near | dict(sorted(far.items())), label
 
 
 def _by(size: tuple[int, ...]) -> str:

@@ -34,6 +34,9 @@ class SampleSettings:
     )
     images: str = setting("encoded", "encoded: frames as their files hold them; raw: as pixels.", choices=IMAGE_FORMS)
     source: bool = setting(True, "Write the annotated frames themselves too.")
+    one_sided: bool = setting(
+        False, "Carry labels from one annotated frame alone, also to frames that lie between two."
+    )
 
     def __post_init__(self) -> None:
         require_settings(self)
@@ -42,3 +45,11 @@ class SampleSettings:
     def votes(self) -> bool:
         """Whether labels are chosen by votes; not where they are to move just as a frame, or a script, moved them."""
         return self.pairing == "label" and self.resample == "composed"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the labels that come from both sides to a frame between two annotated ones are fused.
+
+        Only where they vote, and not in the ways of the published script.
+        """
+        return self.votes and self.history == "adjacent" and not self.one_sided

@@ -13,11 +13,10 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from propagate.carry.confidence import DIFFERENCE_LEVELS, Match, outlines
 from propagate.carry.paths import CarryingPath
-from sdcnet.geometry import endpoints, pixel_before, sample_bilinear, warp_labels
+from sdcnet.geometry import pixel_before, warp_labels
 
 REACH = 2  # pixels, from which votes come
 SPREAD = 1.5  # pixels, the standard deviation of the weight by distance
@@ -71,66 +70,61 @@ def vote(targets: Tensor, sides: Sequence[Side], path: CarryingPath) -> Tensor:
     marked = outlines(nearest[0])
     for label in nearest[1:]:
         marked |= outlines(label) | (label != nearest[0])
-    contested = path.distance(marked, REACH) < REACH
-    labels = nearest[0].clone()
+    reached = path.distance(marked, 2 * REACH)
+    labels = nearest[0]
     ids = torch.unique(torch.cat([side.label.flatten() for side in sides]))
     for number, target in enumerate(targets):
-        place = contested[number].flatten().nonzero()[:, 0]
-        if len(place):
-            votes = torch.zeros(len(place), len(ids), device=target.device)
+        contested = _places(reached[number] < REACH)
+        if len(contested):
+            voters = _places(reached[number] < 2 * REACH)
+            votes = torch.zeros(len(contested), len(ids), device=target.device)
             for side, of_side in zip(sides, nearest, strict=True):
-                _count(votes, place, target, side, number, of_side[number], ids)
-            labels[number].view(-1)[place] = ids[votes.argmax(dim=1)]
+                ballots = _ballots(side, number, of_side[number], voters, ids)
+                _count(votes, contested, target, ballots, voters)
+            most, winner = votes.max(dim=1)
+            flat = labels[number].view(-1)
+            flat[contested] = torch.where(most > 0, ids[winner], flat[contested])
     return labels
 
 
-def _count(votes: Tensor, place: Tensor, target: Tensor, side: Side, number: int, nearest: Tensor, ids: Tensor) -> None:
-    """Add the votes that a side has for the pixels at `place` of a target frame: [K,C], a row a pixel, a column an id.
+@dataclass(frozen=True)
+class _Ballots:
+    """What V pixels vote for, as places among the labels, and how much; their colours are those they come from.
 
-    target: [3,H,W] uint8; nearest: [1,H,W] uint8, the labels of the pixels nearest to where they come from.
+    colours: [3,V]; weight, share: [V] float32; first, second: [V] int64. The share of the weight is for the first.
     """
-    width = nearest.shape[-1]
-    points = endpoints(side.flow[number : number + 1])
-    colours = sample_bilinear(side.frame.float(), points)[0].round_()
-    first, second, share = _two_labels(side.label, points, nearest, ids)
-    padded = [functional.pad(each, (REACH,) * 4) for each in (colours, side.weight[number], share, first, second)]
-    colours, weight, share, first, second = (each.flatten(1) for each in padded)
-    row, column = place // width, place % width
-    base = (row + REACH) * (width + 2 * REACH) + column + REACH
-    own = target.flatten(1)[:, place].float()
-    cell = torch.arange(len(place), device=place.device) * len(ids)
-    likeness = torch.exp(-torch.arange(LARGEST_DIFFERENCE + 1, device=place.device) / COLOUR_LEVELS)
-    for dx, dy in SHIFTS:
-        there = base + (dy * (width + 2 * REACH) + dx)
-        difference = (own - colours[:, there]).abs_().sum(dim=0).clamp_(max=LARGEST_DIFFERENCE)
-        counts = likeness[difference.int()] * weight[0, there]
-        counts *= math.exp(-(dx * dx + dy * dy) / (2 * SPREAD**2))
-        of_first = counts * share[0, there]
-        flat = votes.view(-1)
-        flat.scatter_add_(0, cell + first[0, there], of_first)
-        flat.scatter_add_(0, cell + second[0, there], counts - of_first)
+
+    colours: Tensor
+    weight: Tensor
+    share: Tensor
+    first: Tensor
+    second: Tensor
 
 
-def _two_labels(label: Tensor, points: Tensor, nearest: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What lies around each point of a label map: the nearest label, another one, and the share of the first.
+def _places(mask: Tensor) -> Tensor:
+    """Where a mask [1,H,W] holds: [V] int64, counted along rows."""
+    return mask.flatten().nonzero()[:, 0]
 
-    Labels are places in `ids`, [1,H,W] int64; a point between pixels has the labels of these by bilinear weights. Of
-    several other labels that of the greatest weight counts for all.
+
+def _ballots(side: Side, number: int, nearest: Tensor, voters: Tensor, ids: Tensor) -> _Ballots:
+    """Those of the pixels at `voters` of a target frame, by its number.
+
+    nearest: [1,H,W] uint8, the labels of the pixels nearest to where they come from. A point between pixels has the
+    labels of these by bilinear weights; of several that are not the nearest, that of the greatest weight has them all.
     """
-    height, width = label.shape[-2:]
-    corner = pixel_before(points)
-    fx, fy = (points - corner)[0]
-    x, y = corner[0]
-    columns, rows = (
-        (each.clamp(0, side - 1).long(), (each + 1).clamp(0, side - 1).long())
-        for each, side in ((x, width), (y, height))
-    )
-    flat = label.view(-1)
-    first, second = nearest[0], nearest[0].clone()
-    share, heaviest = torch.zeros_like(fx), torch.zeros_like(fx)
-    for row, of_row in zip(rows, (1 - fy, fy), strict=True):
-        for column, of_column in zip(columns, (1 - fx, fx), strict=True):
-            found, weight = flat[row * width + column], of_row * of_column
+    height, width = nearest.shape[-2:]
+    x, y = side.flow[number].flatten(1)[:, voters] + torch.stack((voters % width, voters // width))
+    left, above = pixel_before(x), pixel_before(y)
+    fx, fy = x - left, y - above
+    label, frame = side.label.flatten(), side.frame.flatten(1).view(3, -1)
+    first = nearest.flatten()[voters]
+    second, share, heaviest = first, torch.zeros_like(fx), torch.zeros_like(fx)
+    colours = torch.zeros(3, len(voters), device=fx.device)
+    for row, of_row in ((above, 1 - fy), (above + 1, fy)):
+        for column, of_column in ((left, 1 - fx), (left + 1, fx)):
+            place = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+            found, weight = label[place], of_row * of_column
+            colours += weight * frame[:, place]
             is_first = found == first
             share += weight * is_first
             is_heavier = ~is_first & (weight > heaviest)
@@ -138,4 +132,41 @@ def _two_labels(label: Tensor, points: Tensor, nearest: Tensor, ids: Tensor) -> 
             heaviest = torch.where(is_heavier, weight, heaviest)
     place_of = torch.zeros(256, dtype=torch.int64, device=label.device)
     place_of[ids.long()] = torch.arange(len(ids), device=label.device)
-    return place_of[first.long()][None], place_of[second.long()][None], share[None]
+    return _Ballots(
+        colours=colours.nan_to_num_().round_(),  # a displacement may be NaN, and no index follows from NaN
+        weight=side.weight[number].flatten()[voters].nan_to_num(),
+        share=share.nan_to_num_(),
+        first=place_of[first.long()],
+        second=place_of[second.long()],
+    )
+
+
+def _count(votes: Tensor, contested: Tensor, target: Tensor, ballots: _Ballots, voters: Tensor) -> None:
+    """Add to the votes for the pixels at `contested`, [K,C], a row a pixel and a column a label, those around them.
+
+    target: [3,H,W] uint8.
+    """
+    height, width = target.shape[-2:]
+    wide = width + 2 * REACH
+    voter = torch.full(((height + 2 * REACH) * wide,), -1, dtype=torch.int64, device=target.device)
+    voter[_within_margin(voters, width)] = torch.arange(len(voters), device=target.device)
+    base = _within_margin(contested, width)
+    own = target.flatten(1)[:, contested].float()
+    cell = torch.arange(len(contested), device=target.device) * votes.shape[1]
+    flat = votes.view(-1)
+    likeness = torch.exp(-torch.arange(LARGEST_DIFFERENCE + 1, device=target.device) / COLOUR_LEVELS)
+    for dx, dy in SHIFTS:
+        there = voter[base + (dy * wide + dx)]
+        is_there = there >= 0  # or beyond the frame
+        there.clamp_(min=0)
+        difference = (own - ballots.colours[:, there]).abs_().sum(dim=0).clamp_(max=LARGEST_DIFFERENCE)
+        counts = likeness[difference.int()] * ballots.weight[there] * is_there
+        counts *= math.exp(-(dx * dx + dy * dy) / (2 * SPREAD**2))
+        of_first = counts * ballots.share[there]
+        flat.scatter_add_(0, cell + ballots.first[there], of_first)
+        flat.scatter_add_(0, cell + ballots.second[there], counts - of_first)
+
+
+def _within_margin(places: Tensor, width: int) -> Tensor:
+    """Places of a frame as those of one that has REACH pixels more on each side."""
+    return (places // width + REACH) * (width + 2 * REACH) + places % width + REACH

@@ -80,7 +80,9 @@ def _sum_up(store: Store, *, as_json: bool) -> None:
     click.echo(f"  sizes      {_pairs(summary['sizes'])}")
     click.echo(f"  offsets    {_pairs(summary['offsets'])}")
     click.echo(f"  origins    {_pairs(summary['origins'])}")
-    click.echo(f"  shortened  {summary['shortened_clips']} clips reach the end of their sequence")
+    click.echo(
+        f"  shortened  {summary['shortened_clips']} clips reach less far: a sequence ends, or another clip begins"
+    )
     click.echo(f"  settings   {_pairs(summary['settings'])}")
     click.echo(f"  versions   {_pairs(summary['versions'])}")
     click.echo(f"  content    {summary['content']}")

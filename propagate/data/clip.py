@@ -156,6 +156,24 @@ class CodedFrame(Frame, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """The next annotated frame after a clip's own: at which offset, of which key, and its label map.
+
+    reach: how many frames labels are carried from either of the two.
+    """
+
+    offset: int
+    key: str
+    label: Label
+    reach: int
+
+    @property
+    def fused(self) -> range:
+        """The offsets, from the clip's own annotated frame, that the labels of both are carried to."""
+        return range(max(1, self.offset - self.reach), min(self.reach, self.offset - 1) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """One annotated frame and its neighbours within ±N: the unit of work, of failures and of shard planning.
 
@@ -164,6 +182,8 @@ class Clip:
     Where a sequence merely ends, nothing is missing: the clip is shorter. A clip without its annotated frame
     has 0 in `missing` and no frames: it fails as a whole. `label` is None where labels come from elsewhere: then any
     frame may be at offset 0, and offsets may be multiples of a step.
+    `beyond` is the next annotated frame, where the frames between are worked on from both sides: `frames` reach up to
+    it then, and those of the clip after it begin where this one has no more samples.
     """
 
     key: str
@@ -172,3 +192,4 @@ class Clip:
     frames: Mapping[int, Frame]
     label: Label | None
     missing: Mapping[int, str] = field(default_factory=dict)
+    beyond: Beyond | None = None

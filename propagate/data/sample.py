@@ -30,7 +30,7 @@ class Sample:
     predicted frame, moved by the same motion as its labels. `group` is the folder under which it is exported.
     `origin` tells how the labels came about: "annotated" by a person, "propagated" from one annotated frame, "fused"
     from two, "refined" afterwards, or "pseudo", predicted by a network. `second_source_key` and `second_offset` are
-    those of the other annotated frame, where there is one.
+    those of the other annotated frame, where there is one: of a fused sample the farther one.
     """
 
     key: str

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Clip
+from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Clip, Label
 from propagate.errors import InputError
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.schema import encode_key
@@ -57,21 +57,21 @@ def _planned(clip: Clip) -> PlannedClip:
     for frame in clip.frames.values():
         encode_key(frame.key)
     encode_key(clip.group)
-    return PlannedClip(
-        key=clip.key,
-        inputs=_digest(clip),
-        before=-min(clip.frames, default=0),
-        after=max(clip.frames, default=0),
-    )
+    after = max(clip.frames, default=0) if clip.beyond is None else clip.beyond.fused[-1]
+    return PlannedClip(key=clip.key, inputs=_digest(clip), before=-min(clip.frames, default=0), after=after)
 
 
 def _digest(clip: Clip) -> str:
     """One text for everything that a clip is made from, such as relative names, sizes, CRCs; no times, no root."""
-    inputs = {
+    inputs: dict[str, Any] = {
         "frames": [[offset, frame.key, *frame.identity] for offset, frame in sorted(clip.frames.items())],
-        "label": None
-        if clip.label is None
-        else [*clip.label.resource.identity, _HELD.get(clip.label.holds, clip.label.holds)],
+        "label": None if clip.label is None else _identity(clip.label),
         "missing": sorted(clip.missing),
     }
+    if clip.beyond is not None:
+        inputs["beyond"] = [clip.beyond.offset, *_identity(clip.beyond.label)]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+
+
+def _identity(label: Label) -> list[Any]:
+    return [*label.resource.identity, _HELD.get(label.holds, label.holds)]

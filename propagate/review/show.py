@@ -11,10 +11,10 @@ from jobs.registry import meant
 from propagate.data.classes import ClassTable
 from propagate.data.colours import colours_of_label_ids, overlay
 from propagate.data.images import decode_frame, encode_png
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, FUSED, Sample
 from propagate.errors import InputError, ReviewError
 from propagate.shards.opening import ADVICE
-from propagate.shards.reader import Store
+from propagate.shards.reader import SampleRecord, Store
 from sdcnet.frames.writing import film
 
 VIDEO, STRIP = ".mp4", ".png"
@@ -39,14 +39,14 @@ def show_clip(store: Store, out: Path, key: str | None = None) -> int:
         raise ReviewError(f"{out}: ends in '{out.suffix}', expected {VIDEO} for a video or {STRIP} for a strip")
     if out.exists():
         raise ReviewError(f"{out}: is there already; remove it, or give --out another name")
-    samples = _clip(store, key)
+    key, samples = _clip(store, key)
     classes = store.manifest.classes
     try:
         with whole_file(out) as file:
             if out.suffix == VIDEO:
-                _write_video(file, samples, classes)
+                _write_video(file, samples, key, classes)
             else:
-                file.write(encode_png(_strip(samples, classes), level=6))
+                file.write(encode_png(_strip(samples, key, classes), level=6))
     except InputError as error:
         raise ReviewError(f"{store.path}: {error}; {ADVICE}") from None
     except OSError as error:
@@ -54,22 +54,37 @@ def show_clip(store: Store, out: Path, key: str | None = None) -> int:
     return len(samples)
 
 
-def _clip(store: Store, key: str | None) -> list[Sample]:
-    """The samples of a clip by offset. Raises: ReviewError, StoreError."""
+def _clip(store: Store, key: str | None) -> tuple[str, list[Sample]]:
+    """A clip's key, and the samples with its labels by offset, those that lie with another clip too.
+
+    Raises: ReviewError, StoreError.
+    """
     keys = {clip.key: index for index in store.indices for clip in store.manifest.plan[index].clips}
     for index in store.indices if key is None else [keys[key]] if key in keys else []:
         with store.open(index) as shard:
             wanted = key or shard.records[0].source_key
-            numbers = [number for number, record in enumerate(shard.records) if record.source_key == wanted]
-            if numbers:
-                return sorted((shard.sample(number) for number in numbers), key=lambda sample: sample.offset)
+        with_both = [number for number in store.indices if FUSED in store.manifest.shards[number].origins]
+        samples: list[Sample] = []
+        for number in sorted({index, *with_both}):
+            with store.open(number) as shard:
+                places = [place for place, record in enumerate(shard.records) if _offset(record, wanted) is not None]
+                samples += map(shard.sample, places)
+        if samples:
+            return wanted, sorted(samples, key=lambda sample: _offset(sample, wanted) or 0)
     if key is None:
         raise ReviewError(f"{store.path}: holds no samples to show; `propagate info` tells why")
     advice = meant(key, keys) or "; `propagate info --samples` lists the clips that there are"
     raise ReviewError(f"{store.path}: has no samples of a clip '{key}'{advice}")
 
 
-def _write_video(file: BinaryIO, samples: list[Sample], classes: ClassTable) -> None:
+def _offset(record: SampleRecord | Sample, key: str) -> int | None:
+    """Its offset from that annotated frame; None where its labels do not come from there."""
+    if record.source_key == key:
+        return record.offset
+    return record.second_offset if record.origin == FUSED and record.second_source_key == key else None
+
+
+def _write_video(file: BinaryIO, samples: list[Sample], key: str, classes: ClassTable) -> None:
     """A frame for each sample."""
     height, width = samples[0].size
     scale = min(1.0, LONGEST / max(height, width))
@@ -79,11 +94,11 @@ def _write_video(file: BinaryIO, samples: list[Sample], classes: ClassTable) -> 
             picture = _shrunk(_labelled(sample, classes), width, height)
             if sample.origin == ANNOTATED:
                 _mark(picture)
-            _write_text(picture, _caption(sample))
+            _write_text(picture, _caption(sample, key))
             add(picture)
 
 
-def _strip(samples: list[Sample], classes: ClassTable) -> np.ndarray:
+def _strip(samples: list[Sample], key: str, classes: ClassTable) -> np.ndarray:
     """[H,W,3] uint8 RGB: of each sample a column of its frame, its labels and its confidence."""
     columns = []
     for sample in samples:
@@ -93,7 +108,7 @@ def _strip(samples: list[Sample], classes: ClassTable) -> np.ndarray:
         if sample.origin == ANNOTATED:
             for picture in column:
                 _mark(picture)
-        _write_text(column[0], _caption(sample))
+        _write_text(column[0], _caption(sample, key))
         columns.append(np.concatenate(column))
     return np.concatenate(columns, axis=1)
 
@@ -110,8 +125,8 @@ def _shrunk(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _caption(sample: Sample) -> str:
-    return "annotated" if sample.origin == ANNOTATED else f"{sample.offset:+d}"
+def _caption(sample: Sample, key: str) -> str:
+    return "annotated" if sample.origin == ANNOTATED else f"{_offset(sample, key):+d}"
 
 
 def _mark(picture: np.ndarray) -> None:

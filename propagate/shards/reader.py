@@ -128,7 +128,13 @@ class Shard:
             values["digest"] = self._texts("sample_digest")
         if not all(0 <= score <= 1 for score in values["score"]) or not set(values["pairing"]) <= set(PAIRINGS):
             raise StoreError(f"{self.path}: holds a score that is not within 0…1, or an unknown pairing; {ADVICE}")
-        strangers = set(values["source_key"]) - {clip.key for clip in self._plan.clips}
+        second_keys = values.get("second_source_key", [""] * len(values["source_key"]))
+        planned = {clip.key for clip in self._plan.clips}
+        strangers = {
+            source
+            for source, second in zip(values["source_key"], second_keys, strict=True)
+            if source not in planned and second not in planned  # the nearer of two may be of another shard
+        }
         if strangers:
             raise StoreError(
                 f"{self.path}: holds samples of '{min(strangers)}', which is not in the plan of this shard; {ADVICE}"

@@ -20,6 +20,7 @@ from segtrain.cli.fit import fit
 from segtrain.cli.index import index
 from segtrain.cli.predict import predict
 from segtrain.cli.pseudo import pseudo
+from segtrain.cli.refine import refine
 from segtrain.cli.report import report
 from segtrain.cli.video import video
 from segtrain.errors import SegtrainError
@@ -44,5 +45,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (fit, evaluate, predict, pseudo, video, index, report, convert):
+for command in (fit, evaluate, predict, pseudo, refine, video, index, report, convert):
     main.add_command(command)

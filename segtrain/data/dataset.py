@@ -143,7 +143,8 @@ def join(parts: Sequence[SegmentationDataset]) -> SegmentationDataset:
 def require_apart(training: SegmentationDataset, validation: SegmentationDataset) -> None:
     """Raise DataError where a sample of the validation stems from a frame that is trained on, annotated or not."""
     trained = {key for record in training.records for key in (record.source_key, record.second_source_key, record.key)}
-    shared = sorted({record.source_key for record in validation.records} & trained)
+    validated = {key for record in validation.records for key in (record.source_key, record.second_source_key)}
+    shared = sorted((validated & trained) - {""})
     if shared:
         named = ", ".join(shared[:NUM_NAMED]) + (", …" if len(shared) > NUM_NAMED else "")
         raise DataError(

@@ -41,6 +41,10 @@ def record(source: str, offset: int, score: float) -> SampleRecord:
         (record("b", 2, 0.9), [record("a", -2, 0.8), record("c", 3, 1.0)]),
         (record("a", 2, 0.5), [record("b", -2, 0.5), record("c", 2, 0.5)]),
         (record("z", 0, 0.0), [record("a", 1, 1.0)]),
+        (
+            replace(record("b", -2, 0.9), origin="fused", second_source_key="a", second_offset=3),
+            [record("a", 3, 1.0), record("b", -2, 0.8)],
+        ),
         (replace(record("z", 2, 0.0), origin="annotated"), [replace(record("a", 0, 1.0), origin="pseudo")]),
     ],
 )

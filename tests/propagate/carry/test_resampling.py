@@ -79,3 +79,15 @@ def test_sample_settings_know_the_resamplers_and_refuse_others() -> None:
         SampleSettings(resample="twice")
     with pytest.raises(ValueError, match=r"min_confidence must be within 0…1, found 1\.5"):
         SampleSettings(min_confidence=1.5)
+
+
+def test_labels_are_fused_unless_that_is_not_wanted_or_of_the_published_script() -> None:
+    assert SampleSettings().fuses
+    assert SampleSettings(images="raw", source=False, min_confidence=0.5).fuses
+    for settings in (
+        SampleSettings(one_sided=True),
+        SampleSettings(pairing="joint"),
+        SampleSettings(resample="recursive"),
+        SampleSettings(history="annotated"),
+    ):
+        assert not settings.fuses

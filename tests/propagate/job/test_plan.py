@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from propagate.data.clip import ArchiveMember, Clip, Label, Resource
+from propagate.data.clip import ArchiveMember, Beyond, Clip, Label, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import encode_png
-from propagate.job.plan import make_plan
+from propagate.job.plan import make_plan, num_samples
 
 
 @pytest.fixture
@@ -52,6 +52,39 @@ def test_a_planned_clip_says_how_far_it_reaches_both_ways(root: Path) -> None:
     assert [(planned.before, planned.after) for planned in shard.clips] == [(1, 2), (0, 0), (3, 0)]
 
 
+def test_of_frames_up_to_another_annotated_one_a_clip_has_those_that_its_labels_reach(root: Path) -> None:
+    label = Label(Resource(str(root), "b.png", 70))
+    settings = {"source": True}
+    for distance, reach, after in ((2, 5, 1), (4, 3, 3), (6, 3, 3)):
+        beyond = Beyond(offset=distance, key="b", label=label, reach=reach)
+        [shard] = make_plan([clip(root, "a", reach=(-1, distance), beyond=beyond)], 16)
+        [planned] = shard.clips
+        assert (planned.before, planned.after) == (1, after)
+        assert num_samples(planned, settings) == 2 + after
+
+
+def test_a_clip_is_another_one_by_what_lies_beyond_and_otherwise_what_it_was(root: Path) -> None:
+    alone = clip(root, "a")
+    image = Resource("elsewhere", "large", 127)
+    fixed = replace(alone, frames={offset: FileFrame(f"a_{offset}", image) for offset in (-1, 0, 1, 2)})
+    # as it was before clips had anything beyond
+    assert inputs(fixed) == "3ed7f7b2029d96d748736cb961ad45c5e6c477797bef90704a66ff4c03528bc4"
+    label = Label(Resource(str(root), "b.png", 70))
+    beyond = Beyond(offset=2, key="b", label=label, reach=2)
+    others = [
+        replace(alone, beyond=beyond),
+        replace(alone, beyond=replace(beyond, offset=3)),
+        replace(alone, beyond=replace(beyond, label=Label(replace(label.resource, size=71)))),
+        replace(alone, beyond=replace(beyond, label=replace(label, holds="train_ids"))),
+    ]
+    assert len({inputs(each) for each in (alone, *others)}) == 1 + len(others)
+
+
+def inputs(each: Clip) -> str:
+    [shard] = make_plan([each], 1)
+    return shard.clips[0].inputs
+
+
 def changed_frame(frames: Mapping[int, Any], offset: int, frame: FileFrame) -> dict[int, Any]:
     return {**frames, offset: frame}
 
@@ -73,10 +106,6 @@ def test_a_clip_is_another_one_as_soon_as_anything_that_it_is_made_from_is(root:
         replace(first, label=Label(replace(label.resource, size=71))),
         replace(first, missing={3: "no frame a_3"}),
     ]
-
-    def inputs(each: Clip) -> str:
-        [shard] = make_plan([each], 1)
-        return shard.clips[0].inputs
 
     assert len({inputs(each) for each in (first, *others)}) == 1 + len(others)
     assert inputs(replace(first, frames=dict(reversed(first.frames.items())))) == inputs(first)

@@ -8,9 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.stores import write_store
 from PIL import Image
 
+from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
+from propagate.data.sample import Sample
 from propagate.errors import ReviewError
 from propagate.review.show import COLUMN, LONGEST, show_clip
 from propagate.shards.reader import Store
@@ -94,3 +97,26 @@ def test_a_clip_is_shown_by_its_key(clip: Store, cli: Cli, tmp_path: Path) -> No
     cli("show", clip.path, "--out", tmp_path / "first.png")
     assert (tmp_path / "other.png").read_bytes() == (tmp_path / "first.png").read_bytes()
     assert (tmp_path / "other.png").read_bytes() != (tmp_path / "strip.png").read_bytes()
+
+
+def test_a_clip_is_shown_with_the_samples_that_it_shares_with_another(
+    tmp_path: Path, make_sample: Callable[..., Sample], cli: Cli
+) -> None:
+    def grey(number: int, source: str, offset: int, second: str = "", second_offset: int = 0) -> Sample:
+        about = {"origin": "fused", "second_source_key": second, "second_offset": second_offset} if second else {}
+        image = encode_png(np.full((70, 90, 3), 20 + 30 * number, np.uint8))
+        return make_sample(number, source_key=source, offset=offset, image=image, **about)
+
+    shards = [
+        [grey(1, "a", 0), grey(2, "a", 1), grey(3, "a", 2, "b", -3), grey(4, "b", -2, "a", 3), grey(0, "a", -1)],
+        [grey(6, "b", 0), grey(5, "b", -1)],
+    ]
+    store = write_store(tmp_path / "store", shards, load_classes("camvid"))
+    for args, numbers in (((), [0, 1, 2, 3, 4]), (("--key", "b"), [3, 4, 5, 6])):
+        out = tmp_path / f"{len(args)}.png"
+        done = cli("show", store, "--out", out, *args)
+        assert done.stdout == f"{out}: {len(numbers)} samples\n"
+        strip = np.array(Image.open(out))
+        height = strip.shape[0] // 3
+        columns = np.split(strip[height // 2 : height - 10], len(numbers), axis=1)
+        assert [int(column[:, COLUMN // 2 : -10].mean()) for column in columns] == [20 + 30 * n for n in numbers]

@@ -235,6 +235,8 @@ def test_validation_is_apart_from_training(tmp_path: Path, make_sample: MakeSamp
     fused = make_sample(0, source_key="a", origin="fused", second_source_key="g", second_offset=-1)
     with pytest.raises(DataError, match=r"^1 frames are both trained on and validated on: g; "):
         require_apart(open_store_samples(save_store(tmp_path / "fused", [[fused]])), store("second", ["f", "g"]))
+    with pytest.raises(DataError, match=r"^1 frames are both trained on and validated on: g; "):
+        require_apart(store("third", ["f", "g"]), open_store_samples(tmp_path / "fused"))
 
 
 def test_a_data_set_that_was_read_from_travels_without_open_files(

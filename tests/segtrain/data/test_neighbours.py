@@ -12,7 +12,7 @@ import torch
 from helpers.stores import damage_chunk, write_store
 
 from propagate.data.classes import load_classes
-from propagate.data.images import encode_png
+from propagate.data.images import decode_frame, encode_png
 from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError, StoreError
@@ -119,6 +119,25 @@ def test_without_offsets_no_sample_has_a_neighbour(city: Path, open_stored: Call
     for dataset, num_samples in ((open_city(city), 3), (open_stored(), 8)):
         assert (dataset.offsets, dataset.left_out, len(dataset.records)) == ((), 0, num_samples)
         assert dataset.read(1).neighbours == ()
+
+
+def test_samples_between_two_annotated_frames_are_neighbours_of_those_of_either(
+    tmp_path: Path, make_sample: MakeSample
+) -> None:
+    def sample(number: int, source: str, offset: int, second: str = "", second_offset: int = 0) -> Sample:
+        about = {"origin": "fused", "second_source_key": second, "second_offset": second_offset} if second else {}
+        return make_sample(number, source_key=source, offset=offset, **about)
+
+    clips = [
+        [sample(0, "a", 0), sample(1, "a", 1), sample(2, "a", 2, "b", -3), sample(3, "b", -2, "a", 3)],
+        [sample(5, "b", 0), sample(4, "b", -1)],
+    ]
+    dataset = open_store_samples(write_store(tmp_path / "store", clips, CAMVID), offsets=(-1, 1))
+    assert [record.key for record in dataset.records] == [f"seq_{number:06d}" for number in (1, 2, 3, 4)]
+    for place, number in enumerate((1, 2, 3, 4)):
+        for beside, shown in zip((-1, 1), dataset.read(place).neighbours, strict=True):
+            expected = make_sample(number + beside)
+            np.testing.assert_array_equal(shown, decode_frame(expected.image, expected.key))
 
 
 @pytest.mark.parametrize("raw", [False, True])
