@@ -74,12 +74,12 @@ def propagate_clip(
             on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
 
     observations: dict[int, OpenFrame] = {}
-    ends: list[End] = []
+    ends: dict[int, End] = {}  # by direction; 0: the clip's own
     with failing(0):
-        ends.append(End(0, clip.key, path.to_device(torch.from_numpy(opened.label)[None, None])))
+        ends[0] = End(0, clip.key, path.to_device(torch.from_numpy(opened.label)[None, None]))
         if clip.beyond is not None and opened.beyond is not None:
             label = path.to_device(torch.from_numpy(opened.beyond)[None, None])
-            ends.append(End(clip.beyond.offset, clip.beyond.key, label))
+            ends[1] = End(clip.beyond.offset, clip.beyond.key, label)
         observations = {
             offset: replace(picture, pixels=path.to_device(picture.pixels)) for offset, picture in pictures.items()
         }
@@ -106,17 +106,22 @@ def propagate_clip(
         watch=watch,
     )
     for direction in (1, -1):
-        if direction > 0 and clip.beyond is not None and len(ends) > 1:
-            targets = finder.between(*ends, clip.beyond.fused)
+        if direction in ends and clip.beyond is not None:
+            targets = finder.between(ends[0], ends[direction], clip.beyond.fused)
         else:
             targets = finder.beside(ends[0], direction)
-        resampler = RESAMPLERS[sample_settings.resample](observations[0].pixels, ends[0].label)
+        resamplers = {
+            end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
+            for end in ends.values()
+        }
         for batch in _batches(targets, path.at_a_time(pictures[0].size)):
             offsets = [target.offset for target in batch]
             sources = [_sources(target) for target in batch]
             maps: Sequence[Tensor] = ()
             with failing(offsets[0]):
-                carried, frames = _carry(batch, resampler, observations, path, sample_settings, watch)
+                carried, frames = _carry(
+                    batch, resamplers, observations, path, sample_settings, estimator.refinable, watch
+                )
                 del batch  # before the next is estimated: each displacement holds two flows
                 keys = [clip.frames[offset].key for offset in offsets]
                 for correction in corrections:
@@ -174,16 +179,17 @@ def _pixels(observations: Mapping[int, Observation], offsets: Sequence[int]) -> 
 
 def _carry(
     batch: Sequence[Target],
-    resampler: Resampler,
+    resamplers: Mapping[int, Resampler],
     observations: Mapping[int, Observation],
     path: CarryingPath,
     settings: SampleSettings,
+    is_refinable: bool,
     watch: Stopwatch,
 ) -> tuple[Carried, list[Tensor]]:
     """What comes to the targets, which have their labels from the same annotated frames, and the predicted frames.
 
-    These are [N,3,H,W] uint8, with the pairing 'joint' alone. The clip's own annotated frame is where the resampler's
-    displacements lead.
+    These are [N,3,H,W] uint8, with the pairing 'joint' alone. Displacements that may not be refined on the images leave
+    labels where they are, too.
     """
     targets = _pixels(observations, [target.offset for target in batch])
     sides = []
@@ -195,9 +201,10 @@ def _carry(
             sides.append(Side(frame, end.label, flow, match(flow, targets, frame, path), distances))
     frames: list[Tensor] = []
     with watch("warp"):
-        if settings.votes:
+        if settings.votes and (is_refinable or len(sides) > 1):
             label = vote(targets, sides, path)
         else:
+            [resampler] = {resamplers[end.offset] for end, _ in batch[0].ways}
             displacements = [way for target in batch for _, way in target.ways]
             label = resampler.labels(displacements)
             if settings.pairing == "joint":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -50,35 +51,32 @@ class TargetFinder:
 
     def beside(self, end: End, direction: int) -> Iterator[Target]:
         """The frames in `direction` (+1 or -1) of the clip's own annotated frame, nearest first."""
-        offsets = [offset for offset in self.observations if offset * direction > 0]
-        for displacement in self._walked(end, direction, sorted(offsets, key=abs)):
-            yield Target(displacement.offset, ((end, displacement),))
+        return map(partial(_target, end, {}), self._walked(end, direction))
 
     def between(self, end: End, beyond: End, offsets: Sequence[int]) -> Iterator[Target]:
         """Those of the frames after the clip's own annotated frame that labels come to from it, or from both.
 
         offsets: where both do, if they can. Of these, the displacements from beyond are there all at a time.
         """
-        reached = [offset for offset in range(beyond.offset - 1, offsets[0] - 1, -1) if offset in self.observations]
         far = {
-            displacement.offset: displacement
-            for displacement in self._walked(beyond, -1, reached)
+            displacement.offset: (beyond, displacement)
+            for displacement in self._walked(beyond, -1, last=offsets[0])
             if displacement.offset in offsets
         }
-        done = 0
-        for displacement in self._walked(end, 1, [o for o in range(1, offsets[-1] + 1) if o in self.observations]):
-            done = displacement.offset
-            other = far.pop(done, None)
-            ways = [(end, displacement)] if other is None else [(end, displacement), (beyond, other)]
-            yield Target(done, tuple(sorted(ways, key=lambda way: abs(done - way[0].offset))))
+        yield from map(partial(_target, end, far), self._walked(end, 1, last=offsets[-1]))
         for offset in sorted(far):
-            yield Target(offset, ((beyond, far[offset]),))
+            yield Target(offset, (far[offset],))
 
-    def _walked(self, end: End, direction: int, offsets: Sequence[int]) -> Iterator[Displacement]:
-        """The displacements at these offsets, which end with the first that cannot be estimated."""
+    def _walked(self, end: End, direction: int, last: int | None = None) -> Iterator[Displacement]:
+        """The displacements up to that at the last offset, or to the first that is not there, or cannot be estimated.
+
+        At the clip's offsets.
+        """
         seen = {offset - end.offset: observation for offset, observation in self.observations.items()}
         steps = walk(seen, direction, self.estimator, self.path, self.history)
-        for offset in offsets:
+        offset = end.offset
+        while offset != last and offset + direction in self.observations:
+            offset += direction
             found = None
             with self.failing(offset), self.watch("motion"):
                 found = next(steps)
@@ -86,3 +84,10 @@ class TargetFinder:
                 return
             yield Displacement(offset, found.step, found.flow)
             del found
+
+
+def _target(end: End, others: dict[int, tuple[End, Displacement]], displacement: Displacement) -> Target:
+    """The frame at the end of a way, and of another one, which is taken from those that there are, if there is one."""
+    offset = displacement.offset
+    ways = [(end, displacement), *([others.pop(offset)] if offset in others else [])]
+    return Target(offset, tuple(sorted(ways, key=lambda way: abs(offset - way[0].offset))))
