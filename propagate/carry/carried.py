@@ -20,7 +20,7 @@ class Carried:
     reason: Tensor
 
 
-class Correction(Protocol):
+class LabelCorrection(Protocol):
     """What knows better than motion, for some of the pixels."""
 
     def __call__(self, carried: Carried, targets: Tensor, keys: Sequence[str]) -> Carried:

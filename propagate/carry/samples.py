@@ -14,13 +14,13 @@ from torch import Tensor
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from jobs.training.memory import enough_memory
-from propagate.carry.carried import Carried, Correction
+from propagate.carry.carried import Carried, LabelCorrection
 from propagate.carry.confidence import confidence, match, reasons, to_outline
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
-from propagate.carry.targets import End, Target, TargetFinder
+from propagate.carry.destinations import End, Destination, Walker
 from propagate.carry.voting import Side, best_match, vote
 from propagate.data.sample import (
     ANNOTATED,
@@ -48,7 +48,7 @@ def propagate_clip(
     sample_settings: SampleSettings,
     watch: Stopwatch,
     on_failure: Callable[[Failure], None],
-    corrections: Sequence[Correction] = (),
+    corrections: Sequence[LabelCorrection] = (),
 ) -> Iterator[Sample]:
     """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
 
@@ -97,7 +97,7 @@ def propagate_clip(
             confidence=np.full(opened.label.shape, CONFIDENCE_LEVELS - 1, np.uint8),
             reason=np.full(opened.label.shape, MATCHED, np.uint8),
         )
-    finder = TargetFinder(
+    walker = Walker(
         observations=observations,
         estimator=estimator,
         path=path,
@@ -107,16 +107,16 @@ def propagate_clip(
     )
     for direction in (1, -1):
         if direction in ends and clip.beyond is not None:
-            targets = finder.between(ends[0], ends[direction], clip.beyond.fused)
+            places = walker.between(ends[0], ends[direction], clip.beyond.fused)
         else:
-            targets = finder.beside(ends[0], direction)
+            places = walker.beside(ends[0], direction)
         resamplers = {
             end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
             for end in ends.values()
         }
-        for batch in _batches(targets, path.at_a_time(pictures[0].size)):
-            offsets = [target.offset for target in batch]
-            sources = [_sources(target) for target in batch]
+        for batch in _batches(places, path.at_a_time(pictures[0].size)):
+            offsets = [place.offset for place in batch]
+            sources = [_sources(place) for place in batch]
             maps: Sequence[Tensor] = ()
             with failing(offsets[0]):
                 carried, frames = _carry(
@@ -144,9 +144,9 @@ def propagate_clip(
                 )
 
 
-def _batches(targets: Iterator[Target], most: int) -> Iterator[list[Target]]:
-    """The targets, so many at a time, of which all have their labels from the same annotated frames."""
-    for _, group in groupby(targets, key=lambda target: {way[0].offset for way in target.ways}):
+def _batches(places: Iterator[Destination], most: int) -> Iterator[list[Destination]]:
+    """The frames, so many at a time, of which all have their labels from the same annotated frames."""
+    for _, group in groupby(places, key=lambda place: {way[0].offset for way in place.ways}):
         while batch := list(islice(group, most)):
             yield batch
             del batch
@@ -162,14 +162,14 @@ class _Sources(TypedDict):
     second_offset: int
 
 
-def _sources(target: Target) -> _Sources:
-    near, *far = (end for end, _ in target.ways)
+def _sources(place: Destination) -> _Sources:
+    near, *far = (end for end, _ in place.ways)
     return _Sources(
         origin=FUSED if far else PROPAGATED,
         source_key=near.key,
-        offset=target.offset - near.offset,
+        offset=place.offset - near.offset,
         second_source_key=far[0].key if far else "",
-        second_offset=target.offset - far[0].offset if far else 0,
+        second_offset=place.offset - far[0].offset if far else 0,
     )
 
 
@@ -178,7 +178,7 @@ def _pixels(observations: Mapping[int, Observation], offsets: Sequence[int]) -> 
 
 
 def _carry(
-    batch: Sequence[Target],
+    batch: Sequence[Destination],
     resamplers: Mapping[int, Resampler],
     observations: Mapping[int, Observation],
     path: CarryingPath,
@@ -186,18 +186,18 @@ def _carry(
     is_refinable: bool,
     watch: Stopwatch,
 ) -> tuple[Carried, list[Tensor]]:
-    """What comes to the targets, which have their labels from the same annotated frames, and the predicted frames.
+    """What comes to the frames, which have their labels from the same annotated frames, and the predicted frames.
 
     These are [N,3,H,W] uint8, with the pairing 'joint' alone. Displacements that may not be refined on the images leave
     labels where they are, too.
     """
-    targets = _pixels(observations, [target.offset for target in batch])
+    targets = _pixels(observations, [place.offset for place in batch])
     sides = []
     with watch("confidence"):
-        for end in sorted({end for target in batch for end, _ in target.ways}, key=lambda end: end.offset):
-            flow = together([way.flow for target in batch for start, way in target.ways if start is end])
+        for end in sorted({end for place in batch for end, _ in place.ways}, key=lambda end: end.offset):
+            flow = together([way.flow for place in batch for start, way in place.ways if start is end])
             frame = observations[end.offset].pixels
-            distances = [abs(target.offset - end.offset) for target in batch]
+            distances = [abs(place.offset - end.offset) for place in batch]
             sides.append(Side(frame, end.label, flow, match(flow, targets, frame, path), distances))
     frames: list[Tensor] = []
     with watch("warp"):
@@ -205,7 +205,7 @@ def _carry(
             label = vote(targets, sides, path)
         else:
             [resampler] = {resamplers[end.offset] for end, _ in batch[0].ways}
-            displacements = [way for target in batch for _, way in target.ways]
+            displacements = [way for place in batch for _, way in place.ways]
             label = resampler.labels(displacements)
             if settings.pairing == "joint":
                 frames.append(resampler.frames(displacements))
@@ -217,7 +217,7 @@ def _carry(
 def _on_host(
     carried: Carried, frames: Sequence[Tensor], path: CarryingPath, settings: SampleSettings, ignore_id: int
 ) -> Sequence[Tensor]:
-    """What there is at each target: [C,H,W] uint8 each.
+    """What there is at each frame: [C,H,W] uint8 each.
 
     The first channel holds levels of confidence, the second reasons, the third label ids, and three more the predicted
     frame, if there is one.

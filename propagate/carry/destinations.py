@@ -25,7 +25,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """A frame at an offset of the clip, and how it moved since each annotated frame that it has labels of.
 
     The nearest is first; of two equally near the clip's own.
@@ -36,7 +36,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetFinder:
+class Walker:
     """Walks away from annotated frames, as far as motion can be estimated.
 
     observations: by the clip's offsets; failing: hears of frames that cannot be reached, at their offset.
@@ -49,11 +49,11 @@ class TargetFinder:
     failing: Failing
     watch: Stopwatch
 
-    def beside(self, end: End, direction: int) -> Iterator[Target]:
+    def beside(self, end: End, direction: int) -> Iterator[Destination]:
         """The frames in `direction` (+1 or -1) of the clip's own annotated frame, nearest first."""
-        return map(partial(_target, end, {}), self._walked(end, direction))
+        return map(partial(_destination, end, {}), self._walked(end, direction))
 
-    def between(self, end: End, beyond: End, offsets: Sequence[int]) -> Iterator[Target]:
+    def between(self, end: End, beyond: End, offsets: Sequence[int]) -> Iterator[Destination]:
         """Those of the frames after the clip's own annotated frame that labels come to from it, or from both.
 
         offsets: where both do, if they can. Of these, the displacements from beyond are there all at a time.
@@ -63,9 +63,9 @@ class TargetFinder:
             for displacement in self._walked(beyond, -1, last=offsets[0])
             if displacement.offset in offsets
         }
-        yield from map(partial(_target, end, far), self._walked(end, 1, last=offsets[-1]))
+        yield from map(partial(_destination, end, far), self._walked(end, 1, last=offsets[-1]))
         for offset in sorted(far):
-            yield Target(offset, (far[offset],))
+            yield Destination(offset, (far[offset],))
 
     def _walked(self, end: End, direction: int, last: int | None = None) -> Iterator[Displacement]:
         """The displacements up to that at the last offset, or to the first that is not there, or cannot be estimated.
@@ -86,8 +86,8 @@ class TargetFinder:
             del found
 
 
-def _target(end: End, others: dict[int, tuple[End, Displacement]], displacement: Displacement) -> Target:
+def _destination(end: End, others: dict[int, tuple[End, Displacement]], displacement: Displacement) -> Destination:
     """The frame at the end of a way, and of another one, which is taken from those that there are, if there is one."""
     offset = displacement.offset
     ways = [(end, displacement), *([others.pop(offset)] if offset in others else [])]
-    return Target(offset, tuple(sorted(ways, key=lambda way: abs(offset - way[0].offset))))
+    return Destination(offset, tuple(sorted(ways, key=lambda way: abs(offset - way[0].offset))))
