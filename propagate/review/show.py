@@ -11,7 +11,7 @@ from jobs.registry import meant
 from propagate.data.classes import ClassTable
 from propagate.data.colours import colours_of_label_ids, overlay
 from propagate.data.images import decode_frame, encode_png
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, FUSED, Sample
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, FUSED, REFINED, Sample
 from propagate.errors import InputError, ReviewError
 from propagate.shards.opening import ADVICE
 from propagate.shards.reader import SampleRecord, Store
@@ -63,7 +63,9 @@ def _clip(store: Store, key: str | None) -> tuple[str, list[Sample]]:
     for index in store.indices if key is None else [keys[key]] if key in keys else []:
         with store.open(index) as shard:
             wanted = key or shard.records[0].source_key
-        with_both = [number for number in store.indices if FUSED in store.manifest.shards[number].origins]
+        with_both = [
+            number for number in store.indices if {FUSED, REFINED} & store.manifest.shards[number].origins.keys()
+        ]
         samples: list[Sample] = []
         for number in sorted({index, *with_both}):
             with store.open(number) as shard:
@@ -81,7 +83,7 @@ def _offset(record: SampleRecord | Sample, key: str) -> int | None:
     """Its offset from that annotated frame; None where its labels do not come from there."""
     if record.source_key == key:
         return record.offset
-    return record.second_offset if record.origin == FUSED and record.second_source_key == key else None
+    return record.second_offset if record.origin in (FUSED, REFINED) and record.second_source_key == key else None
 
 
 def _write_video(file: BinaryIO, samples: list[Sample], key: str, classes: ClassTable) -> None:
