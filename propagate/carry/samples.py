@@ -16,11 +16,11 @@ from jobs.timing import Stopwatch
 from jobs.training.memory import enough_memory
 from propagate.carry.carried import Carried, LabelCorrection
 from propagate.carry.confidence import confidence, match, reasons, to_outline
+from propagate.carry.destinations import Destination, End, Walker
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
-from propagate.carry.destinations import End, Destination, Walker
 from propagate.carry.voting import Side, best_match, vote
 from propagate.data.sample import (
     ANNOTATED,
