@@ -3,9 +3,9 @@
 python benchmarks/confidence.py [--data ../shared/data] [--against CHECKOUT] [--keep DIR]
 
 On synthetic streets that nothing was fitted to, on DATA/cityscapes_clip and on DATA/camvid_15hz, where these are; ±5,
-DIS, from one annotated frame each. With --against another checkout's confidence stands beside this one's. The truth of the Cityscapes snippets is
-another network's prediction, which is wrong itself: how often, by the distance from an outline, is measured on the
-frames that people annotated, and allowed for where the table says so.
+DIS, from one annotated frame each. With --against another checkout's confidence stands beside this one's. The truth of
+the Cityscapes snippets is another network's prediction, which is wrong itself: how often, by the distance from an
+outline, is measured on the frames that people annotated, and allowed for where the table says so.
 """
 
 import argparse
