@@ -53,8 +53,8 @@ class Walker:
         """The frames in `direction` (+1 or -1) of the clip's own annotated frame, nearest first."""
         return map(partial(_destination, end, {}), self._walked(end, direction))
 
-    def between(self, end: End, beyond: End, offsets: Sequence[int]) -> Iterator[Destination]:
-        """Those of the frames after the clip's own annotated frame that labels come to from it, or from both.
+    def between(self, end: End | None, beyond: End, offsets: Sequence[int]) -> Iterator[Destination]:
+        """The frames between the clip's own annotated frame, if that can be used, and the one beyond.
 
         offsets: where both do, if they can. Of these, the displacements from beyond are there all at a time.
         """
@@ -63,7 +63,8 @@ class Walker:
             for displacement in self._walked(beyond, -1, last=offsets[0])
             if displacement.offset in offsets
         }
-        yield from map(partial(_destination, end, far), self._walked(end, 1, last=offsets[-1]))
+        if end is not None:
+            yield from map(partial(_destination, end, far), self._walked(end, 1, last=offsets[-1]))
         for offset in sorted(far):
             yield Destination(offset, (far[offset],))
 

@@ -49,12 +49,12 @@ class OpenCodedFrame(OpenFrame):
 
 @dataclass(frozen=True)
 class OpenClip:
-    """A clip that was read: pictures by offset, none where the one at offset 0 cannot be used; its label map [H,W]
-    uint8, or [0,0] where the clip has none; why frames could not be used, and whether another machine may be able to
-    read what this one cannot reach.
+    """A clip that was read: pictures by offset, without that at offset 0 where it or its label map cannot be used; its
+    label map [H,W] uint8, or [0,0] where there is none; why frames could not be used, and whether another machine may
+    be able to read what this one cannot reach.
 
     beyond: [H,W] uint8, the label map of the annotated frame beyond, whose picture is there too then; None where the
-    clip has none, or it cannot be used. From both of the two, pictures reach up to a frame that cannot be.
+    clip has none, or it cannot be used. From each of the two that can, pictures reach up to a frame that cannot be.
     """
 
     clip: Clip
@@ -71,9 +71,9 @@ def open_clip(
     """Read a clip's frames and its label map; frames in so many threads, and of videos with the codec's motion if so.
 
     A frame that is missing, unreadable or of another size ends the clip in its direction, also from the annotated frame
-    beyond; where that or its label map cannot be used, the clip goes as far as its own labels are carried. An annotated
-    frame or label map of its own that cannot be used ends it altogether. What this machine cannot reach is said with
-    its name.
+    beyond; where that or its label map cannot be used, the clip goes as far as its own labels are carried. Where an
+    annotated frame or label map of its own cannot be, what labels come to from beyond is left, if there is any. What
+    this machine cannot reach is said with its name.
     """
     failures = [Failure(clip=clip.key, offset=offset, reason=reason) for offset, reason in clip.missing.items()]
     unreachable = False
@@ -105,6 +105,8 @@ def open_clip(
                 pictures |= usable(sorted((offset for offset in clip.frames if offset < 0), reverse=True))
             except InputError as error:
                 fail(0, error)
+                if clip.beyond is not None:
+                    pictures, beyond = _decode_back(clip, clip.beyond, classes, decoded, fail)
     return OpenClip(clip, pictures, label, tuple(failures), unreachable, beyond)
 
 
@@ -197,6 +199,25 @@ def _decode_between(
     unusable = len(near) + 1  # where all can be used, the frame beyond, and nothing is left
     far |= usable(range(beyond.offset - 1, unusable, -1))
     return near | dict(sorted(far.items())), label
+
+
+def _decode_back(
+    clip: Clip,
+    beyond: Beyond,
+    classes: ClassTable,
+    decoded: Callable[[int], OpenFrame],
+    fail: Callable[[int, InputError], None],
+) -> tuple[dict[int, OpenFrame], np.ndarray | None]:
+    """The annotated frame beyond, those that labels come to from there alone, and its label map, if usable."""
+    try:
+        annotated = decoded(beyond.offset)
+        label = read_label_of(beyond.label, classes, annotated.size)
+    except InputError as error:
+        fail(beyond.offset, error)
+        return {}, None
+    before = range(beyond.offset - 1, beyond.fused[0] - 1, -1)
+    pictures = {beyond.offset: annotated, **_decode_usable(clip, annotated.size, decoded, fail, before)}
+    return dict(sorted(pictures.items())), label
 
 
 def _by(size: tuple[int, ...]) -> str:

@@ -61,11 +61,12 @@ def propagate_clip(
         on_failure(failure)
     if not pictures:
         return
+    size = next(iter(pictures.values())).size
 
     @contextmanager
     def failing(offset: int) -> Iterator[None]:
         """What goes wrong within is a failure of that offset."""
-        doing = "as labels are carried between frames of {}x{}".format(*pictures[0].size)
+        doing = "as labels are carried between frames of {}x{}".format(*size)
         try:
             with enough_memory(path.device, doing):
                 yield
@@ -76,7 +77,8 @@ def propagate_clip(
     observations: dict[int, OpenFrame] = {}
     ends: dict[int, End] = {}  # by direction; 0: the clip's own
     with failing(0):
-        ends[0] = End(0, clip.key, path.to_device(torch.from_numpy(opened.label)[None, None]))
+        if 0 in pictures:
+            ends[0] = End(0, clip.key, path.to_device(torch.from_numpy(opened.label)[None, None]))
         if clip.beyond is not None and opened.beyond is not None:
             label = path.to_device(torch.from_numpy(opened.beyond)[None, None])
             ends[1] = End(clip.beyond.offset, clip.beyond.key, label)
@@ -86,7 +88,7 @@ def propagate_clip(
     if not observations:
         return
     sample = partial(Sample, group=clip.group, pairing=sample_settings.pairing)
-    if sample_settings.source:
+    if sample_settings.source and 0 in ends:
         yield sample(
             key=clip.key,
             source_key=clip.key,
@@ -107,14 +109,16 @@ def propagate_clip(
     )
     for direction in (1, -1):
         if direction in ends and clip.beyond is not None:
-            places = walker.between(ends[0], ends[direction], clip.beyond.fused)
-        else:
+            places = walker.between(ends.get(0), ends[direction], clip.beyond.fused)
+        elif 0 in ends:
             places = walker.beside(ends[0], direction)
+        else:
+            continue
         resamplers = {
             end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
             for end in ends.values()
         }
-        for batch in _batches(places, path.at_a_time(pictures[0].size)):
+        for batch in _batches(places, path.at_a_time(size)):
             offsets = [place.offset for place in batch]
             sources = [_sources(place) for place in batch]
             maps: Sequence[Tensor] = ()

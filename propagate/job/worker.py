@@ -131,7 +131,7 @@ def _of_one_size(clips: Iterator[OpenClip], size: tuple[int, int] | None) -> Ite
     """Clips of another size than the shard's, which it could not hold, fail; None stands for that of the first."""
     for clip in clips:
         if clip.pictures:
-            found = clip.pictures[0].size
+            found = next(iter(clip.pictures.values())).size
             size = size or found
             if found != size:
                 reason = "now of {}x{}, in a shard of {}x{}: --overwrite plans anew".format(*found, *size)

@@ -122,7 +122,18 @@ def test_frames_of_another_size_end_either_side_too(clip: Clip) -> None:
     assert "frame of 8x10, its annotated frame has 8x12" in failure.reason
 
 
-def test_without_its_own_annotated_frame_a_clip_fails_as_a_whole(clip: Clip) -> None:
-    found = opened(clip, [0])
-    assert (list(found.pictures), found.beyond) == ([], None)
-    assert [failure.offset for failure in found.failures] == [0]
+def test_without_its_own_annotated_frame_what_comes_from_beyond_is_left(clip: Clip, tmp_path: Path) -> None:
+    wrong = replace(clip, label=label(tmp_path, "wrong.png", 1, (8, 10)))
+    for found in (opened(clip, [0]), opened(wrong)):
+        assert list(found.pictures) == [2, 3, 4, 5, 6]
+        assert found.beyond is not None
+        assert [failure.offset for failure in found.failures] == [0]
+    found = opened(clip, [0, 4])
+    assert list(found.pictures) == [5, 6]
+    assert [failure.offset for failure in found.failures] == [0, 4]
+
+
+def test_without_either_annotated_frame_a_clip_fails_as_a_whole(clip: Clip) -> None:
+    found = opened(clip, [0, DISTANCE])
+    assert (found.pictures, found.beyond) == ({}, None)
+    assert [failure.offset for failure in found.failures] == [0, DISTANCE]

@@ -130,6 +130,16 @@ def test_a_side_that_fails_leaves_the_rest_to_the_other() -> None:
     assert [(failure.offset, failure.reason) for failure in failures] == [(2, "memory: f2: stuck")]
 
 
+def test_a_clip_whose_own_frame_is_lost_leaves_what_it_shares_to_the_other() -> None:
+    samples, failures = carry(between(6, 4, without=[0, 1]))
+    assert failures == []
+    assert [(s.key, s.origin, s.source_key, s.offset) for s in samples] == [
+        ("f2", "propagated", "b", -4),
+        ("f3", "propagated", "b", -3),
+        ("f4", "propagated", "b", -2),
+    ]
+
+
 def test_corrections_see_the_frames_and_their_keys_in_turn_and_what_they_raise_is_a_failure() -> None:
     seen: list[str] = []
 
