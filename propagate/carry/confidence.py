@@ -30,62 +30,61 @@ _NOBODY = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What speaks for and against the label of each pixel of the target frames: [N,1,H,W] each.
+class Match:
+    """How well the pixels of the target frames match those that they come from: [N,1,H,W] each.
 
     difference: float32 grey levels, by which the frames differ around it under the displacement.
     rival: float32 pixels to the one that has the better claim to its place, beyond what a displacement of its length
         lets expect; 0 where there is none.
-    boundary: float32, how far it is from the nearest one at an outline of the propagated label map, in BOUNDARY_PARTS
-        of the frame's height, up to BOUNDARY_REACH.
     is_inside: bool, whether it comes from within the annotated frame.
     """
 
     difference: Tensor
     rival: Tensor
-    boundary: Tensor
     is_inside: Tensor
 
 
-def evidence(
-    flow_target_to_annotated: Tensor,
-    target_frame: Tensor,
-    annotated_frame: Tensor,
-    label: Tensor,
-    path: CarryingPath,
-) -> Evidence:
-    """What the frames, the displacements and the label maps that these gave say about each pixel.
+def match(flow_target_to_annotated: Tensor, target_frame: Tensor, annotated_frame: Tensor, path: CarryingPath) -> Match:
+    """What the frames and the displacements say about each pixel.
 
-    The flow is [N,2,H,W] float32 pixels, frames are [N,3,H,W] and [1,3,H,W] uint8 RGB, label maps [N,1,H,W] uint8.
+    The flow is [N,2,H,W] float32 pixels, frames are [N,3,H,W] and [1,3,H,W] uint8 RGB.
     """
     flow = flow_target_to_annotated
     difference = photometric_difference(target_frame, annotated_frame, flow, path)
     is_inside = inside(flow)
     to_rival = rival_distance(flow, difference, is_inside)
-    per_pixel = BOUNDARY_PARTS / label.shape[-2]
-    reached = path.distance(outlines(label), math.ceil(BOUNDARY_REACH / per_pixel))
-    return Evidence(
+    return Match(
         difference=difference,
         rival=(to_rival / (1 + RIVAL_TOLERANCE * length(flow)) - 1).clamp_(min=0),
-        boundary=(reached * per_pixel).clamp_(max=BOUNDARY_REACH),
         is_inside=is_inside,
     )
 
 
-def confidence(found: Evidence) -> Tensor:
+def to_outline(label: Tensor, path: CarryingPath) -> Tensor:
+    """How far each pixel is from the nearest one at an outline of its label map: [N,1,H,W] float32.
+
+    In BOUNDARY_PARTS of the frame's height, up to BOUNDARY_REACH. label: [N,1,H,W] uint8.
+    """
+    per_pixel = BOUNDARY_PARTS / label.shape[-2]
+    reached = path.distance(outlines(label), math.ceil(BOUNDARY_REACH / per_pixel))
+    return (reached * per_pixel).clamp_(max=BOUNDARY_REACH)
+
+
+def confidence(found: Match, boundary: Tensor) -> Tensor:
     """How probably each pixel received the right label: [N,1,H,W] float32 in [0,1].
 
     It falls as the frames differ under the displacement, where another pixel has the better claim to the same place,
-    towards the outlines of the label map, and for what comes from outside the frame. What the annotated frame does not
-    show is given a label like any other: most of these are right, since more of the same comes to be seen.
+    towards the outlines of the label map (boundary: [N,1,H,W], as `to_outline` has it), and for what comes from outside
+    the frame. What the annotated frame does not show is given a label like any other: most of these are right, since
+    more of the same comes to be seen.
     """
     odds = ODDS * (1 + found.difference / DIFFERENCE_LEVELS).square() * (1 + found.rival).sqrt()
-    within = 1 + found.boundary
+    within = 1 + boundary
     odds /= within * within.sqrt().sqrt()  # roots are exact: equal evidence has equal odds, wherever it is computed
     return 1 / (1 + odds.where(found.is_inside, OUTSIDE_FACTOR * odds))
 
 
-def reasons(found: Evidence, path: CarryingPath) -> Tensor:
+def reasons(found: Match, path: CarryingPath) -> Tensor:
     """What speaks against each pixel, by its place in `REASONS`: [N,1,H,W] uint8.
 
     What comes from outside the frame has entered; else it is covered, where most pixels around it have rivals; else

@@ -42,10 +42,14 @@ class SampleSettings:
         require_settings(self)
 
     @property
+    def votes(self) -> bool:
+        """Whether labels are chosen by votes; not where they are to move just as a frame, or a script, moved them."""
+        return self.pairing == "label" and self.resample == "composed"
+
+    @property
     def fuses(self) -> bool:
         """Whether the labels that come from both sides to a frame between two annotated ones are fused.
 
-        Not with a predicted frame, which belongs to one motion alone, nor in the ways of the published script.
+        Only where they vote, and not in the ways of the published script.
         """
-        as_published = self.resample == "recursive" or self.history == "annotated"
-        return not self.one_sided and self.pairing == "label" and not as_published
+        return self.votes and self.history == "adjacent" and not self.one_sided

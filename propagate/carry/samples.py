@@ -1,10 +1,11 @@
 """An opened clip to samples: estimate motion, carry labels, say how sure we are. No engine and no files in it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,19 +14,29 @@ from torch import Tensor
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from jobs.training.memory import enough_memory
-from propagate.carry.confidence import confidence, evidence, reasons
+from propagate.carry.carried import Carried, LabelCorrection
+from propagate.carry.confidence import confidence, match, reasons, to_outline
+from propagate.carry.destinations import Destination, End, Walker
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
-from propagate.carry.walk import Displacement, walk
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, MATCHED, PROPAGATED, Sample, quantize_confidence
+from propagate.carry.voting import Side, best_match, vote
+from propagate.data.sample import (
+    ANNOTATED,
+    CONFIDENCE_LEVELS,
+    FUSED,
+    MATCHED,
+    PROPAGATED,
+    Sample,
+    quantize_confidence,
+)
+from propagate.errors import PropagateError
 from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator, Observation
 
-CARRYING = "3"  # how labels are carried: the next number, where that changes, so that no store holds two ways
-_Failing = Callable[[int], AbstractContextManager[None]]
+CARRYING = "4"  # how labels are carried: the next number, where that changes, so that no store holds two ways
 
 
 def propagate_clip(
@@ -37,120 +48,182 @@ def propagate_clip(
     sample_settings: SampleSettings,
     watch: Stopwatch,
     on_failure: Callable[[Failure], None],
+    corrections: Sequence[LabelCorrection] = (),
 ) -> Iterator[Sample]:
     """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
 
-    ignore_id: for pixels that are less sure than is asked for.
+    ignore_id: for pixels that are less sure than is asked for. corrections: of what was carried, in their order.
     `on_failure` hears of what the clip lacks before the first sample, and of frames whose motion cannot be estimated,
     or whose labels the memory is too small to carry, which end the clip in their direction.
     """
-    clip, pictures, label = opened.clip, opened.pictures, opened.label
+    clip, pictures = opened.clip, opened.pictures
     for failure in opened.failures:
         on_failure(failure)
     if not pictures:
         return
-    source = pictures[0]
 
     @contextmanager
     def failing(offset: int) -> Iterator[None]:
         """What goes wrong within is a failure of that offset."""
-        doing = "as labels are carried between frames of {}x{}".format(*source.size)
+        doing = "as labels are carried between frames of {}x{}".format(*pictures[0].size)
         try:
             with enough_memory(path.device, doing):
                 yield
-        except (SdcnetError, ComputeError) as error:
+        except (SdcnetError, ComputeError, PropagateError) as error:
             reason = f"{clip.frames[offset].where}: {error}"
             on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
 
     observations: dict[int, OpenFrame] = {}
+    ends: dict[int, End] = {}  # by direction; 0: the clip's own
     with failing(0):
-        annotated_label = path.to_device(torch.from_numpy(label)[None, None])
+        ends[0] = End(0, clip.key, path.to_device(torch.from_numpy(opened.label)[None, None]))
+        if clip.beyond is not None and opened.beyond is not None:
+            label = path.to_device(torch.from_numpy(opened.beyond)[None, None])
+            ends[1] = End(clip.beyond.offset, clip.beyond.key, label)
         observations = {
             offset: replace(picture, pixels=path.to_device(picture.pixels)) for offset, picture in pictures.items()
         }
     if not observations:
         return
-    sample = partial(Sample, source_key=clip.key, group=clip.group, pairing=sample_settings.pairing)
+    sample = partial(Sample, group=clip.group, pairing=sample_settings.pairing)
     if sample_settings.source:
-        sure = np.full(label.shape, CONFIDENCE_LEVELS - 1, np.uint8)
-        image = source.stored(sample_settings.images)
         yield sample(
             key=clip.key,
+            source_key=clip.key,
             offset=0,
             origin=ANNOTATED,
-            image=image,
-            label=label,
-            confidence=sure,
-            reason=np.full(label.shape, MATCHED, np.uint8),
+            image=pictures[0].stored(sample_settings.images),
+            label=opened.label,
+            confidence=np.full(opened.label.shape, CONFIDENCE_LEVELS - 1, np.uint8),
+            reason=np.full(opened.label.shape, MATCHED, np.uint8),
         )
+    walker = Walker(
+        observations=observations,
+        estimator=estimator,
+        path=path,
+        history=sample_settings.history,
+        failing=failing,
+        watch=watch,
+    )
     for direction in (1, -1):
-        resampler = RESAMPLERS[sample_settings.resample](observations[0].pixels, annotated_label)
-        displacements = _up_to_failure(
-            walk(observations, direction, estimator, path, sample_settings.history),
-            [offset for offset in pictures if offset * direction > 0],
-            failing,
-            watch,
-        )
-        while batch := list(islice(displacements, path.at_a_time(source.size))):
-            offsets = [displacement.offset for displacement in batch]
-            carried: Sequence[Tensor] = ()
+        if direction in ends and clip.beyond is not None:
+            places = walker.between(ends[0], ends[direction], clip.beyond.fused)
+        else:
+            places = walker.beside(ends[0], direction)
+        resamplers = {
+            end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
+            for end in ends.values()
+        }
+        for batch in _batches(places, path.at_a_time(pictures[0].size)):
+            offsets = [place.offset for place in batch]
+            sources = [_sources(place) for place in batch]
+            maps: Sequence[Tensor] = ()
             with failing(offsets[0]):
-                carried = _carry(batch, resampler, observations, path, sample_settings, ignore_id, watch)
-            if not carried:
+                carried, frames = _carry(
+                    batch, resamplers, observations, path, sample_settings, estimator.refinable, watch
+                )
+                del batch  # before the next is estimated: each displacement holds two flows
+                keys = [clip.frames[offset].key for offset in offsets]
+                for correction in corrections:
+                    with watch("correction"):
+                        carried = correction(carried, _pixels(observations, offsets), keys)
+                maps = _on_host(carried, frames, path, sample_settings, ignore_id)
+            if not maps:
                 break
-            del batch  # before the next is estimated: each displacement holds two flows
-            for offset, maps in zip(offsets, carried, strict=True):
+            for offset, source, of_one in zip(offsets, sources, maps, strict=True):
                 with watch("encode"):
-                    picture = OpenFrame(maps[None, 3:]) if len(maps) > 3 else pictures[offset]
+                    picture = OpenFrame(of_one[None, 3:]) if len(of_one) > 3 else pictures[offset]
                     image = picture.stored(sample_settings.images)
                 yield sample(
                     key=clip.frames[offset].key,
-                    offset=offset,
-                    origin=PROPAGATED,
                     image=image,
-                    label=maps[2].numpy(),
-                    confidence=maps[0].numpy(),
-                    reason=maps[1].numpy(),
+                    label=of_one[2].numpy(),
+                    confidence=of_one[0].numpy(),
+                    reason=of_one[1].numpy(),
+                    **source,
                 )
 
 
-def _up_to_failure(
-    displacements: Iterator[Displacement], offsets: Sequence[int], failing: _Failing, watch: Stopwatch
-) -> Iterator[Displacement]:
-    """The displacements at these offsets, which end with the first that cannot be estimated."""
-    for offset in offsets:
-        displacement = None
-        with failing(offset), watch("motion"):
-            displacement = next(displacements)
-        if displacement is None:
-            return
-        yield displacement
+def _batches(places: Iterator[Destination], most: int) -> Iterator[list[Destination]]:
+    """The frames, so many at a time, of which all have their labels from the same annotated frames."""
+    for _, group in groupby(places, key=lambda place: {way[0].offset for way in place.ways}):
+        while batch := list(islice(group, most)):
+            yield batch
+            del batch
+
+
+class _Sources(TypedDict):
+    """Where the labels of a sample come from, as it says it."""
+
+    origin: str
+    source_key: str
+    offset: int
+    second_source_key: str
+    second_offset: int
+
+
+def _sources(place: Destination) -> _Sources:
+    near, *far = (end for end, _ in place.ways)
+    return _Sources(
+        origin=FUSED if far else PROPAGATED,
+        source_key=near.key,
+        offset=place.offset - near.offset,
+        second_source_key=far[0].key if far else "",
+        second_offset=place.offset - far[0].offset if far else 0,
+    )
+
+
+def _pixels(observations: Mapping[int, Observation], offsets: Sequence[int]) -> Tensor:
+    return together([observations[offset].pixels for offset in offsets])
 
 
 def _carry(
-    batch: Sequence[Displacement],
-    resampler: Resampler,
+    batch: Sequence[Destination],
+    resamplers: Mapping[int, Resampler],
     observations: Mapping[int, Observation],
     path: CarryingPath,
     settings: SampleSettings,
-    ignore_id: int,
+    is_refinable: bool,
     watch: Stopwatch,
+) -> tuple[Carried, list[Tensor]]:
+    """What comes to the frames, which have their labels from the same annotated frames, and the predicted frames.
+
+    These are [N,3,H,W] uint8, with the pairing 'joint' alone. Displacements that may not be refined on the images leave
+    labels where they are, too.
+    """
+    targets = _pixels(observations, [place.offset for place in batch])
+    sides = []
+    with watch("confidence"):
+        for end in sorted({end for place in batch for end, _ in place.ways}, key=lambda end: end.offset):
+            flow = together([way.flow for place in batch for start, way in place.ways if start is end])
+            frame = observations[end.offset].pixels
+            distances = [abs(place.offset - end.offset) for place in batch]
+            sides.append(Side(frame, end.label, flow, match(flow, targets, frame, path), distances))
+    frames: list[Tensor] = []
+    with watch("warp"):
+        if settings.votes and (is_refinable or len(sides) > 1):
+            label = vote(targets, sides, path)
+        else:
+            [resampler] = {resamplers[end.offset] for end, _ in batch[0].ways}
+            displacements = [way for place in batch for _, way in place.ways]
+            label = resampler.labels(displacements)
+            if settings.pairing == "joint":
+                frames.append(resampler.frames(displacements))
+    with watch("confidence"):
+        best = best_match(sides)
+        return Carried(label, confidence(best, to_outline(label, path)), reasons(best, path)), frames
+
+
+def _on_host(
+    carried: Carried, frames: Sequence[Tensor], path: CarryingPath, settings: SampleSettings, ignore_id: int
 ) -> Sequence[Tensor]:
-    """What there is at each of the displacements, on the host: [C,H,W] uint8.
+    """What there is at each frame: [C,H,W] uint8 each.
 
     The first channel holds levels of confidence, the second reasons, the third label ids, and three more the predicted
-    frame, with the pairing 'joint'.
+    frame, if there is one.
     """
-    with watch("warp"):
-        maps = [resampler.labels(batch)]
-        if settings.pairing == "joint":
-            maps.append(resampler.frames(batch))
-    with watch("confidence"):
-        flows = together([displacement.flow for displacement in batch])
-        targets = together([observations[displacement.offset].pixels for displacement in batch])
-        found = evidence(flows, targets, observations[0].pixels, maps[0], path)
-        levels, reason = quantize_confidence(confidence(found)), reasons(found, path)
-        if settings.min_confidence is not None:
-            unsure = levels < settings.min_confidence * (CONFIDENCE_LEVELS - 1)
-            maps[0] = maps[0].masked_fill(unsure, ignore_id)
-        return path.to_host(torch.cat((levels, reason, *maps), dim=1)).unbind()
+    levels, label = quantize_confidence(carried.confidence), carried.label
+    if settings.min_confidence is not None:
+        unsure = levels < settings.min_confidence * (CONFIDENCE_LEVELS - 1)
+        label = label.masked_fill(unsure, ignore_id)
+    return path.to_host(torch.cat((levels, carried.reason, label, *frames), dim=1)).unbind()

@@ -47,15 +47,22 @@ class SampleRecord:
 class Shard:
     """One open shard, the one that belongs there. Close it, or use it as a context; every read passes HDF5's checksums.
 
+    sources: the annotated frames that its labels may come from; those of its clips in the plan, where none are given.
     Each array is proven to be of the form that the schema says before it is used for the first time.
     Raises: StoreError.
     """
 
     def __init__(
-        self, path: Path, plan: ShardPlan, entry: ShardSummary, place: ShardPlace, version: int = SCHEMA_VERSION
+        self,
+        path: Path,
+        plan: ShardPlan,
+        entry: ShardSummary,
+        place: ShardPlace,
+        version: int = SCHEMA_VERSION,
+        sources: frozenset[str] = frozenset(),
     ) -> None:
         self.path = path
-        self._plan = plan
+        self._sources = sources or frozenset(clip.key for clip in plan.clips)
         self._entry = entry
         self._file, self.images = open_file(path, entry, place, version)
         self.columns = columns(entry.size, self.images, version)
@@ -128,17 +135,9 @@ class Shard:
             values["digest"] = self._texts("sample_digest")
         if not all(0 <= score <= 1 for score in values["score"]) or not set(values["pairing"]) <= set(PAIRINGS):
             raise StoreError(f"{self.path}: holds a score that is not within 0…1, or an unknown pairing; {ADVICE}")
-        second_keys = values.get("second_source_key", [""] * len(values["source_key"]))
-        planned = {clip.key for clip in self._plan.clips}
-        strangers = {
-            source
-            for source, second in zip(values["source_key"], second_keys, strict=True)
-            if source not in planned and second not in planned  # the nearer of two may be of another shard
-        }
+        strangers = set(values["source_key"]) - self._sources
         if strangers:
-            raise StoreError(
-                f"{self.path}: holds samples of '{min(strangers)}', which is not in the plan of this shard; {ADVICE}"
-            )
+            raise StoreError(f"{self.path}: holds samples of '{min(strangers)}', which is not in the plan; {ADVICE}")
         return tuple(SampleRecord(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True))
 
     def _texts(self, name: str) -> list[str]:
@@ -239,12 +238,20 @@ class Store:
         """The shard of that index in the plan. Raises: StoreError where its file is not the one that belongs there."""
         entry = self.manifest.shards[index]
         plan, place = self.manifest.plan[index], self.manifest.place(index)
-        return Shard(self.path / str(entry.name), plan, entry, place, self.manifest.version)
+        return Shard(self.path / str(entry.name), plan, entry, place, self.manifest.version, self._sources)
 
     @property
     def indices(self) -> tuple[int, ...]:
         """Those in the plan of the shards that have a file, in its order."""
         return tuple(index for index, entry in sorted(self.manifest.shards.items()) if entry.name is not None)
+
+    @cached_property
+    def _sources(self) -> frozenset[str]:
+        """All annotated frames of the plan: a clip's labels may come from the next one, which is another shard's.
+
+        Shards of version 1 have no other proof of where they belong than their own clips: none.
+        """
+        return frozenset(self.manifest.inputs if self.manifest.version > 1 else ())
 
     @cached_property
     def _starts(self) -> list[int]:

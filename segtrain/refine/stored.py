@@ -25,13 +25,14 @@ class ShardFile:
     plan: ShardPlan
     entry: ShardEntry
     place: ShardPlace
+    sources: frozenset[str]
 
     @contextmanager
     def opened(self) -> Iterator[Shard]:
         """Raises: InputError for whatever cannot be read of it, UnreachableError where another machine may see it."""
         try:
             self.path.stat()
-            with Shard(self.path, self.plan, self.entry, self.place) as shard:
+            with Shard(self.path, self.plan, self.entry, self.place, sources=self.sources) as shard:
                 yield shard
         except StoreError as error:
             raise InputError(str(self.path), str(error).removeprefix(f"{self.path}: ")) from None
@@ -126,6 +127,7 @@ def clips_of_store(store: Store) -> list[StoredClip]:
             plan=store.manifest.plan[index],
             entry=store.manifest.shards[index],
             place=store.manifest.place(index),
+            sources=frozenset(record.source_key for record in shard.records),
         )
         for row, record in enumerate(shard.records):
             samples = sources.setdefault(record.source_key, {})

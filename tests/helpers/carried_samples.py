@@ -63,6 +63,8 @@ def sample_of(source: str, offset: int, origin: str, *, raw: bool = False) -> Sa
 
 
 def carried_shards(*, raw: bool = False) -> list[list[Sample]]:
+    """Two shards, and three sources: the second shard has a sample too of the one that the first is of."""
     first = (("a", 0, "annotated"), ("a", 1, "propagated"), ("a", 2, "fused"), ("a", -1, "propagated"))
-    second = (("b", -2, "propagated"), ("b", 3, "pseudo"), ("c", 0, "annotated"), ("c", 1, "propagated"))
-    return [[sample_of(*each, raw=raw) for each in some] for some in (first, second)]
+    second = (("b", -2, "propagated"), ("b", 3, "pseudo"), ("a", 3, "fused"))
+    third = (("c", 0, "annotated"), ("c", 1, "propagated"))
+    return [[sample_of(*each, raw=raw) for each in some] for some in (first, (*second, *third))]

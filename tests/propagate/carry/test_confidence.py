@@ -14,15 +14,16 @@ from propagate.carry.confidence import (
     ODDS,
     OUTSIDE_FACTOR,
     confidence,
-    evidence,
+    match,
     outlines,
     photometric_difference,
     reasons,
     rival_distance,
+    to_outline,
 )
 from propagate.carry.paths import HostPath
 from propagate.data.sample import COVERED, ENTERED, MATCHED, MISMATCH
-from sdcnet.geometry import inside, warp_labels
+from sdcnet.geometry import inside
 
 SIZE = (40, 56)
 FAR_FROM_OUTLINES = ODDS / (1 + BOUNDARY_REACH) ** 1.25
@@ -32,12 +33,12 @@ ONE_LABEL = torch.zeros(1, 1, *SIZE, dtype=torch.uint8)
 
 
 def sure(flow: Tensor, target: Tensor, annotated: Tensor, label: Tensor = ONE_LABEL) -> Tensor:
-    return confidence(evidence(flow, target, annotated, label, HOST))
+    return confidence(match(flow, target, annotated, HOST), to_outline(label, HOST))
 
 
 def told(flow: Tensor, target: Tensor, annotated: Tensor) -> Tensor:
     """[H,W] reasons."""
-    return reasons(evidence(flow, target, annotated, ONE_LABEL, HOST), HOST)[0, 0]
+    return reasons(match(flow, target, annotated, HOST), HOST)[0, 0]
 
 
 def constant_flow(dx: float, dy: float) -> Tensor:
@@ -220,11 +221,3 @@ def test_a_pixel_that_has_a_rival_alone_is_not_covered(frame: Tensor) -> None:
     flow = constant_flow(0, 0)
     flow[:, 0, 20:26, 10:16] = 30
     assert (told(flow, frame, frame) != COVERED).all()
-
-
-def test_reasons_do_not_depend_on_the_labels(frame: Tensor) -> None:
-    flow, target = constant_flow(7.3, -2), torch.roll(frame, 3, dims=2)
-    label = warp_labels((frame[:, :1] // 16), flow)
-    found = reasons(evidence(flow, target, frame, label, HOST), HOST)
-    assert torch.equal(found[0, 0], told(flow, target, frame))
-    assert len(found.unique()) > 1

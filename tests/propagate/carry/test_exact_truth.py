@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from propagate.carry.confidence import confidence, evidence
+from propagate.carry.confidence import confidence, match, to_outline
 from propagate.carry.paths import HostPath
 from propagate.carry.walk import Displacement, walk
 from propagate.data.images import decode_frame
@@ -49,8 +49,8 @@ def steps(avenue: Path) -> list[tuple[Displacement, np.ndarray, np.ndarray, np.n
             observations = {offset: ObservedPixels(frame) for offset, frame in frames.items()}
             [displacement] = walk(observations, direction, Dis(), HostPath())
             one_label = torch.zeros_like(frames[0][:, :1])
-            looked = evidence(displacement.flow, frames[direction], frames[0], one_label, HostPath())
-            sure = confidence(looked)[0, 0].numpy()
+            looked = match(displacement.flow, frames[direction], frames[0], HostPath())
+            sure = confidence(looked, to_outline(one_label, HostPath()))[0, 0].numpy()
             folder, key = avenue / "truth" / "train" / city, f"{snippet}_{19 + direction:06d}"
             flow, valid = read_flow(truth_path(folder, key, f"flow_to_{back}"))
             occluded = read_occlusion(truth_path(folder, key, f"occluded_in_{back}"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jobs.training.transfers import Transfers
-from propagate.carry.confidence import confidence, evidence, reasons
+from propagate.carry.confidence import confidence, match, reasons, to_outline
 from propagate.carry.paths import CarryingPath, DevicePath, HostPath
 from propagate.carry.refinement import RefinedWay, refine, sharpen
 from propagate.data.sample import quantize_confidence
@@ -67,7 +67,9 @@ def test_both_choose_the_same_displacement(device: DevicePath, reach: float) -> 
 def test_confidence_is_the_same_within_a_level(device: DevicePath, reach: float) -> None:
     target, annotated = texture(0, 2), texture(1, 2)
     host, other = (
-        quantize_confidence(confidence(evidence(flow(0, reach), target, annotated, patches(0), path))).int()
+        quantize_confidence(
+            confidence(match(flow(0, reach), target, annotated, path), to_outline(patches(0), path))
+        ).int()
         for path in (HOST, device)
     )
     assert (host - other).abs().max() <= 1
@@ -77,9 +79,7 @@ def test_confidence_is_the_same_within_a_level(device: DevicePath, reach: float)
 @pytest.mark.parametrize("reach", [0.5, 8.0, 60.0])
 def test_reasons_are_the_same(device: DevicePath, reach: float) -> None:
     target, annotated = texture(0, 2), texture(1, 2)
-    host, other = (
-        reasons(evidence(flow(0, reach), target, annotated, patches(0), path), path) for path in (HOST, device)
-    )
+    host, other = (reasons(match(flow(0, reach), target, annotated, path), path) for path in (HOST, device))
     assert (host != other).float().mean() < 1e-3
     assert len(host.unique()) > 1
 
@@ -104,11 +104,11 @@ def test_confidence_of_several_frames_is_that_of_each(name: str, device: DeviceP
     annotated, targets = texture(0, 2), [texture(seed, 2) for seed in range(3)]
     flows = [flow(seed, 8.0) for seed in range(3)]
     labels = [patches(seed) for seed in range(3)]
-    each = [
-        evidence(one, target, annotated, label, path) for one, target, label in zip(flows, targets, labels, strict=True)
-    ]
-    found = evidence(torch.cat(flows), torch.cat(targets), annotated, torch.cat(labels), path)
-    assert torch.equal(confidence(found), torch.cat([confidence(one) for one in each]))
+    each = [match(one, target, annotated, path) for one, target in zip(flows, targets, strict=True)]
+    found = match(torch.cat(flows), torch.cat(targets), annotated, path)
+    to_each = [to_outline(label, path) for label in labels]
+    alone = [confidence(one, boundary) for one, boundary in zip(each, to_each, strict=True)]
+    assert torch.equal(confidence(found, to_outline(torch.cat(labels), path)), torch.cat(alone))
     assert torch.equal(reasons(found, path), torch.cat([reasons(one, path) for one in each]))
 
 

@@ -165,7 +165,7 @@ def test_label_pairing_keeps_the_source_bytes_and_joint_predicts_the_frame(
         assert real.image == source
         assert (predicted.image == source) == (predicted.offset == 0)
         assert (real.pairing, predicted.pairing) == ("label", "joint")
-        assert (real.label == predicted.label).all()
+        assert (real.label == predicted.label).mean() > 0.95  # the real frame's colours have a say in its labels
 
 
 def test_min_confidence_turns_exactly_the_unsure_pixels_into_ignore(cli: Cli, street: Path, tmp_path: Path) -> None:

@@ -112,20 +112,22 @@ def test_labels_that_came_from_a_clip_that_is_not_the_shards_are_an_error(two: P
         list(open_store(two).records())
 
 
-def test_a_fused_sample_may_be_nearer_to_a_frame_of_another_shard(tmp_path: Path, make_sample: MakeSample) -> None:
+def test_labels_may_come_from_a_clip_of_another_shard(tmp_path: Path, make_sample: MakeSample) -> None:
     fused = make_sample(
         3, source_key="seq_000005", offset=-2, origin="fused", second_source_key="seq_000000", second_offset=3
     )
-    store = write_store(tmp_path / "fused", [[make_sample(0), fused]], CAMVID)
+    store = write_store(
+        tmp_path / "fused", [[make_sample(0), fused], [make_sample(5, source_key="seq_000005", offset=0)]], CAMVID
+    )
     manifest = load_manifest(store)
-    [plan] = manifest.plan
-    of_one = replace(plan, clips=tuple(clip for clip in plan.clips if clip.key == "seq_000000"))
-    save_manifest(store, replace(manifest, plan=(of_one,)))
-    assert [record.source_key for record in open_store(store).records()] == ["seq_000000", "seq_000005"]
+    first, second = manifest.plan
+    first = replace(first, clips=tuple(clip for clip in first.clips if clip.key == "seq_000000"))
+    save_manifest(store, replace(manifest, plan=(first, second)))
+    assert [record.source_key for record in open_store(store).records()] == ["seq_000000", *2 * ["seq_000005"]]
     assert verify_store(store).faults == ()
-    of_none = replace(plan, clips=(replace(plan.clips[0], key="other"),))
-    save_manifest(store, replace(manifest, plan=(of_none,)))
-    with pytest.raises(StoreError, match=r"holds samples of 'seq_000000', which is not in the plan"):
+    second = replace(second, clips=(replace(second.clips[0], key="other"),))
+    save_manifest(store, replace(manifest, plan=(first, second)))
+    with pytest.raises(StoreError, match=r"shard-00000\.h5: holds samples of 'seq_000005', which is not in the plan"):
         list(open_store(store).records())
 
 

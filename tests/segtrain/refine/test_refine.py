@@ -94,7 +94,7 @@ def test_a_network_that_is_sure_of_the_right_class_corrects_planted_errors(
     result = refine("--json")
     assert result.exit_code == 0, result.output
     after = by_identity(tmp_path / "out")
-    places = [("a", 0), ("a", 1), ("a", 2), ("a", -1), ("b", 3), ("b", -2), ("c", 0), ("c", 1)]
+    places = [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("a", -1), ("b", 3), ("b", -2), ("c", 0), ("c", 1)]
     assert list(after) == [(*place, "label") for place in places]
     for old, name in carried_of(store):
         new = after[name]
@@ -106,9 +106,9 @@ def test_a_network_that_is_sure_of_the_right_class_corrects_planted_errors(
         assert sample_digest(new) == sample_digest(replace(old, **untouched)), "all else is the same, byte for byte"
     assert after["a", 2, "label"].second_source_key == "other"
     summary = json.loads(result.stdout)
-    assert summary["changed"] == 5 * 15
+    assert summary["changed"] == 6 * 15
     assert summary["doubted"] == 0
-    assert summary["labelled"] == 5 * (SIZE[0] - 2) * SIZE[1]
+    assert summary["labelled"] == 6 * (SIZE[0] - 2) * SIZE[1]
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -185,7 +185,7 @@ def test_a_stopped_run_goes_on_to_the_same_store(
     assert len(load_manifest(stopped).shards) == 1
     status = CliRunner().invoke(propagate, ["status", str(stopped)])
     assert "no run is at work; `segtrain refine` goes on" in status.stdout
-    assert "1 of 3 shards, 4 of " in status.stdout
+    assert "1 of 3 shards, 5 of " in status.stdout
     assert "4 samples written" in refine(out=stopped).stdout
     assert load_manifest(stopped).content == load_manifest(whole).content
     assert "nothing to do" in refine(out=stopped).stdout
@@ -221,7 +221,7 @@ def test_a_damaged_shard_ends_its_clip_until_it_is_mended(refine: Refine, store:
     assert {name[0] for name in by_identity(tmp_path / "out")} == {"b", "c"}
     path.write_bytes(data)
     assert refine("--retry-failed").exit_code == 0
-    assert len(by_identity(tmp_path / "out")) == 8
+    assert len(by_identity(tmp_path / "out")) == 9
 
 
 def test_what_cannot_be_refined_is_said(refine: Refine, store: Path, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_what_cannot_be_refined_is_said(refine: Refine, store: Path, tmp_path: P
     ):
         assert result.exit_code == 1
         assert said in result.stderr
-    assert len(by_identity(store)) == 8
+    assert len(by_identity(store)) == 9
     assert "doubt must be within 0…1, found 2" in refine("--doubt", 2).stderr
 
 
