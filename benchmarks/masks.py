@@ -95,7 +95,9 @@ def propagate(*args: object) -> None:
     subprocess.run([sys.executable, "-m", "propagate", *map(str, args)], stdout=subprocess.DEVNULL, check=True)
 
 
-def street_frames(root: Path, size: tuple[int, int], snippets: int, seed: int) -> Iterator[tuple[str, np.ndarray, Path]]:
+def street_frames(
+    root: Path, size: tuple[int, int], snippets: int, seed: int
+) -> Iterator[tuple[str, np.ndarray, Path]]:
     """The key, the instances [H,W] uint16 from 1 on, and the file of each frame within reach of an annotated one."""
     for snippet in range(snippets):
         scene = build_scene(np.random.default_rng((seed, zlib.crc32(b"train"), 0, snippet)), LENGTH)

@@ -99,7 +99,9 @@ def _of_runs(resource: Resource, size: tuple[int, int]) -> np.ndarray:
     for number, item in enumerate(listed):
         area = item.get("segmentation", item) if isinstance(item, dict) else item
         if not isinstance(area, dict):
-            raise InputError(where, f"mask {number} is {area!r:.60}, expected COCO's runs, an object of size and counts")
+            raise InputError(
+                where, f"mask {number} is {area!r:.60}, expected COCO's runs, an object of size and counts"
+            )
         try:
             each = runs_of_coco(area, size)
             if any(run < 0 for run in each) or sum(each) != size[0] * size[1]:

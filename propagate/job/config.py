@@ -42,7 +42,9 @@ class RunConfig(DatasetChoice):
         require_settings(self)
         require_engine(self.engine, self.num_workers, self.address)
         if self.masks is not None and self.sample_settings.pairing == "joint":
-            raise ValueError("--masks are of real frames, and --pairing joint has predicted ones; leave one of them out")
+            raise ValueError(
+                "--masks are of real frames, and --pairing joint has predicted ones; leave one of them out"
+            )
         history = self.sample_settings.history
         if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(
