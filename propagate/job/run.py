@@ -20,6 +20,7 @@ from propagate.carry.samples import CARRYING
 from propagate.data.clip import Clip, CodedFrame
 from propagate.data.masks import with_masks
 from propagate.datasets.registry import open_dataset
+from propagate.datasets.sides import two_sided
 from propagate.errors import DatasetError
 from propagate.job.carrying import Carrying
 from propagate.job.config import RunConfig
@@ -88,6 +89,8 @@ def run(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
             "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
         )
+    if config.sample_settings.fuses:
+        clips = two_sided(clips, config.frames)
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
     if config.motion.reads_vectors and not any(

@@ -17,7 +17,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 def propagate_and_score(cli: Cli, root: Path, out: Path, *args: object) -> dict[str, Any]:
     options = ("--root", root, "--dataset", "camvid", "--split", "clip", "--max-gap", 2)
-    run = cli("run", *options, "--out", out, "--clips-per-shard", 3, "--engine", "local", *args)
+    run = cli("run", *options, "--out", out, "--one-sided", "--clips-per-shard", 3, "--engine", "local", *args)
     assert run.returncode == 0, run.stderr
     scored = cli("evaluate", out, *options, "--truth", root / "truth", "--json")
     assert scored.returncode == 0, scored.stderr
