@@ -16,11 +16,11 @@ from propagate.carry.carried import Carried
 from propagate.data.clip import Resource
 from propagate.data.masks import read_masks
 
-# The odds that what a mask changes is wrong: ODDS · excess² · √(the others' share of its votes) / ⁴√(its pixels). The
-# excess is how many pixels of the frame disagree with their masks, as a multiple of how many are expected to be wrong.
-# Rounded from a logistic regression on synthetic streets, over exact, eroded, dilated and merged instances and
-# superpixels of four sizes; the factor is half of what it gave, since most masks that people have are good.
-ODDS = 8.0
+# The odds that what a mask changes is wrong: ODDS · excess² · √(the others' share of its votes) / ⁴√(its share of the
+# frame). The excess is how many pixels of the frame disagree with their masks, as a multiple of how many are expected
+# to be wrong. Rounded from a logistic regression on synthetic streets, over exact, eroded, dilated and merged instances
+# and superpixels of four sizes; the factor is half of what it gave, since most masks that people have are good.
+ODDS = 0.42
 MOST_ODDS = 0.5  # a label is changed where the mask's is at least twice as probably right
 AGREED_FACTOR = 0.3  # of the odds of pixels that agree with their mask; times the frame's excess, from 1 on
 SUREST = 0.9999  # no pixel votes with more than this confidence
@@ -77,7 +77,7 @@ def vote(label: Tensor, confidence: Tensor, masks: Tensor, ignored: Tensor) -> t
     disagreeing = (num_voters - voters.gather(1, winner[:, None])[:, 0])[masked].sum()
     excess = disagreeing * _PARTS / wrong[masked].sum().clamp(min=1)
     others = 1 - most / votes.sum(dim=1).clamp(min=1)
-    odds = ODDS * excess.square() * others.sqrt() / num_voters.clamp(min=1).sqrt().sqrt()
+    odds = ODDS * excess.square() * others.sqrt() / (num_voters.clamp(min=1) / masks.numel()).sqrt().sqrt()
     is_clear = (2 * num_voters > pixels.sum(dim=1)) & (others < 0.5) & (odds < MOST_ODDS)
 
     applies = (is_clear & masked)[masks] & counts[label.long()]
