@@ -3,9 +3,9 @@
 python benchmarks/confidence.py [--data ../shared/data] [--against CHECKOUT] [--keep DIR]
 
 On synthetic streets that nothing was fitted to, on DATA/cityscapes_clip and on DATA/camvid_15hz, where these are; ±5,
-DIS. With --against another checkout's confidence stands beside this one's. The truth of the Cityscapes snippets is
-another network's prediction, which is wrong itself: how often, by the distance from an outline, is measured on the
-frames that people annotated, and allowed for where the table says so.
+DIS, from one annotated frame each. With --against another checkout's confidence stands beside this one's. The truth of
+the Cityscapes snippets is another network's prediction, which is wrong itself: how often, by the distance from an
+outline, is measured on the frames that people annotated, and allowed for where the table says so.
 """
 
 import argparse
@@ -39,12 +39,13 @@ EVERYTHING = len(REASONS)  # its row of the counts by reason
 
 @dataclass(frozen=True)
 class Source:
-    """Frames, and the label maps that are their truth. is_weak: they were predicted."""
+    """Frames, and the label maps that are their truth. is_weak: they were predicted. now: options of this version."""
 
     name: str
     truth: Path
     options: tuple[object, ...]
     is_weak: bool = False
+    now: tuple[object, ...] = ()
 
 
 @dataclass
@@ -143,7 +144,7 @@ def sources(folder: Path, data: Path, here: Path) -> list[Source]:
     if (data / "camvid_15hz").is_dir():
         root = data / "camvid_15hz"
         options = ("--root", root, "--dataset", "camvid", "--split", "clip", "--max-gap", 2)
-        found.append(Source("CamVid", root / "truth", options))
+        found.append(Source("CamVid", root / "truth", options, now=("--one-sided",)))
     return found
 
 
@@ -257,7 +258,8 @@ def main() -> None:
             all_found[source.name] = {}
             for version, checkout in checkouts.items():
                 out = folder / f"{source.name.replace(' ', '-')}-{version}"
-                propagate(checkout, "run", *source.options, "--out", out, "--engine", "local")
+                now = source.now if checkout == here else ()
+                propagate(checkout, "run", *source.options, *now, "--out", out, "--engine", "local")
                 all_found[source.name][version] = look(open_store(out), source)
     print_calibration(all_found)
     print_reliability(all_found)
