@@ -68,6 +68,8 @@ def print_summary(summary: "RunSummary", out: Path) -> None:
             "`propagate verify` reads all that it holds"
         )
     click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
+    if summary.masked:
+        click.echo(f"masks were given of {summary.masked} neighbours; the labels of others are as they were carried")
     for failure in summary.failures:
         click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
     if summary.failures:

@@ -184,6 +184,7 @@ class Clip:
     frame may be at offset 0, and offsets may be multiples of a step.
     `beyond` is the next annotated frame, where the frames between are worked on from both sides: `frames` reach up to
     it then, and those of the clip after it begin where this one has no more samples.
+    `masks` are files of masks that something else made of the neighbours, by offset.
     """
 
     key: str
@@ -193,3 +194,4 @@ class Clip:
     label: Label | None
     missing: Mapping[int, str] = field(default_factory=dict)
     beyond: Beyond | None = None
+    masks: Mapping[int, Resource] = field(default_factory=dict)

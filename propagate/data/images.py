@@ -123,6 +123,24 @@ def read_instance_ids(resource: Resource) -> np.ndarray:
     return _decode(data, header, where).astype(np.uint16)
 
 
+def read_mask_ids(resource: Resource) -> np.ndarray:
+    """A PNG that numbers masks, one channel of 8 or 16 bits or palette indices, to [H,W] uint8 or uint16.
+
+    Raises: InputError: a file that cannot be read, or holds anything else.
+    """
+    where = str(resource)
+    data = read_image(resource)
+    header = checked_header(data, where)
+    is_numbered = header.kind == "palette" or (header.kind == "grey" and header.bits in (8, 16))
+    if header.format != "PNG" or not is_numbered:
+        raise InputError(
+            where,
+            f"{header} of masks, expected a PNG with one channel of 8 or 16 bits: 0 where there is no mask, else its "
+            "number; save it so, or as a JSON list of COCO's runs",
+        )
+    return _decode(data, header, where)
+
+
 def encode_png(array: np.ndarray, level: int = 1) -> bytes:
     """[H,W,3] RGB or [H,W], uint8, to an 8-bit PNG; `level` is zlib's, 0…9."""
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):

@@ -1,4 +1,4 @@
-"""Runs of pixels and polygons, to masks and back.
+"""Areas of an image: polygons to masks, masks to the text of runs, and what shapes upon each other leave.
 
 Coordinates count from the outer corner of the first pixel, so that a pixel at row y and column x is the square from
 (x, y) to (x + 1, y + 1). What a polygon covers is what pycocotools says, the tools that COCO is published with.
@@ -10,14 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from pycocotools import mask as coco_masks
 
+from propagate.data.runs import mask_of_runs, runs_of_text
 from propagate.formats.annotations import NOBODY
 
 MOST_SHAPES = 100_000  # in one image
 _MOST_OUTLINE = 1 << 21  # pixels of length: pycocotools takes some hundred bytes for each
 _OUTSIDE = 1.0  # pixels by which tools let points leave the image
-_LONGEST_NUMBER = 7  # characters of a run in COCO's text, 5 bits each
-_FIRST, _LAST = ord("0"), ord("o")
-_MORE, _NEGATIVE = 0x20, 0x10
 
 
 class Area(NamedTuple):
@@ -49,50 +47,6 @@ def drawn(shapes: Iterable[LabelledArea], size: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"{shape.place}: {error}") from None
         canvas[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = shape.class_index
     return canvas
-
-
-def mask_of_runs(runs: Sequence[int], height: int, width: int) -> np.ndarray:
-    """[height,width] bool, row by row: runs of pixels that are not in it, and are, by turns, beginning with not.
-
-    Raises: ValueError unless the runs are as long as the mask has pixels.
-    """
-    if any(run < 0 for run in runs) or sum(runs) != height * width:
-        raise ValueError(f"its runs cover {sum(runs)} pixels, expected {height * width}; export it again")
-    lengths = np.array(runs, np.int64)
-    inside = np.arange(lengths.size) % 2 == 1
-    return np.repeat(inside, lengths).reshape(height, width)
-
-
-def runs_of_mask(mask: np.ndarray) -> list[int]:
-    """The runs of a bool mask, row by row, as `mask_of_runs` reads them."""
-    flat = np.concatenate([[False], mask.ravel()])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-
-
-def runs_of_text(text: str) -> list[int]:
-    """The runs that COCO's compressed text stands for; pycocotools reads it too, but not whether it is long enough.
-
-    Each number takes characters of 5 bits, the lowest first, and a bit that says whether more follow; from the fourth
-    number on it is the difference to the number two before. Reference: pycocotools, maskApi.
-    Raises: ValueError.
-    """
-    runs: list[int] = []
-    number = bits = 0
-    for character in text.encode("utf-8", "replace"):
-        if not _FIRST <= character <= _LAST or bits >= 5 * _LONGEST_NUMBER:
-            raise ValueError(f"its text of runs is none: {chr(character)!r} after {len(runs)} runs; export it again")
-        value = character - _FIRST
-        number |= (value & 0x1F) << bits
-        bits += 5
-        if not value & _MORE:
-            if value & _NEGATIVE:
-                number -= 1 << bits
-            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
-            number = bits = 0
-    if bits:
-        raise ValueError("its text of runs ends within a number; export it again")
-    return runs
 
 
 def encoded_runs(mask: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from propagate.data.classes import ClassTable
+from propagate.data.runs import mask_of_runs, runs_of_coco
 from propagate.data.sample import Sample
 from propagate.export import File
 from propagate.formats.annotations import AnnotatedFrame, Annotations, refused
@@ -24,8 +25,6 @@ from propagate.formats.areas import (
     drawn,
     encoded_runs,
     mask_of_polygons,
-    mask_of_runs,
-    runs_of_text,
 )
 from propagate.formats.categories import Categories, category_ids, coco_file
 from propagate.formats.source import Source
@@ -89,14 +88,7 @@ def read_images(data: Any) -> dict[int, tuple[str, tuple[int, int]]]:
 def _area(segmentation: object, size: tuple[int, int]) -> Area:
     """Of runs that go column by column, or of polygons. Raises: ValueError."""
     if isinstance(segmentation, dict):
-        if list(size) != segmentation.get("size"):
-            raise ValueError(f"runs of the size {segmentation.get('size')!r:.60}, of an image of {list(size)}")
-        counts = member(segmentation, "counts", (str, list), "the runs")
-        if isinstance(counts, str):
-            counts = runs_of_text(counts)
-        elif any(type(each) is not int for each in counts):
-            raise ValueError("counts holds what is no whole number; export it again")
-        return Area(0, 0, mask_of_runs(counts, size[1], size[0]).T)
+        return Area(0, 0, mask_of_runs(runs_of_coco(segmentation, size), size[1], size[0]).T)
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation is {segmentation!r:.60}, expected runs or polygons; export it again")
     return mask_of_polygons([numbers(each, "a polygon") for each in segmentation], size)

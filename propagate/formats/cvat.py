@@ -15,10 +15,11 @@ from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
 from propagate.data.classes import ClassTable
+from propagate.data.runs import mask_of_runs, runs_of_mask
 from propagate.data.sample import Sample
 from propagate.export import File
 from propagate.formats.annotations import AnnotatedFrame, Annotations, Color, refused
-from propagate.formats.areas import MOST_SHAPES, Area, LabelledArea, drawn, mask_of_polygons, mask_of_runs, runs_of_mask
+from propagate.formats.areas import MOST_SHAPES, Area, LabelledArea, drawn, mask_of_polygons
 from propagate.formats.class_tables import require_names, written_classes
 from propagate.formats.source import Source
 from propagate.formats.writing import AnnotationFormat, AnnotationWriter, box_of

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
+
+from propagate.carry.masks import MaskVote
 from propagate.carry.opened import OpenClip
 from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
-from propagate.data.classes import ClassTable
+from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.sample import Sample
 from propagate.job.making import Notes
 from sdcnet.motion.registry import MotionSettings, open_estimator
@@ -46,11 +49,14 @@ class Carrier:
     def __init__(self, carrying: Carrying, classes: ClassTable) -> None:
         self._estimator = open_estimator(carrying.motion)
         self._path = path_of(self._estimator)
+        self._ignored = torch.from_numpy(classes.train_id_of == IGNORE_TRAIN_ID)
         self._settings, self._classes = carrying.sample_settings, classes
         self.fingerprint: Mapping[str, object] = self._estimator.fingerprint
         self.transfers = self._estimator.transfers
 
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
+        clip = opened.clip
+        masks = {clip.frames[offset].key: file for offset, file in clip.masks.items()}
         return propagate_clip(
             opened,
             ignore_id=self._classes.ignore_id,
@@ -59,4 +65,5 @@ class Carrier:
             sample_settings=self._settings,
             watch=notes.watch,
             on_failure=notes.failures.append,
+            corrections=[MaskVote(masks, self._ignored)] if masks else [],
         )

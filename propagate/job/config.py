@@ -23,6 +23,11 @@ class RunConfig(DatasetChoice):
         variable="PROPAGATE_OUT",
     )
     frames: int = setting(5, "Neighbours on each side.", least=0)
+    masks: Path | None = setting(
+        None,
+        "Masks of neighbours, DIR/…/<frame>.png or .json, as SAM gives them; carried labels vote in them.",
+        otherwise="none",
+    )
     motion: MotionSettings = field(default_factory=MotionSettings)
     sample_settings: SampleSettings = field(default_factory=SampleSettings)
     clips_per_shard: int = setting(16, "Clips that a file of the store holds.", least=1)
@@ -36,6 +41,10 @@ class RunConfig(DatasetChoice):
     def __post_init__(self) -> None:
         require_settings(self)
         require_engine(self.engine, self.num_workers, self.address)
+        if self.masks is not None and self.sample_settings.pairing == "joint":
+            raise ValueError(
+                "--masks are of real frames, and --pairing joint has predicted ones; leave one of them out"
+            )
         history = self.sample_settings.history
         if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(
@@ -58,6 +67,7 @@ class RunConfig(DatasetChoice):
             "dataset": self.dataset,
             "split": self.options.split,
             "frames": self.frames,
+            "masks": self.masks is not None,  # which, the inputs of clips say
             **open_estimator(motion).fingerprint,
             "path": "device" if self.motion.is_network else "host",
             **asdict(self.sample_settings),

@@ -68,6 +68,8 @@ def _digest(clip: Clip) -> str:
         "label": None if clip.label is None else _identity(clip.label),
         "missing": sorted(clip.missing),
     }
+    if clip.masks:
+        inputs["masks"] = [[offset, *resource.identity] for offset, resource in sorted(clip.masks.items())]
     if clip.beyond is not None:
         inputs["beyond"] = [clip.beyond.offset, *_identity(clip.beyond.label)]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()

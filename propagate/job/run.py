@@ -18,6 +18,7 @@ from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.samples import CARRYING
 from propagate.data.clip import Clip, CodedFrame
+from propagate.data.masks import with_masks
 from propagate.datasets.registry import open_dataset
 from propagate.datasets.sides import two_sided
 from propagate.errors import DatasetError
@@ -45,7 +46,7 @@ VERSIONS = {
 class RunSummary:
     """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this
     run's samples, `planned` the shards that it had to write, `lost` those of them that it could not; `barred` says
-    which machines got no work, and why.
+    which machines got no work, and why. `masked`: neighbours of the clips that masks were given of.
     """
 
     clips: int
@@ -56,6 +57,7 @@ class RunSummary:
     failures: tuple[Failure, ...]
     lost: tuple[str, ...]
     barred: tuple[str, ...]
+    masked: int
     seconds: float
     stages: dict[str, float]
 
@@ -89,6 +91,8 @@ def run(
         )
     if config.sample_settings.fuses:
         clips = two_sided(clips, config.frames)
+    if config.masks is not None:
+        clips = with_masks(clips, config.masks)
     if config.motion.reads_vectors and not any(
         isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
     ):
@@ -198,6 +202,7 @@ def make_store(
             failures=tuple(manifest.failures),
             lost=tuple(lost),
             barred=tuple(barred),
+            masked=sum(len(clip.masks) for clip in clips),
             seconds=clock.seconds,
             stages=dict(stages),
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from propagate.synth.materials import Points
 from propagate.synth.patterns import noise
-from propagate.synth.scene import Light, Scene, label_ids
+from propagate.synth.scene import Light, Scene, instances, label_ids
 from propagate.synth.shadows import Shade, ShadowPlan
 from propagate.synth.view import SKY, Hits, Pinhole, Snapshot, by_solid
 
@@ -40,6 +40,7 @@ class Renderer:
         self._shadows = ShadowPlan(scene, self._view(0))
         sky = label_ids()["sky"]
         self._label_of = np.array([*(solid.label for solid in scene.solids), sky], np.uint8)  # SKY is the last
+        self._instance_of = np.array([*instances(scene.solids), 0], np.uint16)
 
     def render(self, number: int) -> Rendered:
         """The frame of that number, and its truth towards the frames before and after that the scene has."""
@@ -64,6 +65,16 @@ class Renderer:
                 rendered.flow_to[offset][:, band] = flow.reshape(2, -1, width)
                 rendered.occluded_in[offset][band] = ~seen.reshape(-1, width)
         return rendered
+
+    def instances(self, number: int) -> np.ndarray:
+        """[H,W] uint16: which thing of the scene is seen at each pixel of the frame of that number, the sky being one.
+
+        A thing's parts of one label share a number, the same in every frame.
+        """
+        height, width = self._grid.height, self._grid.width
+        rows, columns = (part.ravel() for part in np.mgrid[:height, :width])
+        hits = self._view(number).cast(*self._grid.rays(columns, rows))
+        return self._instance_of[hits.solid].reshape(height, width)
 
     def _motion(
         self, view: Snapshot, other: Snapshot, columns: np.ndarray, rows: np.ndarray, hits: Hits

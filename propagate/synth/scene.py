@@ -4,7 +4,7 @@ World axes: x to the right of the street, y down, z along the street; metres. Ti
 second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -128,3 +128,17 @@ class Scene:
     camera: Camera
     light: Light
     num_frames: int
+
+
+def instances(solids: Iterable[Solid]) -> list[int]:
+    """Of which thing each solid is a part, from 1 on: what one body carries under one label, or what nothing carries.
+
+    A street's ground, houses and hedges stand where they are; each solid of theirs is a thing of its own.
+    """
+    numbers: dict[tuple[int, int], int] = {}
+    found = []
+    for place, solid in enumerate(solids):
+        body = solid.pose.body if isinstance(solid.pose, Swing) else solid.pose
+        is_fixed = body == Drive(0, 0)
+        found.append(numbers.setdefault((place, -1) if is_fixed else (id(body), solid.label), len(numbers) + 1))
+    return found

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_masks
 
+from propagate.data.runs import mask_of_runs, runs_of_mask, runs_of_text
 from propagate.formats.areas import (
     Area,
     LabelledArea,
     drawn,
     encoded_runs,
     mask_of_polygons,
-    mask_of_runs,
-    runs_of_mask,
-    runs_of_text,
 )
 from propagate.formats.outlines import outlines
 

@@ -201,6 +201,19 @@ def test_the_bonnet_stands_still_and_the_sky_only_turns() -> None:
     assert np.allclose((moved[0][0], moved[1][0]), turned[:2] / turned[2], atol=1e-6)
 
 
+def test_an_instance_has_one_label_and_the_same_number_in_every_frame(pair: tuple[Rendered, Rendered]) -> None:
+    renderer = Renderer(build_scene(np.random.default_rng(3), 30), (128, 256))
+    labels: dict[int, set[int]] = {}
+    for number, rendered in zip((10, 11), pair, strict=True):
+        found = renderer.instances(number)
+        assert (found.shape, found.dtype) == (rendered.labels.shape, np.uint16)
+        for instance in np.unique(found).tolist():
+            labels.setdefault(instance, set()).update(np.unique(rendered.labels[found == instance]).tolist())
+    assert all(len(each) == 1 for each in labels.values())
+    cars = [instance for instance, each in labels.items() if each == {26}]
+    assert len(cars) > 1  # things, not labels
+
+
 def test_a_frame_at_an_end_has_one_neighbour() -> None:
     renderer = Renderer(build_scene(np.random.default_rng(3), 20), (64, 128))
     assert set(renderer.render(0).flow_to) == set(renderer.render(0).occluded_in) == {1}
