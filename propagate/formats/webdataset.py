@@ -45,6 +45,8 @@ class WebDatasetWriter(AnnotationWriter):
             "origin": sample.origin,
             "score": sample.score,
         }
+        if sample.second_source_key:
+            about |= {"second_source_key": sample.second_source_key, "second_offset": sample.second_offset}
         self._add(f"{name}.{file.rpartition('.')[2]}", frame)
         self._add(f"{name}.label.png", encode_png(sample.label))
         self._add(f"{name}.confidence.png", encode_png(sample.confidence))
