@@ -10,11 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
 
-from propagate.carry.confidence import DIFFERENCE_LEVELS, Match, outlines
+from propagate.carry.confidence import DIFFERENCE_LEVELS, OUTSIDE_FACTOR, Match, outlines
 from propagate.carry.paths import CarryingPath
 from sdcnet.geometry import pixel_before, warp_labels
 
@@ -22,7 +23,6 @@ REACH = 2  # pixels, from which votes come
 SPREAD = 1.5  # pixels, the standard deviation of the weight by distance
 COLOUR_LEVELS = 20.0  # grey levels, summed over channels, that lower a weight by e
 LARGEST_DIFFERENCE = 200  # of them: a worse match is no worse than this
-OUTSIDE_FACTOR = 6.0  # by which what comes from outside its frame weighs less
 SHIFTS = tuple(
     (dx, dy) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1) if abs(dx) + abs(dy) <= REACH
 )
@@ -77,11 +77,11 @@ def vote(targets: Tensor, sides: Sequence[Side], path: CarryingPath) -> Tensor:
         contested = _places(reached[number] < REACH)
         if len(contested):
             voters = _places(reached[number] < 2 * REACH)
-            votes = torch.zeros(len(contested), len(ids), device=target.device)
-            for side, of_side in zip(sides, nearest, strict=True):
-                ballots = _ballots(side, number, of_side[number], voters, ids)
-                _count(votes, contested, target, ballots, voters)
-            most, winner = votes.max(dim=1)
+            ballots = [
+                _ballots(side, number, of_side[number], voters, ids)
+                for side, of_side in zip(sides, nearest, strict=True)
+            ]
+            most, winner = _counted(contested, target, voters, ballots, len(ids)).max(dim=1)
             flat = labels[number].view(-1)
             flat[contested] = torch.where(most > 0, ids[winner], flat[contested])
     return labels
@@ -141,10 +141,10 @@ def _ballots(side: Side, number: int, nearest: Tensor, voters: Tensor, ids: Tens
     )
 
 
-def _count(votes: Tensor, contested: Tensor, target: Tensor, ballots: _Ballots, voters: Tensor) -> None:
-    """Add to the votes for the pixels at `contested`, [K,C], a row a pixel and a column a label, those around them.
+def _counted(contested: Tensor, target: Tensor, voters: Tensor, sides: Sequence[_Ballots], num_labels: int) -> Tensor:
+    """The votes that the pixels at `contested` have from those around them: [K,C], a row a pixel, a column a label.
 
-    target: [3,H,W] uint8.
+    target: [3,H,W] uint8. sides: the ballots of the pixels at `voters`, from each annotated frame.
     """
     height, width = target.shape[-2:]
     wide = width + 2 * REACH
@@ -152,10 +152,10 @@ def _count(votes: Tensor, contested: Tensor, target: Tensor, ballots: _Ballots, 
     voter[_within_margin(voters, width)] = torch.arange(len(voters), device=target.device)
     base = _within_margin(contested, width)
     own = target.flatten(1)[:, contested].float()
-    cell = torch.arange(len(contested), device=target.device) * votes.shape[1]
-    flat = votes.view(-1)
+    cell = torch.arange(len(contested), device=target.device) * num_labels
+    votes = torch.zeros(len(contested) * num_labels, device=target.device)
     likeness = torch.exp(-torch.arange(LARGEST_DIFFERENCE + 1, device=target.device) / COLOUR_LEVELS)
-    for dx, dy in SHIFTS:
+    for ballots, (dx, dy) in product(sides, SHIFTS):
         there = voter[base + (dy * wide + dx)]
         is_there = there >= 0  # or beyond the frame
         there.clamp_(min=0)
@@ -163,8 +163,9 @@ def _count(votes: Tensor, contested: Tensor, target: Tensor, ballots: _Ballots, 
         counts = likeness[difference.int()] * ballots.weight[there] * is_there
         counts *= math.exp(-(dx * dx + dy * dy) / (2 * SPREAD**2))
         of_first = counts * ballots.share[there]
-        flat.scatter_add_(0, cell + ballots.first[there], of_first)
-        flat.scatter_add_(0, cell + ballots.second[there], counts - of_first)
+        votes.scatter_add_(0, cell + ballots.first[there], of_first)
+        votes.scatter_add_(0, cell + ballots.second[there], counts - of_first)
+    return votes.view(-1, num_labels)
 
 
 def _within_margin(places: Tensor, width: int) -> Tensor:

@@ -13,9 +13,6 @@ from propagate.cli.places import failed_place, layout_of
 from propagate.job.config import Continuation, RunConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jobs.pool.places import Staff
     from propagate.job.run import RunSummary
 
 
@@ -31,14 +28,10 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
     \b
     propagate run --root cityscapes --out shards --frames 5 --split train
     """
-    from propagate.job.places import told
+    from propagate.job.places import teller
     from propagate.job.run import run
 
     config = replace(config, dataset=layout_of(config.options, config.dataset))
-
-    def tell(staff: "Sequence[Staff]") -> None:
-        for line in told(staff, is_network=config.motion.is_network):
-            progress.say(line)
 
     with Progress("frames") as progress:
         summary = run(
@@ -46,7 +39,7 @@ def run_command(config: RunConfig, continuation: Continuation, as_json: bool) ->
             retry_failed=continuation.retry_failed,
             overwrite=continuation.overwrite,
             on_plan=progress.expect,
-            on_started=tell,
+            on_started=teller(progress.say, is_network=config.motion.is_network),
             on_progress=progress.advance,
         )
     if as_json:

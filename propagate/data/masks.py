@@ -15,6 +15,7 @@ import numpy as np
 
 from propagate.data.clip import Clip, Resource
 from propagate.data.images import read_mask_ids
+from propagate.data.keyed_files import KeyedFiles
 from propagate.data.runs import mask_of_runs, runs_of_coco
 from propagate.errors import DatasetError, InputError
 
@@ -30,30 +31,18 @@ class MaskDirectory:
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            reason = "not a directory" if root.exists() else "no such directory"
-            raise DatasetError(f"{root}: {reason}; --masks takes the directory that holds <frame>.png or <frame>.json")
-        self.root = root
-        self._paths_of_name: dict[str, list[Path]] = {}
-        for path in sorted(root.rglob("*")):
-            if path.suffix in _ENDINGS:
-                self._paths_of_name.setdefault(path.name, []).append(path)
+        advice = "--masks takes the directory that holds <frame>.png or <frame>.json"
+        self._files = KeyedFiles(root, _ENDINGS, advice)
 
     def find(self, key: str) -> Resource | None:
         """The file of the masks of that frame, or None. Raises: DatasetError where there are two."""
-        paths = [path for ending in _ENDINGS for path in self._paths_of(key + ending)]
+        paths = [path for ending in _ENDINGS for path in self._files.paths_of(key + ending)]
         if len(paths) > 1:
             raise DatasetError(
-                f"{self.root}: two files of masks for {key}: {paths[0]} and {paths[1]}; give --masks a directory below "
-                "which each frame has one"
+                f"{self._files.root}: two files of masks for {key}: {paths[0]} and {paths[1]}; give --masks a "
+                "directory below which each frame has one"
             )
-        if not paths:
-            return None
-        return Resource(str(self.root), paths[0].relative_to(self.root).as_posix(), paths[0].lstat().st_size)
-
-    def _paths_of(self, name: str) -> list[Path]:
-        parts = Path(name).parts
-        return [path for path in self._paths_of_name.get(parts[-1], []) if path.parts[-len(parts) :] == parts]
+        return self._files.resource(paths[0]) if paths else None
 
 
 def with_masks(clips: Sequence[Clip], root: Path) -> list[Clip]:

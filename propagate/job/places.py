@@ -5,7 +5,7 @@ write, which take about as long as each other (benchmarks/device.py: 0.51 and 0.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jobs.pool.places import Machine, Room, Share, Staff, one_per_core
 
@@ -36,6 +36,16 @@ def computing_threads(share: Share, *, is_network: bool) -> int:
 def decoding_threads(share: Share) -> int:
     """On how many threads frames are decoded beside a network on a GPU, so that its other threads have a core too."""
     return min(max(1, share.cores + 1 - BUSY_CORES), MOST_DECODING_THREADS)
+
+
+def teller(say: Callable[[str], None], *, is_network: bool) -> Callable[[Sequence[Staff]], None]:
+    """What says who is at work, once it is known."""
+
+    def tell(staff: Sequence[Staff]) -> None:
+        for line in told(staff, is_network=is_network):
+            say(line)
+
+    return tell
 
 
 def told(staff: Iterable[Staff], *, is_network: bool) -> Iterator[str]:

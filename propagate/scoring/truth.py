@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Label, Resource
+from propagate.data.clip import LABEL_IDS, TRAIN_IDS, Label
+from propagate.data.keyed_files import KeyedFiles
 from propagate.errors import DatasetError
 
 # Keys -> the label maps that there are for them; `Dataset.labels` is one.
@@ -28,13 +29,7 @@ class TruthDirectory:
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            reason = "not a directory" if root.exists() else "no such directory"
-            raise DatasetError(f"{root}: {reason}; --truth takes the directory that holds the true label maps")
-        self._root = root
-        self._paths_of_name: dict[str, list[Path]] = {}
-        for path in sorted(root.rglob("*.png")):
-            self._paths_of_name.setdefault(path.name, []).append(path)
+        self._files = KeyedFiles(root, (".png",), "--truth takes the directory that holds the true label maps")
 
     def labels(self, keys: Iterable[str]) -> dict[str, Label]:
         """The label maps of these keys, of those that have one. Raises: DatasetError where a key has two."""
@@ -43,18 +38,12 @@ class TruthDirectory:
 
     def _find(self, key: str) -> Label | None:
         for ending, holds in _ENDINGS:
-            paths = self._paths_of(key + ending)
+            paths = self._files.paths_of(key + ending)
             if len(paths) > 1:
                 raise DatasetError(
-                    f"{self._root}: two truths for {key}: {paths[0]} and {paths[1]}; "
+                    f"{self._files.root}: two truths for {key}: {paths[0]} and {paths[1]}; "
                     "give --truth a directory below which each frame has one"
                 )
             if paths:
-                name = paths[0].relative_to(self._root).as_posix()
-                return Label(Resource(str(self._root), name, paths[0].lstat().st_size), holds)
+                return Label(self._files.resource(paths[0]), holds)
         return None
-
-    def _paths_of(self, name: str) -> list[Path]:
-        """The listed paths that end in this name, which may hold folders (as the keys of some layouts do)."""
-        parts = Path(name).parts
-        return [p for p in self._paths_of_name.get(parts[-1], []) if p.parts[-len(parts) :] == parts]

@@ -23,9 +23,6 @@ from segtrain.data.motion_settings import PairMotionSettings
 from segtrain.pseudo.settings import PseudoSettings, TeacherInference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jobs.pool.places import Staff
     from segtrain.pseudo.run import PseudoSummary, Unlabelled
 
 
@@ -84,15 +81,11 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
     segtrain pseudo run/best.safetensors --root cityscapes --frames 10 --beyond 5 --out pseudo
     segtrain pseudo run/best.safetensors drive.mp4 --every 5 --out pseudo
     """
-    from propagate.job.places import told
+    from propagate.job.places import teller
     from segtrain.pseudo.labelling import Teacher
     from segtrain.pseudo.run import write_pseudo_labels
 
     frames = _frames(config)
-
-    def tell(staff: "Sequence[Staff]") -> None:
-        for line in told(staff, is_network=True):
-            progress.say(line)
 
     def tell_of_calibration(num_frames: int) -> None:
         progress.say(f"finding the thresholds of classes on {num_frames} frames first")
@@ -121,7 +114,7 @@ def pseudo(config: PseudoConfig, continuation: Continuation, as_json: bool) -> N
             overwrite=continuation.overwrite,
             on_calibrate=tell_of_calibration,
             on_plan=progress.expect,
-            on_started=tell,
+            on_started=teller(progress.say, is_network=True),
             on_progress=progress.advance,
         )
     run = summary.run

@@ -2,7 +2,6 @@
 
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,11 +15,6 @@ from propagate.job.config import Continuation, RunConfig, require_engine
 from segtrain.cli.network import WeightsConfig
 from segtrain.pseudo.settings import TeacherInference
 from segtrain.refine.settings import RefineSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jobs.pool.places import Staff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +53,9 @@ def refine(config: RefineConfig, continuation: Continuation, as_json: bool) -> N
     \b
     segtrain refine shards --weights run/best.safetensors --out refined
     """
-    from propagate.job.places import told
+    from propagate.job.places import teller
     from segtrain.pseudo.labelling import Teacher
     from segtrain.refine.run import write_refined
-
-    def tell(staff: "Sequence[Staff]") -> None:
-        for line in told(staff, is_network=True):
-            progress.say(line)
 
     with Progress("frames") as progress, interrupted("Interrupted; what is finished is kept."):
         summary = write_refined(
@@ -86,7 +76,7 @@ def refine(config: RefineConfig, continuation: Continuation, as_json: bool) -> N
             retry_failed=continuation.retry_failed,
             overwrite=continuation.overwrite,
             on_plan=progress.expect,
-            on_started=tell,
+            on_started=teller(progress.say, is_network=True),
             on_progress=progress.advance,
         )
     if as_json:

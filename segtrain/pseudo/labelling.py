@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jobs.errors import ComputeError
-from jobs.training.runtime import open_runtime
+from jobs.training.runtime import Runtime, open_runtime
 from jobs.training.weights import digest
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.data.classes import ClassTable
@@ -25,7 +25,7 @@ from segtrain.inference import Segmentation, segment_with_confidence
 from segtrain.inference_settings import Inference
 from segtrain.pseudo.agreement import Verdict, contradicted, verdict_of
 from segtrain.pseudo.clips import Stretch, wanted_offsets
-from segtrain.trained import open_trained
+from segtrain.trained import TrainedNetwork, open_trained
 
 FOUND, SURE, KEPT = "found", "sure", "kept"  # what is counted of each class: pixels by how far their labels came
 
@@ -39,6 +39,21 @@ class Teacher:
     architecture: str | None = None
     device: str = "auto"
     dtype: str = "float32"
+
+    def opened(self, runtime: Runtime, classes: ClassTable | None) -> TrainedNetwork:
+        """The network, ready to compute. Raises: CheckpointError, also where it knows other classes."""
+        return open_trained(self.weights, runtime, architecture=self.architecture, classes=classes)
+
+    def fingerprint(self) -> dict[str, object]:
+        """What decides what it predicts, as plain values. Raises: CheckpointError."""
+        inference = self.inference
+        return {
+            "teacher": digest(self.weights),
+            "teacher_dtype": self.dtype,
+            "scales": list(inference.scales),
+            "flip": inference.flip,
+            "window": None if inference.window is None else list(inference.window),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +94,11 @@ class Labelling:
 
         Raises: MotionError, CheckpointError, where they cannot be used.
         """
-        inference = self.teacher.inference
         motion = self.motion
         if motion is not None and motion.is_network:
             motion = replace(motion, device="cpu")  # the device does not decide what is computed
         return {
-            "teacher": digest(self.teacher.weights),
-            "teacher_dtype": self.teacher.dtype,
-            "scales": list(inference.scales),
-            "flip": inference.flip,
-            "window": None if inference.window is None else list(inference.window),
+            **self.teacher.fingerprint(),
             "images": self.images,
             "temporal_filter": motion is not None,
             **({} if motion is None else open_estimator(motion).fingerprint),
@@ -109,8 +119,7 @@ class Labeller:
     def __init__(self, labelling: Labelling, classes: ClassTable) -> None:
         teacher = labelling.teacher
         self._runtime = open_runtime(teacher.device, teacher.dtype)
-        trained = open_trained(teacher.weights, self._runtime, architecture=teacher.architecture, classes=classes)
-        self._network, self._inference = trained.network, teacher.inference
+        self._network, self._inference = teacher.opened(self._runtime, classes).network, teacher.inference
         self._labelling, self._classes = labelling, classes
         self._estimator = None if labelling.motion is None else open_estimator(labelling.motion)
         motion: Mapping[str, object] = {} if self._estimator is None else self._estimator.fingerprint

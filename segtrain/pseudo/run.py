@@ -20,7 +20,6 @@ from segtrain.pseudo.calibration import calibrate, frames_to_calibrate_on
 from segtrain.pseudo.clips import clips_around, clips_of_sources
 from segtrain.pseudo.labelling import FOUND, KEPT, SURE, Labelling, Teacher
 from segtrain.pseudo.settings import PseudoSettings
-from segtrain.trained import open_trained
 
 LABELLING = "1"  # how labels are made: the next number, where that changes, so that no store holds two ways
 FILES = "files"  # in place of a data set's layout, of videos and folders without annotations
@@ -124,12 +123,7 @@ def write_pseudo_labels(
     MotionError, JobError.
     """
     settings = settings or PseudoSettings()
-    table = open_trained(
-        teacher.weights,
-        open_runtime("cpu", teacher.dtype),
-        architecture=teacher.architecture,
-        classes=classes or frames.classes,
-    ).classes
+    table = teacher.opened(open_runtime("cpu", teacher.dtype), classes or frames.classes).classes
     num_classes = len(table.train_names)
     labelling = Labelling(
         teacher=teacher,

@@ -20,7 +20,6 @@ from segtrain.inference import probabilities
 from segtrain.pseudo.labelling import Teacher
 from segtrain.refine.fusion import fuse
 from segtrain.refine.stored import StoredClip
-from segtrain.trained import open_trained
 
 CARRIED = (PROPAGATED, FUSED)  # of these origins are the samples that are refined; others are copied
 LABELLED, CHANGED, DOUBTED = "labelled", "changed", "doubted"  # what is counted: pixels with a carried label, of these
@@ -50,16 +49,7 @@ class Refining:
 
     def fingerprint(self) -> dict[str, object]:
         """What decides what comes out, beside the store, as plain values."""
-        inference = self.teacher.inference
-        return {
-            "teacher": digest(self.teacher.weights),
-            "teacher_dtype": self.teacher.dtype,
-            "scales": list(inference.scales),
-            "flip": inference.flip,
-            "window": None if inference.window is None else list(inference.window),
-            "doubt": self.doubt,
-            "images": self.images,
-        }
+        return {**self.teacher.fingerprint(), "doubt": self.doubt, "images": self.images}
 
 
 class Refiner:
@@ -68,8 +58,7 @@ class Refiner:
     def __init__(self, refining: Refining, classes: ClassTable) -> None:
         teacher = refining.teacher
         self._runtime = open_runtime(teacher.device, teacher.dtype)
-        trained = open_trained(teacher.weights, self._runtime, architecture=teacher.architecture, classes=classes)
-        self._network, self._inference = trained.network, teacher.inference
+        self._network, self._inference = teacher.opened(self._runtime, classes).network, teacher.inference
         self._refining, self._classes = refining, classes
         self._shares = torch.tensor(refining.shares)
         self.fingerprint: Mapping[str, object] = {"teacher": digest(teacher.weights)}

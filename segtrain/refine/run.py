@@ -15,7 +15,6 @@ from segtrain.pseudo.labelling import Teacher
 from segtrain.refine.refining import CARRIED, CHANGED, DOUBTED, LABELLED, Refining
 from segtrain.refine.settings import RefineSettings
 from segtrain.refine.stored import clips_of_store, open_finished
-from segtrain.trained import open_trained
 
 REFINING = "1"  # how labels are refined: the next number, where that changes, so that no store holds two ways
 COMMAND = "segtrain refine"
@@ -67,8 +66,7 @@ def write_refined(
             f"{store}: nothing to refine: samples of origin {found}, expected {' or '.join(CARRIED)}; write some with "
             "`propagate run --frames 1` or more"
         )
-    runtime = open_runtime("cpu", teacher.dtype)
-    open_trained(teacher.weights, runtime, architecture=teacher.architecture, classes=manifest.classes)
+    teacher.opened(open_runtime("cpu", teacher.dtype), manifest.classes)
     with source.open(source.indices[0]) as shard:
         images = shard.images
     clips = clips_of_store(source)

@@ -87,8 +87,7 @@ def drive(tmp_path: Path) -> Path:
 def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a network that finds the brightest colour."""
     trained = TrainedNetwork(network=Brightest(), classes=CLASSES)  # type: ignore[arg-type]
-    for module in (labelling, run):
-        monkeypatch.setattr(module, "open_trained", lambda *_, **__: trained)
+    monkeypatch.setattr(labelling, "open_trained", lambda *_, **__: trained)
     path = tmp_path / "teacher.safetensors"
     path.write_bytes(b"weights")
     return path

@@ -32,7 +32,8 @@ from propagate.shards.manifest import load_manifest, save_manifest
 from propagate.shards.reader import open_store
 from propagate.shards.schema import sample_digest
 from segtrain.cli.main import main
-from segtrain.refine import refining, run
+from segtrain.pseudo import labelling
+from segtrain.refine import refining
 from segtrain.trained import TrainedNetwork
 
 Refine = Callable[..., Result]
@@ -62,8 +63,7 @@ def sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sureness: float) -> Path:
     trained = TrainedNetwork(network=Colourful(sureness), classes=CLASSES)  # type: ignore[arg-type]
-    for module in (refining, run):
-        monkeypatch.setattr(module, "open_trained", lambda *_, **__: trained)
+    monkeypatch.setattr(labelling, "open_trained", lambda *_, **__: trained)
     path = tmp_path / f"network-{sureness}.safetensors"
     path.write_bytes(f"weights {sureness}".encode())
     return path
