@@ -20,8 +20,8 @@ MAY_IMPORT = {
 ROOMS = {
     "jobs": "errors registry files image_limit yaml_files timing ahead signals console pages ray pool crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
-    "propagate": "errors data datasets synth shards carry memory torch_dataset job scoring review export formats cli "
-    "__main__",
+    "propagate": "errors data datasets synth shards carry memory torch_dataset job scoring fit review export formats "
+    "cli __main__",
     "segtrain": "errors models checkpoints data losses inference_settings inference trained evaluation prediction "
     "video pseudo refine caffe config page fit video_fit cli __main__",
 }

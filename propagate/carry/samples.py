@@ -14,14 +14,14 @@ from torch import Tensor
 from jobs.errors import ComputeError
 from jobs.timing import Stopwatch
 from jobs.training.memory import enough_memory
-from propagate.carry.carried import Carried, LabelCorrection
-from propagate.carry.confidence import confidence, match, reasons, to_outline
+from propagate.carry.carried import Carried, LabelCorrection, judged
+from propagate.carry.confidence import match
 from propagate.carry.destinations import Destination, End, Walker
 from propagate.carry.opened import OpenClip, OpenFrame
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
-from propagate.carry.voting import Side, best_match, vote
+from propagate.carry.voting import Side, vote
 from propagate.data.sample import (
     ANNOTATED,
     CONFIDENCE_LEVELS,
@@ -214,8 +214,7 @@ def _carry(
             if settings.pairing == "joint":
                 frames.append(resampler.frames(displacements))
     with watch("confidence"):
-        best = best_match(sides)
-        return Carried(label, confidence(best, to_outline(label, path)), reasons(best, path)), frames
+        return judged(label, sides, path), frames
 
 
 def _on_host(

@@ -13,6 +13,7 @@ from jobs.errors import JobError
 from propagate import __version__
 from propagate.cli.evaluate import evaluate
 from propagate.cli.export import export
+from propagate.cli.fit_corrector import fit_corrector
 from propagate.cli.importing import import_command
 from propagate.cli.info import info
 from propagate.cli.report import report
@@ -43,5 +44,18 @@ def main() -> None:
     """
 
 
-for command in (synth, import_command, run_command, status, info, verify, evaluate, report, review, show, export):
+for command in (
+    synth,
+    import_command,
+    fit_corrector,
+    run_command,
+    status,
+    info,
+    verify,
+    evaluate,
+    report,
+    review,
+    show,
+    export,
+):
     main.add_command(command)

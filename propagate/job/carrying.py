@@ -2,9 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from jobs.training.runtime import Runtime
+from jobs.training.weights import digest
+from propagate.carry.carried import LabelCorrection
+from propagate.carry.correction import NetworkCorrection
+from propagate.carry.corrector_files import open_corrector
 from propagate.carry.masks import MaskVote
 from propagate.carry.opened import OpenClip
 from propagate.carry.paths import path_of
@@ -18,10 +24,11 @@ from sdcnet.motion.registry import MotionSettings, open_estimator
 
 @dataclass(frozen=True, kw_only=True)
 class Carrying:
-    """A `Making`: by which motion labels are carried, and how samples are made of them."""
+    """A `Making`: by which motion labels are carried, what corrects them, and how samples are made of them."""
 
     motion: MotionSettings
     sample_settings: SampleSettings
+    corrector: Path | None = None
 
     @property
     def is_network(self) -> bool:
@@ -44,7 +51,7 @@ class Carrying:
 
 
 class Carrier:
-    """A `Maker` that owns the motion estimator."""
+    """A `Maker` that owns the motion estimator, and the corrector, if there is one: it computes on the same device."""
 
     def __init__(self, carrying: Carrying, classes: ClassTable) -> None:
         self._estimator = open_estimator(carrying.motion)
@@ -52,6 +59,12 @@ class Carrier:
         self._ignored = torch.from_numpy(classes.train_id_of == IGNORE_TRAIN_ID)
         self._settings, self._classes = carrying.sample_settings, classes
         self.fingerprint: Mapping[str, object] = self._estimator.fingerprint
+        self._corrections: list[LabelCorrection] = []
+        if carrying.corrector is not None:
+            runtime = Runtime(device=self._path.device)
+            corrector = runtime.prepare(open_corrector(carrying.corrector, classes))
+            self._corrections.append(NetworkCorrection(corrector, classes, runtime))
+            self.fingerprint = {**self.fingerprint, "corrector": digest(carrying.corrector)}
         self.transfers = self._estimator.transfers
 
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
@@ -65,5 +78,5 @@ class Carrier:
             sample_settings=self._settings,
             watch=notes.watch,
             on_failure=notes.failures.append,
-            corrections=[MaskVote(masks, self._ignored)] if masks else [],
+            corrections=[*self._corrections, *([MaskVote(masks, self._ignored)] if masks else [])],
         )

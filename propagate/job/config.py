@@ -28,6 +28,9 @@ class RunConfig(DatasetChoice):
         "Masks of neighbours, DIR/…/<frame>.png or .json, as SAM gives them; carried labels vote in them.",
         otherwise="none",
     )
+    corrector: Path | None = setting(
+        None, "A corrector of carried labels, as `propagate fit-corrector` trains it.", otherwise="none"
+    )
     motion: MotionSettings = field(default_factory=MotionSettings)
     sample_settings: SampleSettings = field(default_factory=SampleSettings)
     clips_per_shard: int = setting(16, "Clips that a file of the store holds.", least=1)
@@ -41,10 +44,11 @@ class RunConfig(DatasetChoice):
     def __post_init__(self) -> None:
         require_settings(self)
         require_engine(self.engine, self.num_workers, self.address)
-        if self.masks is not None and self.sample_settings.pairing == "joint":
-            raise ValueError(
-                "--masks are of real frames, and --pairing joint has predicted ones; leave one of them out"
-            )
+        for option, given in (("--masks", self.masks), ("--corrector", self.corrector)):
+            if given is not None and self.sample_settings.pairing == "joint":
+                raise ValueError(
+                    f"{option} is for real frames, and --pairing joint has predicted ones; leave one of them out"
+                )
         history = self.sample_settings.history
         if history != "adjacent" and self.motion.name not in PREDICTORS:
             raise MotionError(
@@ -61,6 +65,8 @@ class RunConfig(DatasetChoice):
 
         Raises: MotionError, CheckpointError, where they cannot be used.
         """
+        from jobs.training.weights import digest
+
         # a driver needs no GPU, and the device does not decide what is computed
         motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
         return {
@@ -68,6 +74,7 @@ class RunConfig(DatasetChoice):
             "split": self.options.split,
             "frames": self.frames,
             "masks": self.masks is not None,  # which, the inputs of clips say
+            "corrector": None if self.corrector is None else digest(self.corrector),
             **open_estimator(motion).fingerprint,
             "path": "device" if self.motion.is_network else "host",
             **asdict(self.sample_settings),

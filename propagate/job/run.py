@@ -16,6 +16,7 @@ import torch
 import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
+from propagate.carry.corrector_files import open_corrector
 from propagate.carry.samples import CARRYING
 from propagate.data.clip import Clip, CodedFrame
 from propagate.data.masks import with_masks
@@ -93,6 +94,8 @@ def run(
         clips = two_sided(clips, config.frames)
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
+    if config.corrector is not None:
+        open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
     if config.motion.reads_vectors and not any(
         isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
     ):
@@ -112,7 +115,7 @@ def run(
         config.out,
         fresh,
         clips,
-        Carrying(motion=config.motion, sample_settings=config.sample_settings),
+        Carrying(motion=config.motion, sample_settings=config.sample_settings, corrector=config.corrector),
         engine=config.engine,
         num_workers=config.num_workers,
         address=config.address,

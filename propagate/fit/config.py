@@ -1,0 +1,69 @@
+"""The settings of a corrector's training, and which of them decide the weights; no PyTorch is needed to know them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jobs.console.settings import require_settings, setting, setting_of
+from propagate.data.clip import Clip
+from propagate.datasets.registry import DatasetChoice, found_dataset
+from propagate.job.config import RunConfig
+from sdcnet.motion.registry import MotionSettings, open_estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(DatasetChoice):
+    """A training. `crop` is (H, W). Raises: ValueError for settings that make no sense."""
+
+    out: Path = setting(MISSING, "The run's folder: a new one, or one to go on with.", passing=True)
+    truth: Path | None = setting(
+        None,
+        "A folder of true label maps of neighbours too, as that of `propagate evaluate --truth`.",
+        otherwise="none: annotated frames teach it, to which labels are carried out and back",
+    )
+    frames: int = setting_of(RunConfig, "frames", least=1)
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
+    steps: int = setting(800, "Of the whole training.", least=1)
+    batch_size: int = setting(6, "Crops of a step.", least=1)
+    crop: tuple[int, int] = setting((160, 224), "Height x width.")
+    learning_rate: float = setting(2e-3, "The highest.")
+    seed: int = setting(0, "Another one draws other examples and first weights.", least=0)
+    save_every: int = setting(200, "Steps between checkpoints.", least=1, passing=True)
+    validate_every: int = setting(200, "Steps between validations.", least=1, passing=True)
+
+    def __post_init__(self) -> None:
+        require_settings(self)
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if min(self.crop) < 1:
+            raise ValueError("crop must be of 1x1 or more, found {}x{}".format(*self.crop))
+
+    def found(self) -> "FitConfig":
+        """The same with the name of the data set's layout. Raises: DatasetError where it cannot be told."""
+        return self if self.dataset is not None else replace(self, dataset=found_dataset(self.options))
+
+    def described(self, clips: Sequence[Clip]) -> dict[str, Any]:
+        """What decides the weights and what is measured on the way, as JSON values. Opens files of weights.
+
+        Raises: MotionError, CheckpointError, where they cannot be used.
+        """
+        apart = {"options", "motion", "truth", "dataset"}
+        deciding = [each.name for each in fields(self) if not each.metadata.get("passing") and each.name not in apart]
+        values = asdict(self)
+        motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
+        inputs = [
+            (clip.key, sorted((offset, frame.identity) for offset, frame in clip.frames.items())) for clip in clips
+        ]
+        return {
+            **{name: values[name] for name in deciding},
+            "crop": list(self.crop),
+            "dataset": self.dataset,
+            "split": self.options.split,
+            "truth": self.truth is not None,
+            "clips": {"number": len(clips), "sha256": sha256(json.dumps(inputs).encode()).hexdigest()},
+            **open_estimator(motion).fingerprint,
+        }
