@@ -183,7 +183,8 @@ def main() -> None:
             camvid(arguments.data / "camvid_15hz", Path(temporary), show)
         if "streets" in arguments.only:
             streets(Path(temporary), show)
-    print(Table(HEADS, rows).text())
+    if rows:
+        print(Table(HEADS, rows).text())
     if "time" in arguments.only:
         seconds()
 

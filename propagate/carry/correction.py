@@ -16,7 +16,8 @@ from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 class NetworkCorrection:
     """A `LabelCorrection` by a network of these classes; what has no class stays as it is, and as sure.
 
-    corrector: prepared by the runtime.
+    What it changes is as sure as it says; what it leaves may be less sure than it was, where it doubts, but not surer:
+    a network that has learnt from few frames is too sure of itself. corrector: prepared by the runtime.
     """
 
     corrector: LabelCorrector
@@ -32,22 +33,21 @@ class NetworkCorrection:
         found = self.runtime.run(self.corrector.decide, targets, classes, evidence_of(carried), gives="corrections")
         winner, probability = found[:, :1].to(torch.uint8), found[:, 1:]
         counts = (classes != IGNORE_TRAIN_ID)[:, None]
+        least = torch.minimum(probability, carried.confidence)
         changed = counts & (winner != classes[:, None])  # a class may have several label ids: one that stays, stays
         return replace(
             carried,
             label=torch.where(changed, of_class[winner.long()], carried.label),
-            confidence=torch.where(counts, probability, carried.confidence),
+            confidence=torch.where(changed, probability, torch.where(counts, least, carried.confidence)),
         )
 
 
-def evidence_of(carried: Carried, confidence: Tensor | None = None) -> Tensor:
+def evidence_of(carried: Carried) -> Tensor:
     """What a corrector is told of the pixels of N frames: [N,NUM_EVIDENCE,H,W] float32.
 
     Their confidence, how much the frames differ in grey levels, how far the pixel with the better claim is, in pixels,
-    and whether they come from inside the annotated frame. confidence: [N,1,H,W], in place of what they were carried
-    with.
+    and whether they come from inside the annotated frame.
     """
     match = carried.match
-    confidence = carried.confidence if confidence is None else confidence
-    evidence = torch.cat((confidence, match.difference, match.rival, match.is_inside.float()), dim=1)
+    evidence = torch.cat((carried.confidence, match.difference, match.rival, match.is_inside.float()), dim=1)
     return evidence.nan_to_num_()  # a displacement may be NaN

@@ -27,7 +27,7 @@ class FitConfig(DatasetChoice):
     frames: int = setting_of(RunConfig, "frames", least=1)
     motion: MotionSettings = field(default_factory=MotionSettings)
     examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
-    steps: int = setting(800, "Of the whole training.", least=1)
+    steps: int = setting(600, "Of the whole training.", least=1)
     batch_size: int = setting(6, "Crops of a step.", least=1)
     crop: tuple[int, int] = setting((160, 224), "Height x width.")
     learning_rate: float = setting(2e-3, "The highest.")

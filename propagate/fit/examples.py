@@ -34,7 +34,6 @@ from sdcnet.geometry import warp_labels
 from sdcnet.motion.estimator import MotionEstimator
 
 MOST_WINDOWS = 4  # of one frame that are kept
-_LEVELS = 255  # in which confidence is carried back
 
 _log = logging.getLogger(__name__)
 
@@ -117,20 +116,18 @@ class ExampleMaker:
     ) -> Iterator[tuple[int, Carried, OpenFrame, np.ndarray]]:
         """Of each offset, all in one direction: what was carried, the frame it was carried to, and its label map."""
         pictures, annotated = opened.pictures, torch.from_numpy(opened.label)[None, None]
-        for offset, out, _ in self._carried(pictures, 0, offsets, annotated):
+        for offset, out in self._carried(pictures, 0, offsets, annotated):
             truth = known.get(opened.clip.frames[offset].key)
             if truth is not None:
                 yield offset, out, pictures[offset], read_label_of(truth, self.classes, pictures[offset].size)
                 continue
-            for _, back, flow in self._carried(pictures, offset, [0], self.path.to_host(out.label)):
-                before = warp_labels((out.confidence * _LEVELS).round().byte(), flow).float() / _LEVELS
-                back = replace(back, confidence=_both(before, back.confidence))
+            for _, back in self._carried(pictures, offset, [0], self.path.to_host(out.label)):
                 yield offset, back, pictures[0], opened.label
 
     def _carried(
         self, pictures: Mapping[int, OpenFrame], start: int, ends: Sequence[int], label: Tensor
-    ) -> Iterator[tuple[int, Carried, Tensor]]:
-        """The labels of the frame at `start`, [1,1,H,W] uint8, at frames in one direction, and the flows from these."""
+    ) -> Iterator[tuple[int, Carried]]:
+        """The labels of the frame at `start`, [1,1,H,W] uint8, at frames in one direction."""
         to_device = self.path.to_device
         seen = {
             offset - start: replace(picture, pixels=to_device(picture.pixels)) for offset, picture in pictures.items()
@@ -145,7 +142,7 @@ class ExampleMaker:
                 target, flow = seen[displacement.offset].pixels, displacement.flow
                 side = Side(frame, label, flow, match(flow, target, frame, self.path), [abs(displacement.offset)])
                 found = vote(target, [side], self.path) if self.estimator.refinable else warp_labels(label, flow)
-                yield end, judged(found, [side], self.path), flow
+                yield end, judged(found, [side], self.path)
             if displacement.offset == far:
                 return
 
@@ -184,9 +181,3 @@ def cut(example: Example, place: tuple[int, int], size: tuple[int, int]) -> Exam
     rows, columns = (slice(start, start + side) for start, side in zip(place, size, strict=True))
     maps = (example.frame, example.classes, example.truth, example.evidence)
     return Example(*(each[..., rows, columns].clone() for each in maps))
-
-
-def _both(first: Tensor, second: Tensor) -> Tensor:
-    """How sure labels are after two ways: the odds that they are wrong add up."""
-    odds = (1 - first) / first.clamp(min=1 / _LEVELS) + (1 - second) / second.clamp(min=1 / _LEVELS)
-    return 1 / (1 + odds)

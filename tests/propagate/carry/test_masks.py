@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from propagate.carry.carried import Carried
+from propagate.carry.confidence import Match
 from propagate.carry.masks import MaskVote, vote
 from propagate.data.clip import Resource
 from propagate.data.runs import runs_of_mask
@@ -108,7 +109,9 @@ def test_only_frames_that_have_masks_are_corrected(tmp_path: Path) -> None:
     vote_of_masks = MaskVote({"a": Resource(str(tmp_path), "a.json", 1)}, IGNORED)
     label = CARRIED.expand(2, 1, -1, -1)
     confidence = doubtful().expand(2, 1, -1, -1)
-    carried = Carried(label=label, confidence=confidence, reason=torch.zeros_like(label))
+    nothing = torch.zeros_like(confidence)
+    match = Match(difference=nothing, rival=nothing, is_inside=nothing == 0)
+    carried = Carried(label=label, confidence=confidence, reason=torch.zeros_like(label), match=match)
     targets = torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
     found = vote_of_masks(carried, targets, ["b", "a"])
     assert torch.equal(found.label[0, 0], CARRIED)

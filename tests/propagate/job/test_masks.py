@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from helpers.scores import matrix_of_store
 
-from propagate.data.classes import load_classes
-from propagate.scoring.metrics import confusion, mean_iou
+from propagate.scoring.metrics import mean_iou
 from propagate.shards.reader import open_store
 
 pytestmark = pytest.mark.slow
@@ -40,25 +40,14 @@ def run(cli: Cli, street: Path, out: Path, *args: object, code: int = 0) -> dict
     return json.loads(process.stdout)
 
 
-def miou(out: Path, street: Path) -> float:
-    classes = load_classes("cityscapes")
-    num = len(classes.train_names)
-    matrix = np.zeros((num, num + 1), np.int64)
-    for sample in open_store(out).samples(images=False):
-        if sample.offset:
-            (path,) = (street / "truth").rglob(f"{sample.key}_gtFine_labelIds.png")
-            truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            matrix += confusion(classes.train_id_of[truth], classes.train_id_of[sample.label], num)
-    return mean_iou(matrix)
-
-
 def test_exact_masks_make_labels_better_and_other_masks_are_another_store(
     cli: Cli, street: Path, masks: Path, tmp_path: Path
 ) -> None:
     without = run(cli, street, tmp_path / "without")
     summary = run(cli, street, tmp_path / "with", "--masks", masks)
     assert (without["masked"], summary["masked"], summary["failures"]) == (0, 12, [])
-    assert miou(tmp_path / "with", street) > miou(tmp_path / "without", street) + 0.02
+    with_masks, without_any = (mean_iou(matrix_of_store(tmp_path / out, street)) for out in ("with", "without"))
+    assert with_masks > without_any + 0.02
 
     refused = cli("run", "--root", street, "--out", tmp_path / "with", "--frames", 2, "--engine", "local")
     assert refused.returncode == 1
@@ -103,4 +92,4 @@ def test_masks_that_cannot_serve_are_refused_at_once(cli: Cli, street: Path, tmp
     assert "no such directory; --masks takes" in refusal("--masks", tmp_path / "gone")
     (tmp_path / "empty").mkdir()
     assert "frames that labels are carried to has masks there" in refusal("--masks", tmp_path / "empty")
-    assert "--masks are of real frames" in refusal("--masks", tmp_path / "empty", "--pairing", "joint", code=2)
+    assert "--masks is for real frames" in refusal("--masks", tmp_path / "empty", "--pairing", "joint", code=2)
