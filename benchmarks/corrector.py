@@ -27,7 +27,7 @@ from jobs.timing import Stopwatch
 from jobs.training.runtime import Runtime
 from propagate.carry.carried import Carried
 from propagate.carry.correction import NetworkCorrection
-from propagate.carry.corrector import LabelCorrector
+from propagate.carry.corrector import LabelCorrector, cell_for
 from propagate.carry.corrector_files import open_corrector
 from propagate.carry.opened import open_clip
 from propagate.carry.paths import path_of
@@ -139,7 +139,9 @@ def camvid(root: Path, temporary: Path, show: Callable[[list[str]], None]) -> No
 def seconds() -> None:
     """Of a processor, for a frame of Cityscapes' size: to carry labels to it, and to correct them."""
     classes = load_classes("cityscapes")
-    correction = NetworkCorrection(RUNTIME.prepare(LabelCorrector(len(classes.train_names))), classes, RUNTIME)
+    correction = NetworkCorrection(
+        RUNTIME.prepare(LabelCorrector(len(classes.train_names), cell_for((1024, 2048)))), classes, RUNTIME
+    )
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "large"

@@ -16,42 +16,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CHANNELS = (24, 32, 48, 64, 64)  # at half the frame's height and width, at a quarter, and so on
+from propagate.carry.refinement import LARGEST_SMALL
+
+CHANNELS = (32, 32, 48, 64, 64)  # where cells are pixels, at half of that, and so on
 NUM_EVIDENCE = 4  # confidence, difference, rival, and whether it is inside
 _CODE = 8  # channels that stand for a class
-_STRIDE = 2 ** len(CHANNELS)
-_GREY, _CONTRAST = 128.0, 64.0
+_CONTRAST = 64.0  # grey levels
 _LEAST, _MOST = 0.02, 0.998  # confidence: surer labels can be wrong too
+
+
+def cell_for(size: tuple[int, int]) -> int:
+    """The cell of a corrector of frames of (H, W): of large ones, which take half the time so, it is larger."""
+    return 2 if size[0] * size[1] <= LARGEST_SMALL else 4
 
 
 class LabelCorrector(nn.Module):
     """The log-probabilities of the classes at each pixel, given those that were carried there: a U-Net.
 
-    A new one has nothing to add: each carried class is as probable as its confidence says. All of it happens at half
-    the frame's height and width, and below: four pixels share a place there, side by side in the channels.
+    A new one has nothing to add: each carried class is as probable as its confidence says. cell: pixels are taken
+    together in squares of so many a side, of which all that is known lies side by side in the channels.
 
     Reference for the shape: Ronneberger et al., MICCAI 2015.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, cell: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.cell = num_classes, cell
         self.code = nn.Embedding(num_classes + 1, _CODE)
-        inputs = (4 * (3 + _CODE + NUM_EVIDENCE), *CHANNELS)
+        self.enter = nn.Linear(cell**2 * (3 + _CODE + NUM_EVIDENCE), CHANNELS[0])
         self.down = nn.ModuleList(
-            nn.Sequential(*_layer(below, above), *_layer(above, above)) for below, above in pairwise(inputs)
+            nn.Sequential(*_layer(below, above), *_layer(above, above))
+            for below, above in pairwise((CHANNELS[0], *CHANNELS))
         )
         self.up = nn.ModuleList(
             nn.Sequential(*_layer(above + below, below)) for below, above in reversed([*pairwise(CHANNELS)])
         )
-        self.changes = nn.Conv2d(CHANNELS[0], 4 * (num_classes + 1), 1)
+        self.changes = nn.Linear(CHANNELS[0], cell**2 * (num_classes + 1))
         nn.init.zeros_(self.changes.weight)
-        assert self.changes.bias is not None
         nn.init.zeros_(self.changes.bias)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"num_classes": self.num_classes}
+        return {"num_classes": self.num_classes, "cell": self.cell}
 
     def forward(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
         """[N,C,H,W] float32, of N frames [N,3,H,W] uint8 RGB.
@@ -59,22 +65,35 @@ class LabelCorrector(nn.Module):
         classes: carried, [N,H,W] uint8 train ids; others than those there are stand for none. evidence:
         [N,NUM_EVIDENCE,H,W] float32, as `evidence_of` has it.
         """
+        return self._pixels(self._in_cells(frames, classes, evidence), classes)
+
+    def decide(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
+        """The most probable class of each pixel, a train id, and its probability: [N,2,H,W] float32."""
+        found = self._in_cells(frames, classes, evidence)
+        most, winner = found.max(dim=3, keepdim=True)
+        probability = 1 / found.sub_(most).exp_().sum(dim=3, keepdim=True)
+        return self._pixels(torch.cat((winner.float(), probability), dim=3), classes)
+
+    def _in_cells(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
+        """What `forward` returns, as [N,h,w,C,cell²]: a place for each cell, and its pixels beside each other."""
         height, width = classes.shape[-2:]
-        classes = classes.long().clamp(max=self.num_classes)
-        sure = evidence[:, :1].clamp(_LEAST, _MOST).logit()
-        seen = torch.cat(
-            (
-                (frames.float() - _GREY) / _CONTRAST,
-                self.code(classes).permute(0, 3, 1, 2),
-                sure / 3,
-                evidence[:, 1:2] / 8,
-                evidence[:, 2:3].log1p() / 3,
-                evidence[:, 3:],
-            ),
-            dim=1,
-        )
-        padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
-        features = functional.pixel_unshuffle(functional.pad(seen, padding, mode="replicate"), 2)
+        padding = (0, -width % self._multiple, 0, -height % self._multiple)
+        confidence, difference, rival, inside = evidence.split(1, dim=1)
+        sure = confidence.clamp(_LEAST, _MOST).logit()
+        seen = torch.cat((sure / 3, frames / _CONTRAST - 2, difference / 8, rival.log1p() / 3, inside), dim=1)
+        seen = functional.pixel_unshuffle(functional.pad(seen, padding, mode="replicate"), self.cell)
+        seen = seen.permute(0, 2, 3, 1).contiguous()
+        classes = functional.pad(classes[:, None], padding, value=self.num_classes)
+        classes = functional.pixel_unshuffle(classes, self.cell).permute(0, 2, 3, 1).int().clamp_(max=self.num_classes)
+        features = self.enter(torch.cat((seen, self.code(classes).flatten(3)), dim=3))
+        features = self._u_net(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        changes = self.changes(features).float().unflatten(3, (self.num_classes + 1, -1))
+        sure = 3 * seen[..., : self.cell**2]
+        carried = changes[..., -1, :] + sure + math.log(max(1, self.num_classes - 1))
+        return changes.scatter_add_(3, classes[..., None, :].long(), carried[..., None, :])[..., :-1, :]
+
+    def _u_net(self, features: Tensor) -> Tensor:
+        """[N,D,h,w] -> the same, of what lies around as well."""
         finer: list[Tensor] = []
         for number, layers in enumerate(self.down):
             features = layers(functional.max_pool2d(features, 2) if number else features)
@@ -82,15 +101,17 @@ class LabelCorrector(nn.Module):
         features = finer.pop()
         for layers in self.up:
             features = layers(torch.cat((functional.interpolate(features, scale_factor=2), finer.pop()), dim=1))
-        changes = functional.pixel_shuffle(self.changes(features), 2)[..., :height, :width].float()
-        carried = torch.arange(self.num_classes, device=classes.device).view(1, -1, 1, 1) == classes[:, None]
-        others = math.log(max(1, self.num_classes - 1))
-        return changes[:, :-1] + carried * (changes[:, -1:] + sure + others)
+        return features
 
-    def decide(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
-        """The most probable class of each pixel, a train id, and its probability: [N,2,H,W] float32."""
-        probability, winner = self(frames, classes, evidence).softmax(dim=1).max(dim=1, keepdim=True)
-        return torch.cat((winner, probability), dim=1)
+    def _pixels(self, in_cells: Tensor, classes: Tensor) -> Tensor:
+        """[N,h,w,D,cell²] as [N,D,H,W], of the size of the classes."""
+        whole = functional.pixel_shuffle(in_cells.flatten(3).permute(0, 3, 1, 2), self.cell)
+        return whole[..., : classes.shape[-2], : classes.shape[-1]]
+
+    @property
+    def _multiple(self) -> int:
+        """Of the height and width of what the network sees."""
+        return self.cell * 2 ** (len(CHANNELS) - 1)
 
 
 def _layer(num_inputs: int, num_outputs: int) -> tuple[nn.Module, ...]:

@@ -42,11 +42,12 @@ _NONE = -100  # in place of a class
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the member of the crew is told. examples: to learn from; held_out: to score on."""
+    """What the member of the crew is told. cell: of the corrector; examples: to learn from; held_out: to score on."""
 
     config: FitConfig
     settings: dict[str, Any]
     classes: ClassTable
+    cell: int
     examples: Sequence[Example]
     held_out: Sequence[Example]
     dtype: str = "float32"
@@ -79,7 +80,7 @@ class CorrectorTask:
         self._job, self._config, self._runtime = job, job.config, runtime
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)
-            self.network = LabelCorrector(len(job.classes.train_names)).train()
+            self.network = LabelCorrector(len(job.classes.train_names), job.cell).train()
         self.state = TrainState(
             self.network,
             runtime,

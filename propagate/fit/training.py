@@ -8,6 +8,7 @@ from jobs.console.progress import Advance
 from jobs.errors import FitError
 from jobs.training.loop import train
 from jobs.training.run_folder import begin, locked
+from propagate.carry.corrector import cell_for
 from propagate.carry.paths import path_of
 from propagate.data.clip import Label
 from propagate.datasets.registry import open_dataset
@@ -42,9 +43,10 @@ def fit_corrector(
     on_plan hears from how many annotated frames labels are carried first, on_carried of each. On a CPU, with the same
     number of threads, an interrupted and resumed training gives the weights of an uninterrupted one, bit for bit.
 
-    Raises: DatasetError, MotionError, JobError and its kinds: CheckpointError, ComputeError; RunFolderError, where
-    settings or data have changed since it was begun, or something cannot be written; FitError, where there is nothing
-    to learn from, frames are smaller than a crop, or the loss is not finite. What was saved before stays.
+    Raises: DatasetError, InputError, MotionError, JobError and its kinds: CheckpointError, ComputeError;
+    RunFolderError, where settings or data have changed since it was begun, or something cannot be written; FitError,
+    where there is nothing to learn from, frames are smaller than a crop, or the loss is not finite. What was saved
+    before stays.
     """
     config = replace(config.found(), out=config.out.resolve())
     assert config.dataset is not None
@@ -84,6 +86,7 @@ def fit_corrector(
                 config=config,
                 settings=config.described(clips),
                 classes=dataset.classes,
+                cell=cell_for(wanted[0].clip.frames[0].size()),
                 examples=examples,
                 held_out=held_out,
             ),

@@ -12,7 +12,7 @@ from jobs.training.runtime import Runtime
 from propagate.carry.carried import Carried
 from propagate.carry.confidence import Match
 from propagate.carry.correction import NetworkCorrection, evidence_of
-from propagate.carry.corrector import NUM_EVIDENCE, LabelCorrector
+from propagate.carry.corrector import NUM_EVIDENCE, LabelCorrector, cell_for
 from propagate.carry.corrector_files import open_corrector, save_corrector
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from sdcnet.networks.checkpoints import read_checkpoint
@@ -34,16 +34,16 @@ def carried(label: Tensor, confidence: Tensor) -> Carried:
 
 def correction(classes: ClassTable, *, favoured: int | None = None) -> NetworkCorrection:
     """By a new network, or by one that has learnt that everything is of one class."""
-    network = LabelCorrector(len(classes.train_names))
+    network = LabelCorrector(len(classes.train_names), cell=2)
     if favoured is not None:
-        assert network.changes.bias is not None
-        with torch.no_grad():  # four pixels side by side for each channel
+        with torch.no_grad():  # four pixels side by side for each class
             network.changes.bias[4 * favoured : 4 * favoured + 4] = 50
     return NetworkCorrection(RUNTIME.prepare(network), classes, RUNTIME)
 
 
-def test_a_new_network_finds_each_carried_class_as_probable_as_it_was() -> None:
-    network = LabelCorrector(5).eval()
+@pytest.mark.parametrize("size", [(512, 1024), (1024, 2048)])
+def test_a_new_network_finds_each_carried_class_as_probable_as_it_was(size: tuple[int, int]) -> None:
+    network = LabelCorrector(5, cell_for(size)).eval()
     classes = torch.randint(0, 5, (2, *SIZE), dtype=torch.uint8)
     evidence = torch.rand(2, NUM_EVIDENCE, *SIZE)
     evidence[:, 0] = evidence[:, 0] * 0.4 + 0.55
@@ -51,12 +51,15 @@ def test_a_new_network_finds_each_carried_class_as_probable_as_it_was() -> None:
     assert found.shape == (2, 2, *SIZE)
     assert torch.equal(found[:, 0], classes.float())
     assert torch.allclose(found[:, 1], evidence[:, 0], atol=1e-5)
+    both = network(frames(), classes, evidence).softmax(dim=1).max(dim=1)
+    assert torch.allclose(both.values, found[:, 1], atol=1e-5)
+    assert torch.equal(both.indices, classes.long())
     assert 100_000 < sum(each.numel() for each in network.parameters()) < 1_000_000
 
 
 def test_where_no_class_was_carried_none_is_taken_for_granted() -> None:
     classes = torch.full((2, *SIZE), IGNORE_TRAIN_ID, dtype=torch.uint8)
-    found = LabelCorrector(4).eval()(frames(), classes, torch.rand(2, NUM_EVIDENCE, *SIZE))
+    found = LabelCorrector(4, cell=4).eval()(frames(), classes, torch.rand(2, NUM_EVIDENCE, *SIZE))
     assert torch.equal(found, torch.zeros(2, 4, *SIZE))
 
 
@@ -95,7 +98,7 @@ def test_a_displacement_that_is_no_number_does_not_reach_the_network() -> None:
 
 def test_a_file_brings_back_the_same_network_and_says_of_which_classes_it_is(tmp_path: Path) -> None:
     classes = named_classes(["road", "car"])
-    network = LabelCorrector(2)
+    network = LabelCorrector(2, cell=2)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
     save_corrector(tmp_path / "a.safetensors", network, classes, about={"steps": 3})
@@ -119,7 +122,7 @@ def test_other_files_of_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="no description of one, expected a corrector"):
         open_corrector(tmp_path / "other.pth", classes)
-    save_corrector(tmp_path / "a.safetensors", LabelCorrector(1), classes, about={})
+    save_corrector(tmp_path / "a.safetensors", LabelCorrector(1, cell=2), classes, about={})
     content = (tmp_path / "a.safetensors").read_bytes()
     assert b'num_classes\\": 1' in content
     (tmp_path / "b.safetensors").write_bytes(content.replace(b'num_classes\\": 1', b'num_classes\\": 3'))
