@@ -4,8 +4,8 @@ python benchmarks/corrector.py [--data ../shared/data] [--only streets camvid ti
 
 mIoU at ±1…5 and in the mean, from one side and by DIS, and the calibration error of confidence. Streets: one data set
 teaches, by exact truth or by its annotated frames alone, and others are scored. DATA/camvid_15hz, if it is there: four
-or five annotated frames teach, and what is carried from the others is scored, both ways about; frames whose labels
-taught are left out.
+or five annotated frames teach, and what is carried from the others is scored, both ways about; and all nine teach, and
+the frames between them are scored. Frames whose labels taught are left out. DATA/cityscapes_clip: what streets taught, against another network's labels.
 """
 
 import argparse
@@ -87,7 +87,8 @@ def scored(
             pass
     rows = []
     for name, score in scores.items():
-        by_distance = [f"{mean_iou(score.matrices[distance]):.4f}" for distance in sorted(score.matrices)]
+        there = score.matrices
+        by_distance = [f"{mean_iou(there[each]):.4f}" if each in there else "–" for each in range(1, REACH + 1)]
         rows.append([name, *by_distance, *score.cells()])
     return rows
 
@@ -101,7 +102,7 @@ def taught_by(options: DatasetOptions, dataset: str, out: Path, **settings: obje
     return NetworkCorrection(RUNTIME.prepare(open_corrector(summary.weights, classes)), classes, RUNTIME)
 
 
-def streets(temporary: Path, show: Callable[[list[str]], None]) -> None:
+def streets(data: Path, temporary: Path, show: Callable[[list[str]], None]) -> None:
     snippets, seed = TEACHING
     root = temporary / "teaching"
     write_dataset(root, num_snippets=snippets, size=(256, 512), length=LENGTH, around=REACH, seed=seed)
@@ -116,6 +117,10 @@ def streets(temporary: Path, show: Callable[[list[str]], None]) -> None:
         dataset = open_dataset("cityscapes", DatasetOptions(root=root, split="train"))
         for row in scored(dataset, root / "truth", corrections):
             show(["streets of {}x{}".format(*size), *row])
+    if (data / "cityscapes_clip").is_dir():
+        dataset = open_dataset("cityscapes", DatasetOptions(root=data / "cityscapes_clip", split="train"))
+        for row in scored(dataset, data / "cityscapes_clip" / "predicted", corrections):
+            show(["Cityscapes", *row])
 
 
 def camvid(root: Path, temporary: Path, show: Callable[[list[str]], None]) -> None:
@@ -134,6 +139,11 @@ def camvid(root: Path, temporary: Path, show: Callable[[list[str]], None]) -> No
         taught = {clip.key for clip in open_dataset("camvid", options[0]).clips(0)}
         for row in scored(open_dataset("camvid", options[1]), root / "truth", corrections, taught):
             show([f"CamVid, half {number}", *row])
+    options_of_all = DatasetOptions(root=root, split="clip", max_gap=2)
+    dataset = open_dataset("camvid", options_of_all)
+    corrections = {"taught by the same clips": taught_by(options_of_all, "camvid", temporary / "camvid")}
+    for row in scored(dataset, root / "truth", corrections, {clip.key for clip in dataset.clips(0)}):
+        show(["CamVid, frames between", *row])
 
 
 def seconds() -> None:
@@ -184,7 +194,7 @@ def main() -> None:
         if "camvid" in arguments.only and (arguments.data / "camvid_15hz").is_dir():
             camvid(arguments.data / "camvid_15hz", Path(temporary), show)
         if "streets" in arguments.only:
-            streets(Path(temporary), show)
+            streets(arguments.data, Path(temporary), show)
     if rows:
         print(Table(HEADS, rows).text())
     if "time" in arguments.only:
