@@ -5,7 +5,8 @@ python benchmarks/corrector.py [--data ../shared/data] [--only streets camvid ti
 mIoU at ±1…5 and in the mean, from one side and by DIS, and the calibration error of confidence. Streets: one data set
 teaches, by exact truth or by its annotated frames alone, and others are scored. DATA/camvid_15hz, if it is there: four
 or five annotated frames teach, and what is carried from the others is scored, both ways about; and all nine teach, and
-the frames between them are scored. Frames whose labels taught are left out. DATA/cityscapes_clip: what streets taught, against another network's labels.
+the frames between them are scored. Frames whose labels taught are left out. DATA/cityscapes_clip: what streets taught,
+against another network's labels.
 """
 
 import argparse

@@ -34,7 +34,8 @@ class LabelCorrector(nn.Module):
     """The log-probabilities of the classes at each pixel, given those that were carried there: a U-Net.
 
     A new one has nothing to add: each carried class is as probable as its confidence says. cell: pixels are taken
-    together in squares of so many a side, of which all that is known lies side by side in the channels.
+    together in squares of so many a side, of which all that is known lies side by side in the channels. margin: by how
+    much more probable another class has to be, as a logarithm.
 
     Reference for the shape: Ronneberger et al., MICCAI 2015.
     """
@@ -54,6 +55,8 @@ class LabelCorrector(nn.Module):
         self.changes = nn.Linear(CHANNELS[0], cell**2 * (num_classes + 1))
         nn.init.zeros_(self.changes.weight)
         nn.init.zeros_(self.changes.bias)
+        self.margin: Tensor
+        self.register_buffer("margin", torch.zeros(()))
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -65,17 +68,26 @@ class LabelCorrector(nn.Module):
         classes: carried, [N,H,W] uint8 train ids; others than those there are stand for none. evidence:
         [N,NUM_EVIDENCE,H,W] float32, as `evidence_of` has it.
         """
-        return self._pixels(self._in_cells(frames, classes, evidence), classes)
+        return self._pixels(self._in_cells(frames, classes, evidence)[0], classes)
 
     def decide(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
-        """The most probable class of each pixel, a train id, and its probability: [N,2,H,W] float32."""
-        found = self._in_cells(frames, classes, evidence)
-        most, winner = found.max(dim=3, keepdim=True)
-        probability = 1 / found.sub_(most).exp_().sum(dim=3, keepdim=True)
-        return self._pixels(torch.cat((winner.float(), probability), dim=3), classes)
+        """The class of each pixel, a train id, and its probability: [N,2,H,W] float32.
 
-    def _in_cells(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> Tensor:
-        """What `forward` returns, as [N,h,w,C,cell²]: a place for each cell, and its pixels beside each other."""
+        That which was carried, or the most probable one, if that is more probable by the margin.
+        """
+        found, carried = self._in_cells(frames, classes, evidence)
+        most, winner = found.max(dim=3, keepdim=True)
+        kept = found.gather(3, carried.clamp(max=self.num_classes - 1))
+        changes = (most - kept > self.margin) | (carried == self.num_classes)
+        share = torch.where(changes, 0, kept - most).exp_()
+        probability = share / found.sub_(most).exp_().sum(dim=3, keepdim=True)
+        return self._pixels(torch.cat((torch.where(changes, winner, carried), probability), dim=3), classes)
+
+    def _in_cells(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, as [N,h,w,C,cell²]: a place for each cell, and its pixels beside each other.
+
+        And the classes that were carried, as [N,h,w,1,cell²] int64, C where there is none.
+        """
         height, width = classes.shape[-2:]
         padding = (0, -width % self._multiple, 0, -height % self._multiple)
         confidence, difference, rival, inside = evidence.split(1, dim=1)
@@ -89,8 +101,9 @@ class LabelCorrector(nn.Module):
         features = self._u_net(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         changes = self.changes(features).float().unflatten(3, (self.num_classes + 1, -1))
         sure = 3 * seen[..., : self.cell**2]
-        carried = changes[..., -1, :] + sure + math.log(max(1, self.num_classes - 1))
-        return changes.scatter_add_(3, classes[..., None, :].long(), carried[..., None, :])[..., :-1, :]
+        bonus = changes[..., -1, :] + sure + math.log(max(1, self.num_classes - 1))
+        carried = classes[..., None, :].long()
+        return changes.scatter_add_(3, carried, bonus[..., None, :])[..., :-1, :], carried
 
     def _u_net(self, features: Tensor) -> Tensor:
         """[N,D,h,w] -> the same, of what lies around as well."""

@@ -141,6 +141,8 @@ class CorrectorTask:
         if log is None or not self._job.held_out:
             return None
         self._scores = validate(self.state.average, self._job.held_out, self._runtime)
+        for network in (self.network, self.state.average):
+            network.margin.fill_(self._scores.margin)
         log.write(self.state.step, **asdict(self._scores))
         return f"step {self.state.step}: {self._scores}"
 

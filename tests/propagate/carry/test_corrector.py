@@ -81,6 +81,22 @@ def test_labels_change_to_what_is_more_probable_but_what_has_no_class_stays() ->
     assert after.reason is before.reason
 
 
+def test_another_class_has_to_be_more_probable_by_the_margin() -> None:
+    network = LabelCorrector(3, cell=2).eval()
+    with torch.no_grad():
+        network.changes.bias[8:12] = 4.0  # of the last class
+    classes, evidence = torch.zeros(1, *SIZE, dtype=torch.uint8), torch.zeros(1, NUM_EVIDENCE, *SIZE)
+    evidence[:, 0] = 0.6
+    logits = network(frames(1), classes, evidence)
+    lead = float((logits[:, 2] - logits[:, 0]).detach().mean())
+    assert 2 < lead < 4
+    for margin, winner in ((lead - 0.01, 2), (lead + 0.01, 0)):
+        network.margin.fill_(margin)
+        found = network.decide(frames(1), classes, evidence)
+        assert (found[:, 0] == winner).all()
+        assert torch.allclose(found[:, 1], logits.softmax(dim=1)[:, winner], atol=1e-5)
+
+
 def test_of_a_class_with_several_label_ids_each_pixel_keeps_its_own() -> None:
     classes = merged_classes()
     counts = [each for each in classes.classes if each.train_id != IGNORE_TRAIN_ID]
