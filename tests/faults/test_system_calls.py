@@ -159,7 +159,7 @@ def command(request: pytest.FixtureRequest, root: Path) -> Command:
         ),
         "segtrain": (
             f"--root {root} --network mobilenetv2 --output-stride 16 --class-uniform-tile 64 --crop 32x32 "
-            "--batch-size 2 --epochs 2 --epoch-length 2 --loader-workers 0 --device cpu --save-every 1",
+            "--batch-size 2 --epochs 2 --epoch-length 4 --loader-workers 0 --device cpu --save-every 1",
             (require_sound_run, require_equal_runs),
         ),
     }[program]
