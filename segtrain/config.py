@@ -69,6 +69,14 @@ class TrainingConfig:
     )
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
+    weigh_by_confidence: bool = setting(
+        False, "Let each pixel of samples that nobody annotated count in the loss as much as its confidence says."
+    )
+    offset_weights: tuple[float, ...] = setting(
+        (),
+        "What propagated samples count at |offset| 1, 2, …, farther ones as the last.",
+        otherwise="all 1",
+    )
     epoch_length: int | None = setting(None, "Samples of an epoch.", otherwise="as many as are used", least=1)
 
     # how they are changed
@@ -149,6 +157,8 @@ class TrainingConfig:
             raise ValueError(f"boost must be above 0 for every class, found {dict(self.boost)}")
         if not all(0 < weight < inf for weight in self.class_weights.values()):
             raise ValueError(f"class_weights must be above 0 for every class, found {dict(self.class_weights)}")
+        if not all(0 < weight < inf for weight in self.offset_weights):
+            raise ValueError(f"offset_weights must be above 0, found {', '.join(map(str, self.offset_weights))}")
         if min(self.crop) < 1:
             raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
         if (self.propagated or 0) + (self.pseudo or 0) > 1:

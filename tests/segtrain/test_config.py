@@ -28,6 +28,7 @@ SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: t
     "decisions": (["--decisions", "a", "--decisions", "b"], (Path("a"), Path("b"))),
     "offsets": (["--offsets", "-3,3"], (-3, 3)),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
+    "offset_weights": (["--offset-weights", "1,.9,.5"], (1.0, 0.9, 0.5)),
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
     "class_weights": (["--class-weights", "pole=1.2"], {"pole": 1.2}),
     "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
