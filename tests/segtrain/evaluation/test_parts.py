@@ -126,8 +126,8 @@ def test_folders_of_others_are_refused_and_damage_is_named(scored: Evaluate, tmp
             scored(folder)
     image.unlink()
     assert scored(folder).missing == 0
+    (tmp_path / "mine" / "thesis").mkdir(parents=True)
     with pytest.raises(InferenceError, match=r"holds 'thesis' but no evaluation.json, so no evaluation was begun here"):
-        (tmp_path / "mine" / "thesis").mkdir(parents=True)
         CountsFolder.begun(tmp_path / "mine", {}, NUM_CLASSES)
 
 
