@@ -10,7 +10,7 @@ from typing import Any
 from jobs.console.settings import require_settings, setting, setting_of
 from propagate.data.clip import Clip
 from propagate.datasets.registry import DatasetChoice, found_dataset
-from propagate.job.config import RunConfig
+from propagate.job.config import NUM_NEIGHBOURS, RunConfig
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -24,7 +24,7 @@ class FitConfig(DatasetChoice):
         "A folder of true label maps of neighbours too, as that of `propagate evaluate --truth`.",
         otherwise="none: annotated frames teach it, to which labels are carried out and back",
     )
-    frames: int = setting_of(RunConfig, "frames", least=1)
+    frames: int = setting_of(RunConfig, "frames", default=NUM_NEIGHBOURS, least=1, otherwise="")
     motion: MotionSettings = field(default_factory=MotionSettings)
     examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
     steps: int = setting(600, "Of the whole training.", least=1)

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """A window of a frame [3,H,W] uint8 RGB, the classes that were carried to it and those that it has, [H,W] uint8
+    """A frame, or a window of one, [3,H,W] uint8 RGB, the classes that were carried to it and those that it has, [H,W] uint8
     train ids, and what a corrector is told of them, [NUM_EVIDENCE,H,W] float16.
     """
 
@@ -79,17 +79,13 @@ def wanted_examples(clips: Sequence[Clip], most: int, seed: int) -> list[Wanted]
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleMaker:
-    """Makes the examples of clips. labels_of: the label maps that are known of frames, by their keys. size: of the
-    windows, (H, W).
-    """
+    """Makes the examples of clips, of whole frames. labels_of: the label maps that are known of frames, by their keys."""
 
     classes: ClassTable
     estimator: MotionEstimator
     path: CarryingPath
     reads_vectors: bool
     labels_of: Callable[[Sequence[str]], Mapping[str, Label]]
-    size: tuple[int, int]
-    seed: int
 
     def __call__(self, wanted: Wanted) -> list[Example]:
         """What cannot be read or estimated is left out, and logged. Raises: DatasetError for two maps of one frame."""
@@ -104,25 +100,23 @@ class ExampleMaker:
         for direction in (1, -1):
             offsets = [offset for offset in wanted.offsets if offset in opened.pictures and offset * direction > 0]
             try:
-                for offset, carried, frame, truth in self._made(opened, offsets, known):
-                    seed = (self.seed, *clip.key.encode(), direction + 1, abs(offset))
-                    examples += self._windows(carried, frame, truth, np.random.default_rng(seed))
+                examples += [self._example(*made) for made in self._made(opened, offsets, known)]
             except (SdcnetError, ComputeError, InputError) as error:
                 _log.warning("%s: left out: %s", clip.key, error)
         return examples
 
     def _made(
         self, opened: OpenClip, offsets: Sequence[int], known: Mapping[str, Label]
-    ) -> Iterator[tuple[int, Carried, OpenFrame, np.ndarray]]:
+    ) -> Iterator[tuple[Carried, OpenFrame, np.ndarray]]:
         """Of each offset, all in one direction: what was carried, the frame it was carried to, and its label map."""
         pictures, annotated = opened.pictures, torch.from_numpy(opened.label)[None, None]
         for offset, out in self._carried(pictures, 0, offsets, annotated):
             truth = known.get(opened.clip.frames[offset].key)
             if truth is not None:
-                yield offset, out, pictures[offset], read_label_of(truth, self.classes, pictures[offset].size)
+                yield out, pictures[offset], read_label_of(truth, self.classes, pictures[offset].size)
                 continue
             for _, back in self._carried(pictures, offset, [0], self.path.to_host(out.label)):
-                yield offset, back, pictures[0], opened.label
+                yield back, pictures[0], opened.label
 
     def _carried(
         self, pictures: Mapping[int, OpenFrame], start: int, ends: Sequence[int], label: Tensor
@@ -146,20 +140,21 @@ class ExampleMaker:
             if displacement.offset == far:
                 return
 
-    def _windows(
-        self, carried: Carried, frame: OpenFrame, truth: np.ndarray, random: np.random.Generator
-    ) -> Iterator[Example]:
-        """Windows around wrong pixels; a small frame as a whole."""
+    def _example(self, carried: Carried, frame: OpenFrame, truth: np.ndarray) -> Example:
         train_id_of = torch.from_numpy(self.classes.train_id_of)
-        whole = Example(
+        return Example(
             frame=frame.pixels[0],
             classes=train_id_of[self.path.to_host(carried.label)[0, 0].long()],
             truth=train_id_of[torch.from_numpy(truth).long()],
             evidence=self.path.to_host(evidence_of(carried))[0].half(),
         )
-        height, width = whole.truth.shape
-        for _ in range(min(MOST_WINDOWS, math.ceil(height / self.size[0]) * math.ceil(width / self.size[1]))):
-            yield cut(whole, place_of(whole, self.size, random), self.size)
+
+
+def windows(example: Example, size: tuple[int, int], random: np.random.Generator) -> Iterator[Example]:
+    """Some windows of (H, W), around wrong pixels: as many as would cover the frame, but at most MOST_WINDOWS."""
+    height, width = example.truth.shape
+    for _ in range(min(MOST_WINDOWS, math.ceil(height / size[0]) * math.ceil(width / size[1]))):
+        yield cut(example, place_of(example, size, random), size)
 
 
 def place_of(example: Example, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:

@@ -100,7 +100,7 @@ class CorrectorTask:
         return {"scores": asdict(self._scores) if self._scores else None}
 
     def introduction(self) -> str | None:
-        return f"{len(self._job.examples)} windows to learn from, {len(self._job.held_out)} to score on"
+        return f"{len(self._job.examples)} windows to learn from, {len(self._job.held_out)} frames to score on"
 
     def beginning(self) -> dict[str, Any]:
         return {"versions": library_versions(), "device": str(self._runtime.device)}

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from jobs.console.progress import Advance
 from jobs.errors import FitError
 from jobs.training.loop import train
@@ -13,13 +15,14 @@ from propagate.carry.paths import path_of
 from propagate.data.clip import Label
 from propagate.datasets.registry import open_dataset
 from propagate.fit.config import FitConfig
-from propagate.fit.examples import Example, ExampleMaker, wanted_examples
+from propagate.fit.examples import Example, ExampleMaker, wanted_examples, windows
 from propagate.fit.task import CORRECTOR, Job, library_versions
 from propagate.fit.validation import CorrectionScores
 from propagate.scoring.truth import truth_directory
 from sdcnet.motion.registry import open_estimator
 
-HELD_OUT = 8  # of so many annotated frames, one is scored on
+HELD_OUT = 8  # of so many annotated frames, one is scored on,
+MOST_HELD_OUT = 24  # by no more frames that labels were carried to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,7 @@ def fit_corrector(
         raise FitError(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to learn from"
         )
+    window = (2 * config.crop[0], 2 * config.crop[1])
     with locked(config.out):
         begin(config.out, config.described(clips), library_versions())
         estimator = open_estimator(config.motion)
@@ -71,15 +75,18 @@ def fit_corrector(
             path=path_of(estimator),
             reads_vectors=config.motion.reads_vectors,
             labels_of=labels_of,
-            size=(2 * config.crop[0], 2 * config.crop[1]),
-            seed=config.seed,
         )
-        parts: tuple[list[Example], list[Example]] = [], []
+        examples: list[Example] = []
+        held_out: list[Example] = []
+        random = np.random.default_rng(config.seed)
         on_plan(len(wanted))
         for number, each in enumerate(wanted, 1):
-            parts[number % HELD_OUT == 0].extend(maker(each))
+            made = maker(each)
+            if number % HELD_OUT:
+                examples += (part for whole in made for part in windows(whole, window, random))
+            else:
+                held_out += made[: MOST_HELD_OUT - len(held_out)]
             on_carried(1)
-        examples, held_out = parts
         _require_usable(examples, config)
         trained = train(
             Job(

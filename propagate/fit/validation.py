@@ -17,14 +17,14 @@ MARGINS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 100.0)  # that are tried; with the last
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionScores:
-    """mIoU over windows around wrong labels, of corrected labels and of those as they were carried, and the margin by
+    """mIoU over frames held out, of corrected labels and of those as they were carried, and the margin by
     which another class had to be more probable for that, as a logarithm.
     """
 
     miou: float
     miou_as_carried: float
     margin: float
-    num_windows: int
+    num_frames: int
 
     def __str__(self) -> str:
         before, after = (f"{100 * miou:.1f} %" for miou in (self.miou_as_carried, self.miou))
@@ -32,7 +32,7 @@ class CorrectionScores:
             found = f"nothing is won: no label will be changed; mIoU as they were carried {before}"
         else:
             found = f"mIoU {after}, as they were carried {before}, with a margin of {self.margin:g}"
-        return f"{found}, in {self.num_windows} windows around wrong labels of frames held out"
+        return f"{found}, over {self.num_frames} frames held out"
 
 
 def validate(network: LabelCorrector, held_out: Sequence[Example], runtime: Runtime) -> CorrectionScores:
@@ -53,5 +53,5 @@ def validate(network: LabelCorrector, held_out: Sequence[Example], runtime: Runt
     scores = [mean_iou(matrix) for matrix in matrices]
     best = max(range(len(MARGINS)), key=lambda number: (scores[number], number))  # of equal ones the most careful
     return CorrectionScores(
-        miou=scores[best], miou_as_carried=scores[-1], margin=MARGINS[best], num_windows=len(held_out)
+        miou=scores[best], miou_as_carried=scores[-1], margin=MARGINS[best], num_frames=len(held_out)
     )

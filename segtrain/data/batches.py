@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     neighbours: [B,T-1,3,H,W] uint8 RGB, in the order of the offsets asked for; None where there are none, T = 1. Then
     shown: [B,H,W] bool, the pixels that show an image, not what surrounds it, of samples that have neighbours; the
     neighbours of others are the image itself. flows, seen: [B,T-1,2,H,W] float32 and [B,T-1,H,W] bool, the motion of
-    the image to its neighbours, as in `dataset.PairMotion`, where it was known beforehand.
+    the image to its neighbours, as in `dataset.PairMotion`, where it was known beforehand. weight: [B,H,W] float32, how
+    much each pixel's label counts in the loss; None where all are 1.
     """
 
     image: Tensor
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     shown: Tensor | None = None
     flows: Tensor | None = None
     seen: Tensor | None = None
+    weight: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same there; from page-locked memory, without waiting."""
@@ -102,7 +104,7 @@ def _collate(crops: Sequence[Pixels]) -> Batch:
     """Crops of one size as a batch."""
     images = [torch.from_numpy(crop.image).permute(2, 0, 1) for crop in crops]
     labels = [torch.from_numpy(crop.label) for crop in crops]
-    batch = Batch(torch.stack(images).contiguous(), torch.stack(labels))
+    batch = Batch(torch.stack(images).contiguous(), torch.stack(labels), weight=_weight_of(crops))
     if not crops[0].neighbours:
         return batch
     around = [torch.from_numpy(np.stack(crop.neighbours)).permute(0, 3, 1, 2) for crop in crops]
@@ -114,3 +116,11 @@ def _collate(crops: Sequence[Pixels]) -> Batch:
     flows = [torch.from_numpy(np.stack([each.flow for each in crop.motions])).permute(0, 3, 1, 2) for crop in crops]
     seen = [torch.from_numpy(np.stack([each.is_seen for each in crop.motions])) for crop in crops]
     return batch._replace(flows=torch.stack(flows).contiguous(), seen=torch.stack(seen))
+
+
+def _weight_of(crops: Sequence[Pixels]) -> Tensor | None:
+    """[B,H,W] float32; None where nothing weighs anything but 1."""
+    if all(crop.weight is None for crop in crops):
+        return None
+    ones = np.ones(crops[0].label.shape, np.float32)
+    return torch.from_numpy(np.stack([ones if crop.weight is None else crop.weight for crop in crops]))

@@ -49,7 +49,7 @@ class Pixels(NamedTuple):
 
     neighbours: frames around the image, of its form and of the same part, in the order of the offsets asked for.
     motions: of the image to each of them, where they are known beforehand. shown: [h,w] bool, where there is an image,
-    None for everywhere.
+    None for everywhere. weight: [h,w] float32, how much each pixel's label counts in the loss; None where all are 1.
     """
 
     image: np.ndarray
@@ -57,6 +57,7 @@ class Pixels(NamedTuple):
     neighbours: tuple[np.ndarray, ...] = ()
     motions: tuple[PairMotion, ...] = ()
     shown: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     @property
     def frames(self) -> tuple[np.ndarray, ...]:

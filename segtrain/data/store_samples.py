@@ -19,6 +19,7 @@ from propagate.shards.reader import OpenShards, SampleRecord, Shard, Store, open
 from segtrain.data.dataset import Pixels, SegmentationDataset, Window, inside
 from segtrain.data.index import ClassIndex, index_store, select_samples
 from segtrain.data.neighbours import find_neighbours, require_offsets
+from segtrain.data.weighing import NO_WEIGHING, Weighing
 from segtrain.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def open_store_samples(
     *,
     split: str | None = None,
     min_confidence: float = 0.0,
+    weighing: Weighing = NO_WEIGHING,
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
     all_needed: bool = True,
@@ -37,11 +39,12 @@ def open_store_samples(
     """The samples of a shard store, in the order of the plan.
 
     split: the split that the store must be of. min_confidence: pixels below it, in [0,1], become 255; the index knows
-    them nevertheless, since the statistics in a store count every pixel. classes: another table than the store's own,
-    for another choice of trained classes. offsets: of the neighbours that each sample comes with, from its own frame;
-    where all are needed, samples that lack one are left out. A neighbour is the frame of another sample, of the same
-    source and pairing: with pairing "joint", frames beside the annotated one are predicted. decisions: a file of those
-    on this store, whose rejected samples are left out too; as neighbours of others, their frames are as good as any.
+    them nevertheless, since the statistics in a store count every pixel. weighing: what the others count. classes:
+    another table than the store's own, for another choice of trained classes. offsets: of the neighbours that each
+    sample comes with, from its own frame; where all are needed, samples that lack one are left out. A neighbour is the
+    frame of another sample, of the same source and pairing: with pairing "joint", frames beside the annotated one are
+    predicted. decisions: a file of those on this store, whose rejected samples are left out too; as neighbours of
+    others, their frames are as good as any.
     How many are left out is logged.
 
     Raises: StoreError where the store or a shard is missing or damaged; ReviewError for decisions that are not of its
@@ -58,7 +61,9 @@ def open_store_samples(
             f"{path}: a store of split '{store.manifest.split}', expected '{split}'; name the store of that split, or "
             f"make it with `propagate run --split {split}`"
         )
-    return _StoreSamples(store, min_confidence, classes or store.manifest.classes, offsets, all_needed, decisions)
+    return _StoreSamples(
+        store, min_confidence, weighing, classes or store.manifest.classes, offsets, all_needed, decisions
+    )
 
 
 class _StoreSamples:
@@ -68,6 +73,7 @@ class _StoreSamples:
         self,
         store: Store,
         min_confidence: float,
+        weighing: Weighing,
         classes: ClassTable,
         offsets: tuple[int, ...],
         all_needed: bool,
@@ -75,7 +81,7 @@ class _StoreSamples:
     ) -> None:
         self.classes = classes
         self.offsets = offsets
-        self._store = store
+        self._store, self._weighing = store, weighing
         self._indices = store.indices
         self._entries = [store.manifest.shards[index] for index in self._indices]
         if not self._entries:
@@ -112,12 +118,13 @@ class _StoreSamples:
     def read(self, number: int, window: Window | None = None, offsets: Sequence[int] | None = None) -> Pixels:
         place = self._places[number]
         part = inside(window, self.size(number))
-        label = self._label(place, part)
+        label, weight = self._label(place, part)
         around = self._neighbours.get(place, {})
         return Pixels(
             self._frame(place, part),
             label,
             tuple(self._neighbour(around[each], place, part) for each in (around if offsets is None else offsets)),
+            weight=weight,
         )
 
     def index(self, tile: int) -> ClassIndex:
@@ -128,17 +135,20 @@ class _StoreSamples:
         record = self._stored[place]
         return record.digest or f"{self._store.manifest.store_id} {place}"
 
-    def _label(self, place: int, window: Window) -> np.ndarray:
-        """[h,w] uint8 train ids."""
+    def _label(self, place: int, window: Window) -> tuple[np.ndarray, np.ndarray | None]:
+        """[h,w] uint8 train ids, and what each counts, as in `Pixels`."""
         shard, row = self._open(place)
         rows, columns = window.slices
+        of_level = self._weighing.of_levels(self._stored[place])
         try:
             label = self.classes.train_id_of[shard.array("label")[row, rows, columns]]
-            if self._too_unsure.any():
-                label[self._too_unsure[shard.array("confidence")[row, rows, columns]]] = IGNORE_TRAIN_ID
+            if of_level is None and not self._too_unsure.any():
+                return label, None
+            levels = shard.array("confidence")[row, rows, columns]
         except UNREADABLE as error:
             raise self._unreadable(shard, place, error) from None
-        return label
+        label[self._too_unsure[levels]] = IGNORE_TRAIN_ID
+        return label, None if of_level is None else of_level[levels]
 
     def _frame(self, place: int, window: Window) -> np.ndarray:
         """[h,w,3] uint8 RGB."""

@@ -119,7 +119,8 @@ def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator
     """The window's pixels -> the crop: frames [H,W,3] uint8 RGB, label [H,W] uint8 train ids.
 
     Frames are interpolated bilinearly, and averaged over areas where they shrink; the label map takes the nearest
-    pixel. Where there is no image they have ImageNet's mean colour, and the label map 255. Motions are interpolated
+    pixel, and what it weighs. Where there is no image they have ImageNet's mean colour, the label map 255, and weights
+    go on as at the border. Motions are interpolated
     like frames, and turn and stretch with them. Where there are neighbours, it is told what shows the image.
 
     Raises: ValueError for pixels that are not of the window's size.
@@ -143,10 +144,12 @@ def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator
     if view.mirrored:
         label, *frames = (cv2.flip(array, 1) for array in (label, *frames))
     image, *neighbours = frames
+    weight = None if pixels.weight is None else _apply_to_weight(pixels.weight, view)
     if not neighbours:
-        return Pixels(image, label)
+        return Pixels(image, label, weight=weight)
     motions = tuple(_move(motion, view) for motion in pixels.motions)
-    return Pixels(image, label, tuple(neighbours), motions, _apply_to_mask(np.ones(view.window[2:], bool), view))
+    shown = _apply_to_mask(np.ones(view.window[2:], bool), view)
+    return Pixels(image, label, tuple(neighbours), motions, shown, weight)
 
 
 def _move(motion: PairMotion, view: View) -> PairMotion:
@@ -176,10 +179,23 @@ def _apply_to_mask(mask: np.ndarray, view: View) -> np.ndarray:
     return (cv2.flip(values, 1) if view.mirrored else values) == 1
 
 
+def _apply_to_weight(weight: np.ndarray, view: View) -> np.ndarray:
+    """[h,w] float32 of the window -> [H,W] of the crop: the pixel that the label map takes; outside, the nearest."""
+    inside = view.inside
+    if view.rotated is None:
+        weight = cv2.resize(weight, (inside.width, inside.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        weight = _pad(weight, view, ())
+    else:
+        weight = _warp(weight, view.rotated, view.crop, cv2.INTER_NEAREST, cv2.BORDER_REPLICATE, 0)
+    return cv2.flip(weight, 1) if view.mirrored else weight
+
+
 def _require_size_of_window(pixels: Pixels, window: Window) -> None:
     size = (window.height, window.width)
-    flows = [motion.flow for motion in pixels.motions]
-    if any(array.shape[:2] != size for array in (*pixels.frames, pixels.label, *flows)):
+    others = [motion.flow for motion in pixels.motions]
+    if pixels.weight is not None:
+        others.append(pixels.weight)
+    if any(array.shape[:2] != size for array in (*pixels.frames, pixels.label, *others)):
         images = ", ".join(str(list(frame.shape)) for frame in pixels.frames)
         raise ValueError(
             f"frames {images} and label map {list(pixels.label.shape)} for a window of "
@@ -267,9 +283,10 @@ def _warp(
 
 
 def _pad(array: np.ndarray, view: View, value: tuple[int, ...]) -> np.ndarray:
-    """What is inside the crop -> all of the crop."""
+    """What is inside the crop -> all of the crop; without a value, it goes on as at its border."""
     (height, width), inside = view.crop, view.inside
     bottom, right = height - inside.top - inside.height, width - inside.left - inside.width
     if array.shape[:2] == view.crop:
         return array
-    return cv2.copyMakeBorder(array, inside.top, bottom, inside.left, right, cv2.BORDER_CONSTANT, value=value)
+    border = cv2.BORDER_CONSTANT if value else cv2.BORDER_REPLICATE
+    return cv2.copyMakeBorder(array, inside.top, bottom, inside.left, right, border, value=value)

@@ -40,6 +40,8 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         for owner, names in table.get(chosen, {}).items():
             if options := _given(config, [name for name in names if name not in used]):
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
+    if not config.shards and (options := _given(config, ("weigh_by_confidence", "offset_weights"))):
+        yield f"{options} without effect: of samples of --shards, and there are none"
     if isinstance(config, FitConfig):
         yield from _without_terms(config)
 

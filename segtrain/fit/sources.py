@@ -19,6 +19,7 @@ from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling
 from segtrain.data.store_samples import open_store_samples
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
+from segtrain.data.weighing import Weighing
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
@@ -57,6 +58,7 @@ def open_sources(
         open_store_samples(
             path,
             min_confidence=config.min_confidence,
+            weighing=Weighing(by_confidence=config.weigh_by_confidence, by_offset=config.offset_weights),
             classes=classes,
             offsets=surroundings.offsets,
             all_needed=surroundings.all_needed,
@@ -123,6 +125,7 @@ def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
         propagated=config.propagated,
         pseudo=config.pseudo,
         max_offset=config.max_offset,
+        offsets=config.offsets,
         min_score=config.min_score,
         length=config.epoch_length,
     )

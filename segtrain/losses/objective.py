@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from jobs.errors import FitError
 from jobs.training.task import Losses
 from segtrain.data.batches import Batch
 from segtrain.losses.settings import IMAGES_PER_GPU
 from segtrain.models.network import NetworkOutput
 
-LabelLoss = Callable[[Tensor, Tensor, int], Tensor]  # logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar
+# logits [B,C,H,W], train ids [B,H,W], epoch -> a scalar; where pixels weigh something else than 1, also [B,H,W] float
+LabelLoss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +74,38 @@ class LabelObjective:
 
     def __call__(self, output: StepOutput) -> Losses:
         """The loss as "loss", of which "loss/auxiliary" is the part of the auxiliary outputs, if there are any."""
-        label = output.batch.label
-        total = self.loss(output.logits, label, output.epoch)
+        label, weight = output.batch.label, output.batch.weight
+        told = (label, output.epoch) if weight is None else (label, output.epoch, weight)
+        total = self.loss(output.logits, *told)
         if not output.auxiliary:
             return Losses(total, {"loss": total.detach()})
         enlarged = [
             F.interpolate(logits, size=label.shape[1:], mode="bilinear", align_corners=True)
             for logits in output.auxiliary.values()
         ]
-        auxiliary = self.auxiliary * torch.stack([self.loss(logits, label, output.epoch) for logits in enlarged]).sum()
+        auxiliary = self.auxiliary * torch.stack([self.loss(logits, *told) for logits in enlarged]).sum()
         total = total + auxiliary
         return Losses(total, {"loss": total.detach(), "loss/auxiliary": auxiliary.detach()})
 
 
-def any_epoch(loss: Callable[[Tensor, Tensor], Tensor]) -> LabelLoss:
-    """A loss that is the same in every epoch."""
-    return lambda logits, labels, _: loss(logits, labels)
+def any_epoch(loss: Callable[..., Tensor]) -> LabelLoss:
+    """A loss that is the same in every epoch: of logits and labels, and of `weights` by name if it has any.
+
+    The loss that is returned raises FitError for weights where it has none.
+    """
+    weighs = "weights" in signature(loss).parameters
+
+    def of_epoch(logits: Tensor, labels: Tensor, _: int, weights: Tensor | None = None) -> Tensor:
+        if weights is None:
+            return loss(logits, labels)
+        if not weighs:
+            raise FitError(
+                "the loss does not know what pixels weigh; give it a parameter `weights`, or leave out "
+                "--weigh-by-confidence and --offset-weights"
+            )
+        return loss(logits, labels, weights=weights)
+
+    return of_epoch
 
 
 def mean_over_pairs(loss: LabelLoss) -> LabelLoss:
@@ -96,10 +115,12 @@ def mean_over_pairs(loss: LabelLoss) -> LabelLoss:
     The loss that is returned raises ValueError for an odd number of images.
     """
 
-    def mean_of_losses(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+    def mean_of_losses(logits: Tensor, labels: Tensor, epoch: int, weights: Tensor | None = None) -> Tensor:
         if len(logits) % IMAGES_PER_GPU:
             raise ValueError(f"a published loss takes images in pairs, found {len(logits)}; give an even number")
-        pairs = zip(logits.split(IMAGES_PER_GPU), labels.split(IMAGES_PER_GPU), strict=True)
-        return torch.stack([loss(*pair, epoch) for pair in pairs]).mean()
+        of_pairs = labels.split(IMAGES_PER_GPU)
+        of_weights = [()] * len(of_pairs) if weights is None else [(each,) for each in weights.split(IMAGES_PER_GPU)]
+        pairs = zip(logits.split(IMAGES_PER_GPU), of_pairs, of_weights, strict=True)
+        return torch.stack([loss(of_logits, label, epoch, *weigh) for of_logits, label, weigh in pairs]).mean()
 
     return mean_of_losses

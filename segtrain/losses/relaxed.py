@@ -10,7 +10,7 @@ from segtrain.losses.logits import require_pair
 from segtrain.losses.objective import LabelObjective, mean_over_pairs
 from segtrain.losses.set_likelihood import set_negative_log_likelihood
 from segtrain.losses.settings import LossSettings
-from segtrain.losses.weighting import ClassWeighting, class_pixels, mean_weights
+from segtrain.losses.weighting import ClassWeighting, class_pixels, image_shares, mean_pixel_weight, mean_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +38,16 @@ class RelaxedLoss:
             labels, num_classes, border=self.border, strict_classes=self.strict_classes, relaxed=relaxed
         )
 
-    def __call__(self, logits: Tensor, labels: Tensor, epoch: int = 0) -> Tensor:
-        """The loss of a batch. Raises: ValueError where logits and labels don't belong together."""
-        require_pair(logits, labels)
+    def __call__(self, logits: Tensor, labels: Tensor, epoch: int = 0, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch. Raises: ValueError where logits, labels and weights don't belong together."""
+        require_pair(logits, labels, weights)
         return relaxed_cross_entropy(
             logits,
             self.target(labels, logits.shape[1], epoch),
             weighting=self.weighting,
             mean_over_images=self.mean_over_images,
             as_published=self.as_published,
+            weights=weights,
         )
 
 
@@ -57,6 +58,7 @@ def relaxed_cross_entropy(
     weighting: ClassWeighting | None = None,
     mean_over_images: bool = False,
     as_published: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Per image Σ −(w/n)·log P(N) / (trained pixels + 1), added up over the images or their mean; a scalar.
 
@@ -65,13 +67,23 @@ def relaxed_cross_entropy(
     The 1 in the divisor is a quirk kept for parity; it makes an image without trained pixels cost 0.
 
     as_published: a defect kept for parity: emphasis/n is added up over all images of the batch, at the same place.
+
+    weights: [B,H,W] float, how much each pixel weighs, in the shares too, which its emphasis then is times: the sum is
+    divided by the weights of the trained pixels and one more of their mean. Those of 0 are no trained pixels, and
+    images count as `image_shares` says.
     """
     trained = target.classes != logits.shape[1]
     weight = _emphasis_of_all(target, trained) if as_published else target.emphasis
+    if weights is not None:
+        weight, target = weight * weights, target._replace(emphasis=target.emphasis * weights)
     if weighting is not None:
         weight = weight * mean_weights(weighting.weights(class_pixels(target, logits.shape[1])), target)
     losses = weight * set_negative_log_likelihood(logits, target)  # 0 where a pixel is ignored
-    per_image = losses.sum(dim=(1, 2)) / (trained.count_nonzero(dim=(1, 2)) + 1)
+    if weights is None:
+        per_image = losses.sum(dim=(1, 2)) / (trained.count_nonzero(dim=(1, 2)) + 1)
+    else:
+        divisor = ((trained & (weights > 0)).sum(dim=(1, 2)) + 1) * mean_pixel_weight(weights, trained)
+        per_image = losses.sum(dim=(1, 2)) / divisor.where(divisor > 0, 1) * image_shares(weights, trained)
     return per_image.mean() if mean_over_images else per_image.sum()
 
 

@@ -1,4 +1,4 @@
-"""How much classes weigh, by how often they occur in an image."""
+"""How much classes weigh, by how often they occur in an image, and how much its pixels do."""
 
 from dataclasses import dataclass
 
@@ -30,6 +30,25 @@ class ClassWeighting:
         share = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
         gain = 1 / share.where(share > 0, 1) if self.inverse else 1 - share
         return (1 + (share > 0) * self.upper_bound * gain).float()
+
+
+def image_shares(weights: Tensor, trained: Tensor) -> Tensor:
+    """How much each image counts in a mean over them, by what its pixels weigh: [B,H,W] both -> [B], 1 in the mean.
+
+    An image counts as much as a pixel of it weighs in the mean, of those that are trained and weigh anything; one
+    without such a pixel as much as the others do. So where all weigh the same, each has 1.
+    """
+    of_image = mean_pixel_weight(weights, trained)
+    weighs = of_image > 0
+    usual = of_image.sum() / weighs.sum().clamp(min=1)
+    of_image = of_image.where(weighs, usual)
+    return torch.where(usual > 0, of_image / of_image.mean(), 1)
+
+
+def mean_pixel_weight(weights: Tensor, trained: Tensor) -> Tensor:
+    """What pixels of each image weigh in the mean, of those that are trained and weigh anything; 0 without any: [B]."""
+    counted = (weights > 0) & trained
+    return (weights * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp(min=1)
 
 
 def mean_weights(of_class: Tensor, target: RelaxedTarget) -> Tensor:

@@ -37,7 +37,8 @@ def of_both(change: Callable[[np.ndarray], np.ndarray], pixels: Pixels) -> Pixel
 def part(pixels: Pixels, window: Window) -> Pixels:
     """The window of all that there is."""
     image, *neighbours = (frame[window.slices] for frame in pixels.frames)
-    return Pixels(image, pixels.label[window.slices], tuple(neighbours))
+    weight = None if pixels.weight is None else pixels.weight[window.slices]
+    return Pixels(image, pixels.label[window.slices], tuple(neighbours), weight=weight)
 
 
 def crop_of(pixels: Pixels, augmentation: Augmentation, seed: int, point: tuple[int, int] | None = None) -> Pixels:

@@ -54,8 +54,6 @@ def maker(street: Path) -> ExampleMaker:
         path=HostPath(),
         reads_vectors=False,
         labels_of=truth_directory(street / "truth"),
-        size=(200, 300),
-        seed=0,
     )
 
 
@@ -196,7 +194,7 @@ def test_every_eighth_annotated_frame_is_held_out(
     monkeypatch.setattr("propagate.fit.training.HELD_OUT", 3)
     scores = fitted(street, tmp_path / "run", examples=3, truth=street / "truth").scores
     assert scores is not None
-    assert scores.num_windows == 4  # those of one of three frames, at one offset
+    assert scores.num_frames == 1  # that of one of three annotated frames, at one offset
     assert 0 < scores.miou_as_carried < 1
 
 

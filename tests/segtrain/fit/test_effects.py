@@ -68,6 +68,14 @@ def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sente
     assert told(**settings) == sentences
 
 
+def test_annotated_frames_alone_weigh_1() -> None:
+    settings = {"weigh_by_confidence": True, "offset_weights": (1.0, 0.5)}
+    assert told(**settings) == []
+    assert list(without_effect(FitConfig(out=Path("run"), root=Path("street"), **settings))) == [
+        "--weigh-by-confidence, --offset-weights without effect: of samples of --shards, and there are none"
+    ]
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_set_nothing_in_vain(name: str) -> None:
     recipe = load_recipe(name)

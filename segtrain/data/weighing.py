@@ -1,0 +1,34 @@
+"""How much the labels of a stored sample count in the loss, by how sure they are and how far they were carried."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, PSEUDO
+from propagate.shards.reader import SampleRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighing:
+    """by_confidence: whether a pixel counts as much as its confidence says. by_offset: what a propagated sample counts
+    at |offset| 1, 2, …, each above 0; farther ones as the last; none, all the same.
+
+    Annotated samples count 1, whatever is said of them; pseudo-labelled ones have no offset that counts.
+    """
+
+    by_confidence: bool = False
+    by_offset: tuple[float, ...] = ()
+
+    def of_levels(self, record: SampleRecord) -> np.ndarray | None:
+        """What a pixel of a sample counts, by the level of its confidence: [16] float32; None where all count 1."""
+        of_offset = 1.0
+        if self.by_offset and record.offset and record.origin not in (ANNOTATED, PSEUDO):
+            of_offset = self.by_offset[min(abs(record.offset), len(self.by_offset)) - 1]
+        by_confidence = self.by_confidence and record.origin != ANNOTATED
+        if not by_confidence and of_offset == 1:
+            return None
+        sure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) if by_confidence else np.ones(CONFIDENCE_LEVELS)
+        return (of_offset * sure).astype(np.float32)
+
+
+NO_WEIGHING = Weighing()

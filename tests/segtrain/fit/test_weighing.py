@@ -1,0 +1,56 @@
+"""Trainings whose samples weigh what confidence and offset say: others, unless these say 1 everywhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.carried_samples import CLASSES, carried_shards
+from helpers.stores import write_store
+from safetensors.numpy import load_file
+
+from jobs.errors import RunFolderError
+from propagate.data.sample import CONFIDENCE_LEVELS
+from segtrain.config import LAST, FitConfig
+from segtrain.fit.training import fit
+
+StoreConfig = Callable[[Path], FitConfig]
+
+
+def trained(config: FitConfig) -> Mapping[str, bytes]:
+    fit(config)
+    return {name: array.tobytes() for name, array in load_file(config.out / LAST).items()}
+
+
+@pytest.fixture
+def begun(tmp_path: Path, store_config: StoreConfig) -> FitConfig:
+    """A step on carried labels of which no two levels are alike in the loss."""
+    config = store_config(write_store(tmp_path / "store", carried_shards(), CLASSES))
+    return replace(config, crop=(32, 32), scale=(1, 1), epochs=1, epoch_length=4, batch_size=4, class_uniform=0)
+
+
+def test_confidence_and_offsets_change_what_is_learnt(begun: FitConfig, tmp_path: Path) -> None:
+    settings = ({}, {"weigh_by_confidence": True}, {"offset_weights": (0.5,)}, {"offset_weights": (1.0, 1.0)})
+    found = [trained(replace(begun, out=tmp_path / str(n), **each)) for n, each in enumerate(settings)]  # type: ignore[arg-type]
+    plain, sure, near, same = found
+    assert plain == same
+    assert plain != sure
+    assert plain != near
+    assert sure != near
+    with pytest.raises(RunFolderError, match="weigh_by_confidence"):
+        fit(replace(begun, out=tmp_path / "1"))
+
+
+def test_where_all_is_sure_nothing_changes(tmp_path: Path, begun: FitConfig) -> None:
+    shards = [
+        [replace(sample, confidence=sample.confidence * 0 + CONFIDENCE_LEVELS - 1) for sample in samples]
+        for samples in carried_shards()
+    ]
+    config = replace(begun, shards=(write_store(tmp_path / "sure", shards, CLASSES),))
+    plain = trained(replace(config, out=tmp_path / "plain"))
+    assert trained(replace(config, out=tmp_path / "weighed", weigh_by_confidence=True)) == plain
+
+
+def test_weights_of_offsets_are_above_0() -> None:
+    with pytest.raises(ValueError, match=r"offset_weights must be above 0, found 1.0, 0.0"):
+        FitConfig(out=Path("run"), shards=(Path("store"),), offset_weights=(1.0, 0.0))
