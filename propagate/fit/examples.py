@@ -40,8 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """A frame, or a window of one, [3,H,W] uint8 RGB, the classes that were carried to it and those that it has, [H,W] uint8
-    train ids, and what a corrector is told of them, [NUM_EVIDENCE,H,W] float16.
+    """A frame, or a window of one, and what is known of it.
+
+    frame: [3,H,W] uint8 RGB. classes: that were carried to it, and truth: that it has, [H,W] uint8 train ids. evidence:
+    what a corrector is told of them, [NUM_EVIDENCE,H,W] float16.
     """
 
     frame: Tensor
@@ -79,7 +81,7 @@ def wanted_examples(clips: Sequence[Clip], most: int, seed: int) -> list[Wanted]
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleMaker:
-    """Makes the examples of clips, of whole frames. labels_of: the label maps that are known of frames, by their keys."""
+    """Makes the examples of clips, of whole frames. labels_of: the label maps that there are of frames, by their keys."""
 
     classes: ClassTable
     estimator: MotionEstimator
