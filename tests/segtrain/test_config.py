@@ -32,12 +32,14 @@ SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: t
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
     "class_weights": (["--class-weights", "pole=1.2"], {"pole": 1.2}),
     "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
+    "coarse_classes": (["--coarse-classes", "truck,bus"], ("truck", "bus")),
     "schedule": (["--schedule", "cosine"], "cosine"),
     "address": (["--address", "10.0.0.1:6379"], "10.0.0.1:6379"),
 }
 BASE: dict[str, dict[str, Any]] = {  # what a setting needs beside it
     "decisions": {"shards": ["store"]},
     "restart": {"epochs": 30},
+    "coarse_split": {"coarse_classes": ["bus"]},
     "new_head": {"weights": "w"},
     "accumulate": {"batch_size": 14},
     "workers": {"batch_size": 14},
@@ -257,6 +259,11 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (["--root", "r", "--boost", "pole"], "'pole' is no list of factors, as pole=2,rider=1.5"),
         (["--root", "r", "--strict-classes", "pole,,car"], "'pole,,car' is no list of names, as pole,rider"),
         (["--root", "r", "--crop", "0x4"], "'0x4' is not HxW"),
+        (["--root", "r", "--coarse-split", "c"], "--coarse-split c for which classes? Give --coarse-classes"),
+        (
+            ["--shards", "s", "--coarse-split", "c", "--coarse-classes", "bus"],
+            "the coarse annotations of 'c' of which data set? Give --root",
+        ),
         (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
         (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
         (["--root", "r", "--as-published", "--loss", "ohem"], "the losses relaxed and image-weighted, found ohem"),
