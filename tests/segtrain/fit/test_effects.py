@@ -12,7 +12,7 @@ from segtrain.losses.consistency.settings import TERMS
 
 
 def told(**settings: Any) -> list[str]:
-    return list(without_effect(FitConfig(out=Path("run"), shards=(Path("store"),), **settings)))
+    return list(without_effect(FitConfig(out=Path("run"), shards=(Path("store"),), root=Path("data"), **settings)))
 
 
 @pytest.mark.parametrize(
