@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.runs import assert_same_tensors, checkpoint
+from torch import Tensor
 
-from jobs.console.progress import Advance
+from jobs.training.state import TrainState
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
 from segtrain.config import FitConfig
@@ -45,17 +47,26 @@ def test_later_epochs_are_shorter_and_the_rate_falls_by_epochs(augmented: FitCon
     assert rates == pytest.approx({3: 0.001 * (1 - 2 / 9), 4: 0.001 * 2 / 3, 5: 0.001 / 3})
 
 
-def test_an_interruption_in_a_later_epoch_changes_nothing(augmented: FitConfig) -> None:
+def test_an_interruption_in_a_later_epoch_changes_nothing(
+    augmented: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = replace(augmented, out=augmented.out.with_name("whole"))
     fit(whole)
+    num_updates, update = 0, TrainState.update
 
-    def stop(advance: Advance) -> None:
-        if advance.step == 4:
+    def stops(state: TrainState[Any], rate: float, loss: Tensor) -> bool:
+        nonlocal num_updates
+        num_updates += 1
+        if num_updates > 4:
             raise KeyboardInterrupt
+        return update(state, rate, loss)
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(augmented, stop)
-    fit(augmented)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainState, "update", stops)
+        with pytest.raises(KeyboardInterrupt):
+            fit(augmented)
+    assert checkpoint(augmented.out)["step"] == 4
+    assert fit(augmented).steps == 5
     done, expected = checkpoint(augmented.out), checkpoint(whole.out)
     assert done["step"] == expected["step"] == 5
     assert_same_tensors(done["network"], expected["network"])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.runs import lines
 
-from jobs.console.progress import Advance
 from jobs.training.state import TrainState
+from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
+from propagate.datasets.base import DatasetOptions
+from propagate.job.config import RunConfig
+from propagate.job.run import run
+from sdcnet.motion.registry import MotionSettings
 from segtrain.config import FitConfig
 from segtrain.fit.recipes import load_recipe, recipe_names
 from segtrain.fit.training import fit
@@ -134,15 +140,44 @@ def test_a_published_recipe_starts_and_its_first_steps_have_the_published_rate(
 
     def noted(state: TrainState[Any], rate: float, loss: torch.Tensor) -> bool:
         assert loss.isfinite()
+        if len(rates) == 3:
+            raise KeyboardInterrupt
         rates.append(rate)
         return update(state, rate, loss)
 
-    def stop(advance: Advance) -> None:
-        if advance.step == 3:
-            raise KeyboardInterrupt
-
     monkeypatch.setattr(TrainState, "update", noted)
     with pytest.raises(KeyboardInterrupt):
-        fit(replace(config, **SMALL), stop)
+        fit(replace(config, **SMALL))
     rate, epochs = PUBLISHED[name]
     assert rates == pytest.approx([rate * (1 - step / 2 / epochs) for step in range(3)])
+
+
+def test_the_released_recipe_trains_on_a_store_of_its_offsets_and_later_on_annotated_frames_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six cities are trained on: 18 samples an epoch, from epoch 151 on six. Annotated frames are those of the store."""
+    root = tmp_path / "data"
+    cityscapes(root)
+    cities = [path.name for path in (root / "leftImg8bit").glob("*/*") if path.name != "bayreuth"]
+    for city, number in product(cities, range(16, 23)):
+        split = "val" if city in HELD_OUT["cv0"] else "train"
+        write(root / f"leftImg8bit_sequence/{split}/{city}/{city}_000000_{number:06d}_leftImg8bit.png", seed=number)
+    run(
+        RunConfig(
+            options=DatasetOptions(root=root, split="cv2"),
+            out=tmp_path / "store",
+            motion=MotionSettings(name="none"),
+            sample_settings=SampleSettings(offsets=(-3, 0, 3), pairing="joint"),
+            engine="local",
+        )
+    )
+    recipe = load_recipe("cityscapes-wrn38-released")
+    config = FitConfig(out=tmp_path / "run", root=root, shards=(tmp_path / "store",), **recipe)
+
+    def stop(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainState, "update", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(replace(config, **{**SMALL, "epoch_length": None}))
+    assert lines(config.out)[0]["steps"] == 151 * 9 + 24 * 3
