@@ -155,7 +155,7 @@ def test_a_published_recipe_starts_and_its_first_steps_have_the_published_rate(
 def test_the_released_recipe_trains_on_a_store_of_its_offsets_and_later_on_annotated_frames_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six cities are trained on: 18 samples an epoch, from epoch 151 on six. Annotated frames are those of the store."""
+    """Six cities: 18 samples an epoch, from epoch 151 on six. Annotated frames are those of the store."""
     root = tmp_path / "data"
     cityscapes(root)
     cities = [path.name for path in (root / "leftImg8bit").glob("*/*") if path.name != "bayreuth"]
