@@ -12,19 +12,18 @@ from torch import distributed
 
 from jobs.crew.member import Member
 
-_CONTEXT = multiprocessing.get_context("forkserver")  # which imports what takes seconds once for all members
-_CONTEXT.set_forkserver_preload(["torch._dynamo", "sdcnet.fit.training"])
-
 
 def launch_spawned(
     train: Callable[[Member], Any], *, num_workers: int, on_message: Callable[[Any], None], **_: object
 ) -> Any:
     """`jobs.crew.launch.launch`, with members that are processes of this one's, on one thread each."""
-    told: SimpleQueue[tuple[str, Any]] = _CONTEXT.SimpleQueue()
+    context = multiprocessing.get_context("forkserver")  # which imports what takes seconds once for all members
+    context.set_forkserver_preload(["torch._dynamo", "sdcnet.fit.training"])  # not before: other tests have their own
+    told: SimpleQueue[tuple[str, Any]] = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         members = [
-            _CONTEXT.Process(target=_serve, args=(train, rank, num_workers, meeting, told), daemon=True)
+            context.Process(target=_serve, args=(train, rank, num_workers, meeting, told), daemon=True)
             for rank in range(num_workers)
         ]
         for member in members:

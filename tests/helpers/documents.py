@@ -116,7 +116,7 @@ def _main(text: str, folder: Path, environment: Mapping[str, str], said: Iterabl
 def command_lines(block: Block) -> Iterator[list[str]]:
     """The words of each of our commands in a shell block, but for those that a program of one's own runs."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = started_by(shlex.split(line, comments=True))
+        words = started_by(shlex.split(line.removesuffix(" &"), comments=True))
         starts = [place for place, word in enumerate(words) if word in _COMMANDS]
         if starts and "mine.py" not in words and words[starts[0] :][1:2] not in ([], ["--help"]):
             yield words[starts[0] :]
