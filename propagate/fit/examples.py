@@ -81,7 +81,7 @@ def wanted_examples(clips: Sequence[Clip], most: int, seed: int) -> list[Wanted]
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleMaker:
-    """Makes the examples of clips, of whole frames. labels_of: the label maps that there are of frames, by their keys."""
+    """Makes the examples of clips, each a whole frame. labels_of: the label maps that are known of frames, by key."""
 
     classes: ClassTable
     estimator: MotionEstimator
