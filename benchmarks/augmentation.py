@@ -79,10 +79,10 @@ CATEGORIES = (
     ("person", "rider"),
     ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
-STREETS = {"size": (128, 256), "length": 25, "around": 10, "seed": 1}
-SNIPPETS = {"train": 6, "val": 24}
-ANNOTATED = (14, 24)  # of 9…29
-LAST_ANNOTATED, FIRST_SCORED, NUM_SEEN, NUM_FRAMES = 20, 32, 28, 49  # of CamVid
+STREETS: Mapping[str, Any] = {"size": (128, 256), "length": 30, "seed": 1}
+SNIPPETS = {"train": 4, "val": 24}
+AROUND, ANNOTATED = 10, (14, 24)  # of the frames 9…29
+LAST_ANNOTATED, NUM_SEEN, FIRST_SCORED = 20, 28, 32  # of the 49 frames of CamVid
 BATCH = 8
 
 
@@ -96,11 +96,12 @@ class Regime:
 
 NETWORK = (
     *("--recipe", "tiny", "--network", "lateral-mobilenetv2", "--output-stride", "32", "--loader-workers", "0"),
-    *("--epochs", "1", "--max-val-images", "1", "--batch-size", str(BATCH)),  # the last network is scored afterwards
+    *("--learning-rate", "0.006", "--epochs", "1", "--max-val-images", "1"),  # the last network is scored afterwards
+    *("--batch-size", str(BATCH)),
 )
 REGIMES = {
     "synth": Regime(300, (*NETWORK, "--crop", "64x128")),
-    "camvid": Regime(300, (*NETWORK, "--crop", "96x128", "--scale", "0.4,0.8")),
+    "camvid": Regime(300, (*NETWORK, "--crop", "128x160")),
 }
 
 
@@ -111,10 +112,9 @@ def layout_of(root: Path, frames: str, labels: str, classes: str) -> None:
 
 def streets(root: Path) -> None:
     """Two annotated frames of each snippet that is trained on, and one of each that is scored."""
-    for split, around in (("train", STREETS["around"]), ("val", 0)):
-        sizes: dict[str, Any] = {**STREETS, "around": around, "length": 30}
-        write_dataset(root, split=split, num_snippets=SNIPPETS[split], **sizes)
-        for truth in sorted((root / "truth" / split).rglob("*_gtFine_labelIds.png")):
+    for split, around in (("train", AROUND), ("val", 0)):
+        write_dataset(root / "street", split=split, num_snippets=SNIPPETS[split], around=around, **STREETS)
+        for truth in sorted((root / "street" / "truth" / split).rglob("*_gtFine_labelIds.png")):
             number = int(truth.name.split("_")[-3])
             if split == "val" or number in ANNOTATED:
                 copy = root / "labels" / split / truth.name
@@ -127,7 +127,7 @@ def streets(root: Path) -> None:
     (root / "categories.yaml").write_text(text, encoding="utf-8")
     layout_of(
         root,
-        "leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
+        "street/leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
         "labels/{split}/{sequence}_{frame}_gtFine_labelIds.png",
         "categories.yaml",
     )
@@ -146,7 +146,8 @@ def camvid(root: Path, data: Path, num_labels: int) -> None:
         for kind, folder in kinds.items():
             (root / kind / split).mkdir(parents=True, exist_ok=True)
             (root / kind / split / name).symlink_to(folder / frame.name)
-    layout_of(root, *(f"{kind}/{{split}}/{{sequence}}_{{frame}}.png" for kind in ("frames", "labels")), "camvid")
+    name = "{split}/{sequence}_{frame}.png"
+    layout_of(root, f"frames/{name}", f"labels/{name}", "camvid")
 
 
 def camvid_labels(num_labels: int) -> list[int]:
@@ -167,7 +168,7 @@ class Bench:
             self.options += ("--network", arguments.network, "--output-stride", str(arguments.output_stride))
         self.data = {**STREETS, "snippets": SNIPPETS, "annotated": ANNOTATED, "classes": CATEGORIES}
         if name == "camvid":
-            self.data = {"annotated": camvid_labels(labels), "scored": (FIRST_SCORED, NUM_FRAMES)}
+            self.data = {"annotated": camvid_labels(labels), "first_scored": FIRST_SCORED}
         self._arguments = arguments
         self._until = time.monotonic() + 60 * arguments.minutes
         self._lock = Lock()
@@ -192,12 +193,13 @@ class Bench:
         store = [*STORES["one-sided" if variant.store == REFINED else variant.store], "--frames", str(FRAMES)]
         run = {"data": self.name, "data_settings": self.data, "variant": name, "seed": seed, "steps": self.steps}
         run |= {"store": store, "refined": REFINE if variant.store == REFINED else None}
-        return json.loads(json.dumps({**run, "options": [*self.options, *variant.options]}))  # type: ignore[no-any-return]
+        told: dict[str, Any] = json.loads(json.dumps({**run, "options": [*self.options, *variant.options]}))
+        return told
 
     def run(self, name: str, seed: int) -> None:
-        """Train, score, and add a line, unless it is there, or there is no time left."""
+        """Train, score, and add a line, unless it is there, or no time is left for what another seed took."""
         told, lines = self.told(name, seed), self.lines()
-        longest = max((line["seconds"] for line in lines if line["run"]["data"] == self.name), default=0)
+        longest = max((line["seconds"] for line in lines if {**line["run"], "seed": seed} == told), default=0)
         begin = time.monotonic()
         if begin + longest > self._until or any(line["run"] == told for line in lines):
             return
