@@ -64,6 +64,9 @@ class TrainingConfig:
         None, "Share of pseudo-labelled samples.", otherwise="as many as there are", least=0, most=1
     )
     max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.", otherwise="all", least=0)
+    offsets: tuple[int, ...] | None = setting(
+        None, "Use propagated samples at exactly these offsets, as -3,3.", otherwise="all"
+    )
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
     weigh_by_confidence: bool = setting(
@@ -160,6 +163,8 @@ class TrainingConfig:
             raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
         if (self.propagated or 0) + (self.pseudo or 0) > 1:
             raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
+        if self.offsets is not None and self.max_offset is not None:
+            raise ValueError("--max-offset says how far, --offsets exactly which; give one of them, the other none")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from math import inf
 
-from jobs.console.settings import setting
+from jobs.console.settings import require_settings, setting
+
+DEFAULT_OVERLAP = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +22,13 @@ class Inference:
     window: tuple[int, int] | None = setting(
         None, "See so much of an image at a time, height x width.", otherwise="all of it"
     )
-    overlap: float = 1 / 3
+    overlap: float = setting(
+        DEFAULT_OVERLAP, "Share of a window that the next one sees too.", least=0, most=0.99, otherwise="a third"
+    )
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale < inf for scale in self.scales):
             raise ValueError(f"scales must be one or more positive numbers, found {self.scales}")
         if self.window is not None and min(self.window) < 1:
             raise ValueError(f"window must be at least 1x1 pixels, found {self.window}")
-        if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap must be in [0,1), found {self.overlap}")
+        require_settings(self)

@@ -12,8 +12,18 @@ HISTORIES = ("adjacent", "annotated")
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all."""
+    """How samples are made from a clip. `min_confidence`: pixels below it get the ignored label; None keeps all.
 
+    offsets: those that samples are made of, 0 for the annotated frame, in any order; None: of all frames of the clip.
+
+    Raises: ValueError for settings that make no sense.
+    """
+
+    offsets: tuple[int, ...] | None = setting(
+        None,
+        "Instead of --frames: exactly these offsets, as -3,0,3, each from its own annotated frame alone, which is 0.",
+        otherwise="all of --frames",
+    )
     pairing: str = setting(
         "label",
         "label: real frames with propagated labels; joint: frames predicted by the same motion.",
@@ -40,6 +50,19 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         require_settings(self)
+        if self.offsets is None:
+            return
+        if len(set(self.offsets)) < len(self.offsets) or not any(self.offsets):
+            raise ValueError(
+                f"offsets are different ones, of neighbours and perhaps 0, as -3,0,3, found {list(self.offsets)}; "
+                "--frames 0 takes annotated frames alone"
+            )
+        if not self.source:
+            raise ValueError("--offsets has a 0, or none, for the annotated frames; leave out --no-source")
+
+    def makes(self, offset: int) -> bool:
+        """Whether a sample is made of the frame at an offset."""
+        return (self.source or offset != 0) if self.offsets is None else offset in self.offsets
 
     @property
     def votes(self) -> bool:
@@ -50,6 +73,7 @@ class SampleSettings:
     def fuses(self) -> bool:
         """Whether the labels that come from both sides to a frame between two annotated ones are fused.
 
-        Only where they vote, and not in the ways of the published script.
+        Only where they vote, and not in the ways of the published script; nor where offsets are chosen, which are then
+        of every annotated frame alike.
         """
-        return self.votes and self.history == "adjacent" and not self.one_sided
+        return self.votes and self.history == "adjacent" and not self.one_sided and self.offsets is None

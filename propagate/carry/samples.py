@@ -50,7 +50,7 @@ def propagate_clip(
     on_failure: Callable[[Failure], None],
     corrections: Sequence[LabelCorrection] = (),
 ) -> Iterator[Sample]:
-    """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, ….
+    """The samples of a clip: the annotated frame, then offsets +1, +2, …, then -1, -2, …, of those that are asked for.
 
     ignore_id: for pixels that are less sure than is asked for. corrections: of what was carried, in their order.
     `on_failure` hears of what the clip lacks before the first sample, and of frames whose motion cannot be estimated,
@@ -88,7 +88,7 @@ def propagate_clip(
     if not observations:
         return
     sample = partial(Sample, group=clip.group, pairing=sample_settings.pairing)
-    if sample_settings.source and 0 in ends:
+    if sample_settings.makes(0) and 0 in ends:
         yield sample(
             key=clip.key,
             source_key=clip.key,
@@ -114,6 +114,7 @@ def propagate_clip(
             places = walker.beside(ends[0], direction)
         else:
             continue
+        places = (place for place in places if sample_settings.makes(place.offset))
         resamplers = {
             end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
             for end in ends.values()

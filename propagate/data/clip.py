@@ -5,7 +5,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -195,3 +195,12 @@ class Clip:
     missing: Mapping[int, str] = field(default_factory=dict)
     beyond: Beyond | None = None
     masks: Mapping[int, Resource] = field(default_factory=dict)
+
+
+def within(clip: Clip, reach: range) -> Clip:
+    """A clip of the frames at these offsets alone, 0 among them."""
+    return replace(
+        clip,
+        frames={offset: frame for offset, frame in clip.frames.items() if offset in reach},
+        missing={offset: reason for offset, reason in clip.missing.items() if offset in reach},
+    )

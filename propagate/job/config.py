@@ -11,6 +11,8 @@ from propagate.datasets.registry import DatasetChoice, found_dataset
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
+NUM_NEIGHBOURS = 5  # on each side, where nothing else is asked for
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(DatasetChoice):
@@ -22,7 +24,7 @@ class RunConfig(DatasetChoice):
         otherwise="PROPAGATE_OUT, or shards",
         variable="PROPAGATE_OUT",
     )
-    frames: int = setting(5, "Neighbours on each side.", least=0)
+    frames: int | None = setting(None, "Neighbours on each side.", least=0, otherwise=str(NUM_NEIGHBOURS))
     masks: Path | None = setting(
         None,
         "Masks of neighbours, DIR/…/<frame>.png or .json, as SAM gives them; carried labels vote in them.",
@@ -41,6 +43,8 @@ class RunConfig(DatasetChoice):
     def __post_init__(self) -> None:
         require_settings(self)
         require_engine(self.engine, self.num_workers, self.address)
+        if self.frames is not None and self.sample_settings.offsets is not None:
+            raise ValueError("--frames are all up to N, --offsets exactly those; give one of them")
         if self.masks is not None and self.sample_settings.pairing == "joint":
             raise ValueError(
                 "--masks are of real frames, and --pairing joint has predicted ones; leave one of them out"
@@ -51,6 +55,15 @@ class RunConfig(DatasetChoice):
                 f"history '{history}' is for {' and '.join(PREDICTORS)}; motion '{self.motion.name}' looks "
                 "back on one frame only; leave it out"
             )
+
+    @property
+    def reach(self) -> range:
+        """The offsets from the first that is asked for to the last, 0 among them."""
+        offsets = self.sample_settings.offsets
+        if offsets is not None:
+            return range(min(0, *offsets), max(0, *offsets) + 1)
+        num_neighbours = NUM_NEIGHBOURS if self.frames is None else self.frames
+        return range(-num_neighbours, num_neighbours + 1)
 
     def found(self) -> "RunConfig":
         """The same with the name of the data set's layout. Raises: DatasetError where it cannot be told."""
@@ -63,14 +76,17 @@ class RunConfig(DatasetChoice):
         """
         # a driver needs no GPU, and the device does not decide what is computed
         motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
+        samples = asdict(self.sample_settings)
+        offsets = samples.pop("offsets")  # no part of stores that were begun before it could be chosen
         return {
             "dataset": self.dataset,
             "split": self.options.split,
-            "frames": self.frames,
+            "frames": max(map(abs, self.reach)),
+            **({} if offsets is None else {"offsets": sorted(offsets)}),
             "masks": self.masks is not None,  # which, the inputs of clips say
             **open_estimator(motion).fingerprint,
             "path": "device" if self.motion.is_network else "host",
-            **asdict(self.sample_settings),
+            **samples,
             "max_gap": self.options.max_gap,
             "clips_per_shard": self.clips_per_shard,
             "limit": self.limit,

@@ -41,6 +41,8 @@ def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, .
 
 def num_samples(clip: PlannedClip, settings: Mapping[str, Any]) -> int:
     """How many samples a clip has where nothing fails, by the settings of its store."""
+    if (offsets := settings.get("offsets")) is not None:
+        return sum(-clip.before <= offset <= clip.after for offset in offsets)
     beyond, every = settings.get("beyond", 0), settings.get("every", 1)
     with_source = 1 if settings.get("source", True) else 0
     return with_source + sum(max(0, reach - beyond) // every for reach in (clip.before, clip.after))

@@ -17,7 +17,7 @@ import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.samples import CARRYING
-from propagate.data.clip import Clip, CodedFrame
+from propagate.data.clip import Clip, CodedFrame, within
 from propagate.data.masks import with_masks
 from propagate.datasets.registry import open_dataset
 from propagate.datasets.sides import two_sided
@@ -83,14 +83,15 @@ def run(
     config = config.found()
     assert config.dataset is not None
     dataset = open_dataset(config.dataset, config.options)
-    clips = dataset.clips(config.frames)[: config.limit]
-    if config.frames and not any(len(clip.frames) > 1 or clip.missing for clip in clips):
+    num_neighbours = max(map(abs, config.reach))
+    clips = [within(clip, config.reach) for clip in dataset.clips(num_neighbours)[: config.limit]]
+    if num_neighbours and not any(len(clip.frames) > 1 or clip.missing for clip in clips):
         raise DatasetError(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
             "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
         )
     if config.sample_settings.fuses:
-        clips = two_sided(clips, config.frames)
+        clips = two_sided(clips, num_neighbours)
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
     if config.motion.reads_vectors and not any(

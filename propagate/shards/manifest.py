@@ -172,6 +172,8 @@ class Manifest:
             pixels[names.get(label, f"id {label}")] += count
         clips = [clip for plan in self.plan for clip in plan.clips]
         frames = self.settings.get("frames", 0)
+        wanted = self.settings.get("offsets", [-frames, frames])
+        before, after = max(0, -min(wanted)), max(0, max(wanted))
         return {
             "samples": self.num_samples,
             "clips": len(clips),
@@ -181,7 +183,7 @@ class Manifest:
             "origins": {name: origins[name] for name in ORIGINS if origins[name]},
             "sizes": dict(sorted((k, v) for k, v in sizes.items() if v)),
             "classes": dict(pixels),
-            "shortened_clips": sum(clip.before < frames or clip.after < frames for clip in clips),
+            "shortened_clips": sum(clip.before < before or clip.after < after for clip in clips),
             "failures": [asdict(failure) for failure in self.failures],
             "dataset": self.dataset,
             "split": self.split,
@@ -282,6 +284,8 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         version=data["schema_version"],
     )
     parse(int, manifest.settings.get("frames", 0), "settings.frames")
+    if not parse(tuple[int, ...], manifest.settings.get("offsets", [0]), "settings.offsets"):
+        raise ValueError("settings.offsets must be one number or more, found none")
     for index, plan in enumerate(manifest.plan):
         if plan.index != index:
             raise ValueError(f"shard {index} of the plan calls itself {plan.index}")

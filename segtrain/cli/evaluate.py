@@ -1,8 +1,8 @@
 """The command `segtrain evaluate`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,14 @@ from jobs.console.values import print_json
 from propagate.cli.places import layout_of
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.evaluation.band import Band
+from segtrain.evaluation.part import WHOLE, Part
 from segtrain.evaluation.temporal_settings import TemporalSettings
 from segtrain.inference_settings import Inference
 
 if TYPE_CHECKING:
     from jobs.training.runtime import Runtime
+    from segtrain.data.dataset import SegmentationDataset
+    from segtrain.evaluation.report import SegmentationReport
     from segtrain.evaluation.temporal_measure import TemporalMeasure
     from segtrain.trained import TrainedNetwork
 
@@ -30,8 +33,17 @@ class EvaluateConfig(NetworkConfig):
     band: Band
     temporal: TemporalSettings
     out: Path | None = setting(None, "Write the tables to this file too, as Markdown.")
+    counts: Path | None = setting(
+        None, "Keep in this folder what is counted: the same command continues, and parts are put together."
+    )
+    part: str | None = setting(None, "Segment only one of several parts, as 1/8.", otherwise="all images")
 
     def __post_init__(self) -> None:
+        if self.part is not None and self.counts is None:
+            raise ValueError("--part is put together with the others in a folder; give --counts DIR, the same for all")
+        Part.parse(self.part or "1/1")
+        if self.counts is not None and self.temporal.is_measured:
+            raise ValueError("--counts keeps what is counted of single images; leave out --temporal, or run it apart")
         if self.out is not None and not self.out.absolute().parent.is_dir():
             raise ValueError(f"--out {self.out}: there is no folder {self.out.parent}")
 
@@ -47,6 +59,9 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     of the classes' accuracies, IoU weighted by how often classes occur, IoU near boundaries (trimap); and iIoU, where
     maps of instances lie beside all label maps of Cityscapes.
 
+    With --counts, what is counted of an image is kept: the same command continues, and with --part several processes or
+    machines share the images. Scores follow once all images are counted; then the command without --part only adds up.
+
     With --temporal, the frames around the annotated ones are segmented too: TC is the mIoU of labels that are carried
     along the motion to the next frame, against those that are found there.
 
@@ -55,9 +70,11 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     segtrain evaluate cityscapes_best.pth --architecture deepwv3plus --root cityscapes \\
         --window 1024x1024 --scales 0.5,1,2 --flip --out scores.md
     segtrain evaluate run/best.safetensors --root street --split val --temporal --before 10
+    segtrain evaluate run/best.safetensors --root street --split val --counts counts --part 1/8
     """
     from jobs.training.runtime import open_runtime
     from segtrain.data.labelled_frames import open_labelled_frames
+    from segtrain.evaluation.counts import CountsFolder
     from segtrain.evaluation.evaluate import evaluate as evaluate_network
     from segtrain.evaluation.folds import require_same_fold
     from segtrain.evaluation.instances import find_instance_maps
@@ -70,17 +87,28 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     trained = open_trained(config.weights, runtime, architecture=config.architecture, classes=samples.classes)
     require_same_fold(trained.about, dataset, options, samples)
     temporal = _open_temporal(config, dataset, trained, runtime) if config.temporal.is_measured else None
-    with Progress("images", len(samples.records)) as progress:
+    instance_maps = find_instance_maps(dataset, options, [record.key for record in samples.records])
+    kept = None
+    if config.counts is not None:
+        described = _described(config, samples, has_instances=instance_maps is not None)
+        kept = CountsFolder.begun(config.counts, described, len(samples.classes.train_names))
+    part = WHOLE if config.part is None else Part.parse(config.part)
+    with Progress("images", len(part.numbers(len(samples.records)))) as progress:
         report = evaluate_network(
             trained.network,
             samples,
             config.inference,
             runtime,
             band=config.band,
-            instance_maps=find_instance_maps(dataset, options, [record.key for record in samples.records]),
+            instance_maps=instance_maps,
+            part=part,
+            kept=kept,
             on_found=None if temporal is None else temporal.add,
             on_progress=progress.advance,
         )
+    if report.missing:
+        _say_unfinished(report, config, as_json=as_json)
+        return
     consistency = None if temporal is None else temporal.report()
     text = "\n\n".join(part.markdown() for part in (report, consistency) if part is not None)
     if as_json:
@@ -94,6 +122,35 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     if consistency is not None and consistency.failures:
         say_left_out(consistency.failures, "clips")
     if report.failures or (consistency is not None and consistency.failures):
+        raise SystemExit(1)
+
+
+def _described(config: EvaluateConfig, samples: "SegmentationDataset", *, has_instances: bool) -> dict[str, Any]:
+    """What decides what is counted, as JSON values."""
+    from jobs.training.weights import digest
+    from segtrain.data.identity import identity
+
+    return {
+        "weights": digest(config.weights),
+        "images": dict(identity(samples)),
+        "inference": asdict(config.inference),
+        "band": asdict(config.band),
+        "dtype": config.dtype,
+        "instances": has_instances,
+    }
+
+
+def _say_unfinished(report: "SegmentationReport", config: EvaluateConfig, *, as_json: bool) -> None:
+    """Say how far all parts are together; images that this one had to leave out make it fail."""
+    if as_json:
+        print_json({"images": report.images, "missing": report.missing})
+    else:
+        click.echo(
+            f"{config.counts}: {report.images} images counted, {report.missing} are missing; scores follow once the "
+            "other parts are there too"
+        )
+    if report.failures:
+        say_left_out(report.failures)
         raise SystemExit(1)
 
 

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from propagate.data.sample import ANNOTATED, PSEUDO
+from propagate.shards.reader import SampleRecord
 from segtrain.data.centroids import Centroids
 from segtrain.data.index import ClassIndex
 from segtrain.errors import DataError
@@ -33,7 +34,8 @@ class Sampling:
     boost: by train id, how many times as many crops a class gets as one that isn't named.
     propagated, pseudo: the shares of propagated samples, which are all but annotated and pseudo-labelled ones, and of
     pseudo-labelled ones, 0…1, no more than 1 together. The others have the rest; none leaves it to how many there are.
-    max_offset, min_score: which propagated samples are used at all, by |offset| and mean confidence.
+    max_offset, offsets, min_score: which propagated samples are used at all, by |offset|, by exactly these offsets, of
+    which a fused sample has two, and by mean confidence.
     length: of an epoch; none means as many as there are samples to be used.
 
     Raises: ValueError for what lies outside these ranges.
@@ -45,6 +47,7 @@ class Sampling:
     propagated: float | None = None
     pseudo: float | None = None
     max_offset: int | None = None
+    offsets: tuple[int, ...] | None = None
     min_score: float = 0.0
     length: int | None = None
 
@@ -119,12 +122,12 @@ def build_epoch(index: ClassIndex, sampling: Sampling, *, seed: int, epoch: int)
 
 def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]]:
     """The numbers of the samples to draw from, and how many items to draw from them."""
-    offset = np.array([record.offset for record in index.records])
+    near = np.array([_is_near(record, sampling) for record in index.records], bool)
+    _require_offsets(index, sampling)
     score = np.array([record.score for record in index.records])
-    farthest = np.inf if sampling.max_offset is None else sampling.max_offset
     annotated = np.array([record.origin == ANNOTATED for record in index.records], bool)
     pseudo = np.array([record.origin == PSEUDO for record in index.records], bool)
-    propagated = ~annotated & ~pseudo & (abs(offset) <= farthest) & (score >= sampling.min_score)
+    propagated = ~annotated & ~pseudo & near & (score >= sampling.min_score)
     usable = annotated | propagated | pseudo
     length = sampling.length or int(usable.sum())
     kinds = []
@@ -142,11 +145,40 @@ def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]
     for name, pool, num_items in kinds:
         if not pool.any() and (num_items or not length):
             raise DataError(
-                f"no {name}sample to train on among {len(offset)}, of propagated ones within |offset| {farthest} and "
+                f"no {name}sample to train on among {len(near)}, of propagated ones {_told_limits(sampling)} and "
                 f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
                 "pseudo-labelled samples, or name a store that has some, or by --train-split annotated frames"
             )
     return [(np.flatnonzero(pool), num_items) for _, pool, num_items in kinds if num_items]
+
+
+def _is_near(record: SampleRecord, sampling: Sampling) -> bool:
+    """Whether the sample's offset is one that is used; of exactly these, a fused sample has two."""
+    if sampling.offsets is not None:
+        return not _offsets(record).isdisjoint(sampling.offsets)
+    return sampling.max_offset is None or abs(record.offset) <= sampling.max_offset
+
+
+def _offsets(record: SampleRecord) -> set[int]:
+    """From each annotated frame that it has labels of."""
+    return {record.offset, record.second_offset} if record.second_source_key else {record.offset}
+
+
+def _require_offsets(index: ClassIndex, sampling: Sampling) -> None:
+    """Raise DataError where there are propagated samples, but at one of the offsets asked for none."""
+    propagated = [record for record in index.records if record.origin not in (ANNOTATED, PSEUDO)]
+    there = set[int]().union(*map(_offsets, propagated))
+    if propagated and (lacking := set(sampling.offsets or ()) - there - {0}):
+        raise DataError(
+            f"no propagated sample at offset {', '.join(map(str, sorted(lacking)))}; there are some at "
+            f"{', '.join(map(str, sorted(there)))}: choose other --offsets, or store more with `propagate run`"
+        )
+
+
+def _told_limits(sampling: Sampling) -> str:
+    if sampling.offsets is not None:
+        return f"at offsets {', '.join(map(str, sampling.offsets))}"
+    return f"within |offset| {'inf' if sampling.max_offset is None else sampling.max_offset}"
 
 
 class Permutations(Protocol):

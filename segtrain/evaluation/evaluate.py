@@ -1,6 +1,6 @@
 """Score a network on the annotated images of a data set."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,9 @@ from propagate.scoring.metrics import confusion, trimap
 from segtrain.data.dataset import Pixels, SegmentationDataset
 from segtrain.errors import DataError
 from segtrain.evaluation.band import DEFAULT_BAND, Band
+from segtrain.evaluation.counts import Counts, CountsFolder
 from segtrain.evaluation.instances import count_instances
+from segtrain.evaluation.part import WHOLE, Part
 from segtrain.evaluation.report import LeftOut, SegmentationReport
 from segtrain.inference import Inference, Network, segment
 
@@ -24,6 +26,7 @@ NUM_AHEAD = 2  # images that are read while the network computes
 class _Annotated(NamedTuple):
     """instances: [H,W] uint16, or None."""
 
+    number: int
     key: str
     pixels: Pixels
     instances: np.ndarray | None
@@ -37,6 +40,8 @@ def evaluate(
     *,
     band: Band = DEFAULT_BAND,
     instance_maps: Mapping[str, Resource] | None = None,
+    part: Part = WHOLE,
+    kept: CountsFolder | None = None,
     on_found: Callable[[str, np.ndarray], object] | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> SegmentationReport:
@@ -44,56 +49,75 @@ def evaluate(
 
     network: in evaluation mode, on the runtime's device, with the data set's classes. band: the pixels that count for
     the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
-    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. on_found: called with
-    each image's key and what was found in it, [H,W] uint8 train ids, as `TemporalMeasure.add` is. on_progress: called
-    with the number of images dealt with since its last call.
+    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. part: the images that
+    are segmented. kept: where counts are kept: what is there is not segmented again, and counts whichever part it is
+    of; images without counts are the report's `missing`. on_found: called with each image's key and what was found in
+    it, [H,W] uint8 train ids, as `TemporalMeasure.add` is. on_progress: called with the number of images dealt with
+    since its last call.
 
-    Raises: DataError, where there are no images; InferenceError, where the network cannot segment one.
+    Raises: DataError, where there are no images; InferenceError, where the network cannot segment one, or counts cannot
+    be kept or read.
     """
     if not dataset.records:
         raise DataError("a data set without any annotated image: there is nothing to score; choose another split")
-    classes = dataset.classes
+    classes, keys = dataset.classes, [record.key for record in dataset.records]
     num_classes = len(classes.train_names)
-    whole = np.zeros((num_classes, num_classes + 1), np.int64)
-    near = np.zeros_like(whole)
-    instances = None if instance_maps is None else np.zeros((num_classes, 2))
+    total = Counts.none(num_classes, with_instances=instance_maps is not None)
     failures: list[LeftOut] = []
-    for annotated in ahead(_read(dataset, instance_maps), NUM_AHEAD):
+    counted = set[int]()
+    if kept is not None:
+        for number, key in enumerate(keys):
+            if (before := kept.get(number, key)) is not None:
+                total = total.plus(before)
+                counted.add(number)
+    to_come = [number for number in part.numbers(len(keys)) if number not in counted]
+    if on_progress is not None and (num_before := len(part.numbers(len(keys))) - len(to_come)):
+        on_progress(num_before)
+    for annotated in ahead(_read(dataset, to_come, instance_maps), NUM_AHEAD):
         if isinstance(annotated, LeftOut):
             failures.append(annotated)
         else:
             truth = annotated.pixels.label
             found = segment(network, annotated.pixels.image, inference, runtime)
             is_near = trimap(truth, band.width, band.shape)
-            whole += confusion(truth, found, num_classes)
-            near += confusion(truth[is_near], found[is_near], num_classes)
-            if instances is not None and annotated.instances is not None:
-                instances += count_instances(annotated.instances, found, classes)
+            counts = Counts(
+                whole=confusion(truth, found, num_classes),
+                near=confusion(truth[is_near], found[is_near], num_classes),
+                instances=None if annotated.instances is None else count_instances(annotated.instances, found, classes),
+            )
+            if kept is not None:
+                kept.put(annotated.number, annotated.key, counts)
+            total = total.plus(counts)
+            counted.add(annotated.number)
             if on_found is not None:
                 on_found(annotated.key, found)
         if on_progress is not None:
             on_progress(1)
     return SegmentationReport(
         class_names=classes.train_names,
-        images=len(dataset.records) - len(failures),
-        whole=whole,
-        near=near,
+        images=len(counted),
+        whole=total.whole,
+        near=total.near,
         band=band,
-        instances=instances,
+        instances=total.instances,
         failures=tuple(failures),
+        missing=len(keys) - len(counted) - len(failures),
     )
 
 
-def _read(dataset: SegmentationDataset, instance_maps: Mapping[str, Resource] | None) -> Iterator[_Annotated | LeftOut]:
-    """Every image of the data set with its truth, or why it cannot be read."""
-    for number, record in enumerate(dataset.records):
+def _read(
+    dataset: SegmentationDataset, numbers: Iterable[int], instance_maps: Mapping[str, Resource] | None
+) -> Iterator[_Annotated | LeftOut]:
+    """These images of the data set with their truth, or why they cannot be read."""
+    for number in numbers:
+        record = dataset.records[number]
         try:
             pixels = dataset.read(number)
             instances = None if instance_maps is None else _instances(instance_maps[record.key], pixels.label.shape)
         except (PropagateError, DataError) as error:
             yield LeftOut(image=record.key, reason=str(error))
         else:
-            yield _Annotated(record.key, pixels, instances)
+            yield _Annotated(number, record.key, pixels, instances)
 
 
 def _instances(resource: Resource, size: tuple[int, ...]) -> np.ndarray:

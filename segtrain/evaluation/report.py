@@ -31,7 +31,7 @@ class SegmentationReport:
 
     whole, near: confusion matrices [C,C+1] as in `propagate.scoring.metrics`, of all pixels and of those in the band
     along boundaries. instances: [C,2] as in `count_instances`, None where there are no maps of
-    instances.
+    instances. missing: images that no part has dealt with yet.
     """
 
     class_names: tuple[str, ...]
@@ -41,6 +41,7 @@ class SegmentationReport:
     band: Band
     instances: np.ndarray | None
     failures: tuple[LeftOut, ...]
+    missing: int = 0
 
     @property
     def scores(self) -> dict[str, float]:

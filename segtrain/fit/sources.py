@@ -125,6 +125,7 @@ def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
         propagated=config.propagated,
         pseudo=config.pseudo,
         max_offset=config.max_offset,
+        offsets=config.offsets,
         min_score=config.min_score,
         length=config.epoch_length,
     )

@@ -22,7 +22,7 @@ from sdcnet.motion.estimator import Step
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 from segtrain.errors import InferenceError
 from segtrain.inference import Segmentation, segment_with_confidence
-from segtrain.inference_settings import Inference
+from segtrain.inference_settings import DEFAULT_OVERLAP, Inference
 from segtrain.pseudo.agreement import Verdict, contradicted, verdict_of
 from segtrain.pseudo.clips import Stretch, wanted_offsets
 from segtrain.trained import TrainedNetwork, open_trained
@@ -53,6 +53,8 @@ class Teacher:
             "scales": list(inference.scales),
             "flip": inference.flip,
             "window": None if inference.window is None else list(inference.window),
+            # no part of stores that were begun before it could be chosen
+            **({} if inference.overlap == DEFAULT_OVERLAP else {"overlap": inference.overlap}),
         }
 
 

@@ -75,7 +75,7 @@ def write_refined(
         "command": COMMAND,
         "store": manifest.store_id,
         "content": manifest.content,
-        **{name: value for name, value in manifest.settings.items() if name in ("frames", "source")},
+        **{name: value for name, value in manifest.settings.items() if name in ("frames", "offsets", "source")},
         **refining.fingerprint(),
         "clips_per_shard": clips_per_shard,
     }

@@ -26,6 +26,7 @@ KINDS = {each.name: each.kind for each in settings_of(FitConfig)}
 SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
     "shards": (["--shards", "a", "--shards", "b"], (Path("a"), Path("b"))),
     "decisions": (["--decisions", "a", "--decisions", "b"], (Path("a"), Path("b"))),
+    "offsets": (["--offsets", "-3,3"], (-3, 3)),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
     "offset_weights": (["--offset-weights", "1,.9,.5"], (1.0, 0.9, 0.5)),
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
@@ -263,6 +264,10 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (
             ["--root", "r", "--as-published", "--batch-size", "12", "--workers", "2", "--accumulate", "2"],
             "as_published takes images in pairs, found a batch of 12 in 4 parts, 3 at a time",
+        ),
+        (
+            ["--root", "r", "--max-offset", "3", "--offsets", "3"],
+            "--max-offset says how far, --offsets exactly which",
         ),
         (["--root", "r", "--auxiliary", "-1"], "auxiliary must be at least 0, found -1.0"),
         (["--root", "r", "--network", "vgg"], "'vgg' is not one of 'deepwv3plus'"),

@@ -207,7 +207,7 @@ def test_too_little_memory_says_what_to_choose() -> None:
         ({"scales": ()}, "scales must be one or more"),
         ({"scales": (1.0, 0.0)}, "scales must be one or more positive"),
         ({"window": (0, 4)}, "window must be at least 1x1"),
-        ({"overlap": 1.0}, r"overlap must be in \[0,1\)"),
+        ({"overlap": 1.0}, "overlap must be within 0…0.99, found 1.0"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:

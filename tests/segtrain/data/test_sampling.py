@@ -147,6 +147,35 @@ def test_what_holds_for_every_epoch(
     assert_even([anywhere.count(s) for s in usable])
 
 
+def test_exactly_the_samples_at_chosen_offsets_are_used_and_a_fused_one_has_two() -> None:
+    fused = replace(record(6, 2), origin="fused", second_source_key="frame_000009", second_offset=-3)
+    records = [*(record(n, offset) for n, offset in enumerate((-3, -1, 0, 0, 1, 3))), fused]
+    index = index_of([(0, 0)], 1, records)
+
+    def used(**settings: object) -> list[int]:
+        epoch = build_epoch(index, Sampling(class_uniform=0.0, **settings), seed=0, epoch=0)  # type: ignore[arg-type]
+        return sorted(epoch.sample.tolist())
+
+    assert used(offsets=(-3, 3)) == used(offsets=(3, 0, -3)) == [0, 2, 3, 5, 6]
+    assert used(offsets=(1,)) == [2, 3, 4]
+    assert used(offsets=(2,)) == [2, 3, 6]
+    assert used(max_offset=2) == [1, 2, 3, 4, 6]
+    with pytest.raises(DataError, match=r"no propagated sample at offset 4, 5; there are some at -3, -1, 1, 2, 3: cho"):
+        used(offsets=(5, 3, 4))
+    annotated = index_of([(0, 0)], 1, 2)
+    assert len(build_epoch(annotated, Sampling(offsets=(-3, 3)), seed=0, epoch=0)) == 2
+    with pytest.raises(DataError, match=r"no propagated sample to train on among 2, of .* at offsets -3, 3 and"):
+        build_epoch(annotated, Sampling(offsets=(-3, 3), propagated=0.5), seed=0, epoch=0)
+
+
+def test_a_published_augmented_epoch_has_8925_samples_where_the_range_makes_20825() -> None:
+    """2,975 annotated frames, ±3."""
+    records = [record(number * 7 + offset + 3, offset) for number in range(2975) for offset in range(-3, 4)]
+    index = index_of([(0, 0)], 1, records)
+    for sampling, length in ((Sampling(), 20825), (Sampling(offsets=(-3, 3)), 8925)):
+        assert len(build_epoch(index, sampling, seed=0, epoch=0)) == length
+
+
 def test_an_epoch_follows_from_seed_and_number_alone() -> None:
     index, sampling = everywhere(40, 3), Sampling()
     epoch = build_epoch(index, sampling, seed=1, epoch=2)

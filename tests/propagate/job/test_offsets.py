@@ -1,0 +1,80 @@
+"""Stores of chosen offsets: `propagate run --offsets`."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from propagate.carry.sample_settings import SampleSettings
+from propagate.data.clip import within
+from propagate.datasets.base import DatasetOptions
+from propagate.datasets.registry import open_dataset
+from propagate.job.config import RunConfig
+from propagate.job.status import status_of
+from propagate.shards.reader import open_store
+
+pytestmark = pytest.mark.slow
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def digests(store: Path) -> dict[tuple[str, int], str]:
+    return {(record.source_key, record.offset): record.digest for record in open_store(store).records()}
+
+
+def test_chosen_offsets_are_those_of_the_whole_range_and_no_others(cli: Cli, street: Path, tmp_path: Path) -> None:
+    about = ("run", "--root", street, "--engine", "local")
+    assert cli(*about, "--out", tmp_path / "range", "--frames", 3).returncode == 0
+    every = digests(tmp_path / "range")
+    for offsets in ("-3,0,3", "2,-1"):
+        store = tmp_path / offsets
+        chosen = {int(offset) for offset in offsets.split(",")}
+        done = cli(*about, "--out", store, "--offsets", offsets)
+        assert done.returncode == 0, done.stderr
+        assert f"{3 * len(chosen)} samples of 3 clips" in done.stdout
+        assert digests(store) == {place: digest for place, digest in every.items() if place[1] in chosen}
+        status = status_of(store)
+        assert status.samples == status.planned_samples == 3 * len(chosen)
+        summary = json.loads(cli("info", store, "--json").stdout)
+        assert summary["settings"]["offsets"] == sorted(chosen)
+        assert summary["shortened_clips"] == 0
+        assert cli("verify", store).returncode == 0
+    assert "nothing to do" in cli(*about, "--out", tmp_path / "-3,0,3", "--offsets", "3,-3,0").stdout
+    other = cli(*about, "--out", tmp_path / "-3,0,3", "--offsets", "3,0")
+    assert "offsets: [-3, 0, 3] in the store, [0, 3] now" in other.stderr
+
+
+def test_frames_that_are_not_asked_for_are_not_read(street: Path) -> None:
+    config = RunConfig(options=DatasetOptions(root=street), sample_settings=SampleSettings(offsets=(2,)))
+    assert config.reach == range(3)
+    [clip, *_] = open_dataset("cityscapes", DatasetOptions(root=street)).clips(3)
+    short = within(replace(clip, missing={-4: "a hole", 4: "another"}), range(5))
+    assert (list(short.frames), list(short.missing)) == ([0, 1, 2, 3], [4])
+
+
+def test_each_annotated_frame_has_its_own_neighbours_at_chosen_offsets() -> None:
+    """Labels of two sides make one sample of a frame, which has two offsets."""
+    assert SampleSettings().fuses
+    assert not SampleSettings(offsets=(-3, 0, 3)).fuses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--offsets -3,3 --frames 3", "--frames are all up to N, --offsets exactly those; give one of them"),
+        ("--offsets 0", r"found [0]; --frames 0 takes annotated frames alone"),
+        ("--offsets 3,3", "offsets are different ones, of neighbours and perhaps 0, as -3,0,3, found [3, 3]"),
+        ("--offsets 3 --no-source", "--offsets has a 0, or none, for the annotated frames; leave out --no-source"),
+        ("--offsets 1.5", "'1.5' is no list of whole numbers"),
+    ],
+)
+def test_offsets_that_make_no_sense_are_refused(
+    cli: Cli, street: Path, tmp_path: Path, options: str, message: str
+) -> None:
+    done = cli("run", "--root", street, "--out", tmp_path / "out", *options.split())
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
