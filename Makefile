@@ -18,9 +18,10 @@ demo: .venv/ready
 	@$(BIN)/propagate report demo/shards --truth demo/street/truth
 
 # four processes for two cores, since Ray's tests mostly wait, but one thread each, and where a run takes more they sleep
-# while they wait: more take half as much time again, and those that spin take three times as much
+# while they wait: more take half as much time again, and those that spin take three times as much. What is compiled of
+# Python is kept, whatever the environment says: the tests start a hundred processes
 test: .venv/developer
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # every system call of a run, and 60 of each training, made to fail in turn, and 1,344 damaged inputs: some minutes
 faults: .venv/developer

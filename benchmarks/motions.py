@@ -1,9 +1,9 @@
 """Which motion carries labels best? mIoU on synthetic streets with exact truth, and seconds of a processor a sample.
 
-python benchmarks/motions.py [--size 256x512] [--snippets 6] [-- --motion raft --raft-weights FILE …]
+python benchmarks/motions.py [--size 256x512] [--snippets 6] [--weights FILE …]
 
-±5 from one annotated frame each, one process. What follows -- is one more motion, with its options. Seconds are those
-of the whole run, less those of a run that leaves labels in place, which decodes and writes the same.
+±5 from one annotated frame each, one process. Each file of weights is one more motion, the one that it is for. Seconds
+are those of the whole run, less those of a run that leaves labels in place, which decodes and writes the same.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 from jobs.console.tables import Table
+from sdcnet.motion.registry import PREDICTORS, RAFTS
+from sdcnet.networks.checkpoints import read_checkpoint
 
 MOTIONS = (
     ("--motion", "none"),
@@ -22,6 +24,21 @@ MOTIONS = (
     ("--motion", "dis"),
     ("--motion", "tvl1"),
 )
+OFFSETS = range(1, 6)
+HEADS = ("motion", *(f"±{offset}" for offset in OFFSETS), "mean", "s a sample")
+
+
+def motion_of(weights: Path) -> tuple[str, ...]:
+    """The options for the motion that a file of weights is for."""
+    checkpoint = read_checkpoint(weights)
+    for motions, option, held in (
+        (RAFTS, "--raft-weights", checkpoint.raft),
+        (PREDICTORS, "--sdcnet-weights", checkpoint.predictor),
+    ):
+        for motion, network in motions.items():
+            if network == held:
+                return "--motion", motion, option, str(weights)
+    sys.exit(f"{weights}: holds neither a RAFT nor a video predictor that says which it is")
 
 
 def propagate(*arguments: object) -> tuple[str, float]:
@@ -40,9 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="256x512")
     parser.add_argument("--snippets", type=int, default=6)
-    parser.add_argument("more", nargs="*", help="one more motion, after --")
+    parser.add_argument("--weights", type=Path, nargs="+", default=[], help="of video predictors or of RAFT")
     arguments = parser.parse_args()
-    motions = [*MOTIONS, *([tuple(arguments.more)] if arguments.more else [])]
+    motions = [*MOTIONS, *map(motion_of, arguments.weights)]
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "street"
@@ -57,12 +74,12 @@ def main() -> None:
             least = seconds if least is None else least
             scores = json.loads(propagate("evaluate", out, "--root", root, "--truth", root / "truth", "--json")[0])
             at = scores["abs_offsets"]
-            mean = sum(at[str(k)]["miou"] for k in range(1, 6)) / 5
-            cells = [f"{at[str(k)]['miou']:.3f}" for k in (1, 3, 5)]
+            miou = [at[str(offset)]["miou"] for offset in OFFSETS]
+            cells = [*(f"{each:.3f}" for each in miou), f"{sum(miou) / len(miou):.4f}"]
             a_sample = (seconds - least) / json.loads(said)["written"]
-            rows.append([" ".join(motion), *cells, f"{mean:.4f}", f"{a_sample:.3f}" if number else "–"])
-            print(Table(("motion", "±1", "±3", "±5", "mean", "s a sample"), rows[-1:]).text(), flush=True)
-    print(f"\n{Table(('motion', '±1', '±3', '±5', 'mean', 's a sample'), rows).text()}")
+            rows.append([" ".join(motion), *cells, f"{a_sample:.3f}" if number else "–"])
+            print(Table(HEADS, rows[-1:]).text(), flush=True)
+    print(f"\n{Table(HEADS, rows).text()}")
 
 
 if __name__ == "__main__":

@@ -164,13 +164,10 @@ def test_options_of_a_command_within_a_command_come_from_four_places(called: Cal
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_told_how_to_complete(program: str, shell: str) -> None:
     variables = {f"_{program.upper()}_COMPLETE": f"{shell}_source"}
-    script = f"from {program}.cli.main import main; main(prog_name={program!r})"
-    process = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, env=variables, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    assert f"_{program.upper()}_COMPLETE={shell}_complete" in process.stdout
-    assert f"_{program}_completion" in process.stdout
+    result = CliRunner(env=variables).invoke(PROGRAMS[program], prog_name=program)
+    assert result.exit_code == 0, result.output
+    assert f"_{program.upper()}_COMPLETE={shell}_complete" in result.stdout
+    assert f"_{program}_completion" in result.stdout
 
 
 def test_what_a_data_set_refuses_is_failed_work_and_what_cannot_be_read_is_misuse(tmp_path: Path) -> None:

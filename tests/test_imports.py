@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_a_fresh_interpreter_imports_only_what_lies_below(package: str) -> None:
     assert "ray" not in loaded
 
 
+@functools.cache
 def imports() -> dict[str, set[str]]:
     """Which of our modules each of them names in an import, wherever in it: also in functions, and for types alone."""
     known = {name for package in MAY_IMPORT for name in modules(package)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -163,9 +163,10 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
     Raises: DatasetError.
     """
     name = str(name_or_path)
-    builtin = name in builtin_tables()
+    if name in builtin_tables():
+        return _builtin_table(name)
     try:
-        text = (_tables() / f"{name}.yaml" if builtin else Path(name)).read_bytes()
+        text = Path(name).read_bytes()
     except OSError as error:
         raise DatasetError(
             f"{name}: no such class table ({error.strerror}); give a YAML file or one of {', '.join(builtin_tables())}"
@@ -174,9 +175,14 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
         data = parse_yaml(text)
     except ValueError as error:
         raise DatasetError(f"{name}: {error}") from None
-    if not builtin and isinstance(data, dict) and isinstance(data.get("classes"), str | Mapping):
+    if isinstance(data, dict) and isinstance(data.get("classes"), str | Mapping):
         return classes_of_layout(data["classes"], Path(name))
     return ClassTable.from_json(data, where=name)
+
+
+@cache
+def _builtin_table(name: str) -> ClassTable:
+    return ClassTable.from_json(parse_yaml((_tables() / f"{name}.yaml").read_bytes()), where=name)
 
 
 def classes_of_layout(value: object, layout: Path) -> ClassTable:

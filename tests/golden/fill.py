@@ -5,9 +5,10 @@ Each tensor is drawn from a generator seeded by its own name, so a part has the 
 """
 
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,7 @@ CHECKSUMS = Path(__file__).with_name("fill_checksums.json")
 CONSTANTS = frozenset({"flow_mean", "flow_std", "rgb_mean"})  # stay as their network made them
 TRANSPOSED = re.compile(r"deconv\d|upsampled_flow\d_to_\d")
 SDC_LAYER = re.compile(r"conv\d(_1)?|deconv\d")
+PART = 2**16  # values that are drawn at a time, which stay in the cache until they are in their place
 
 
 def fill_key(name: str) -> str:
@@ -49,10 +51,21 @@ def weight_fan_in(key: str, shape: tuple[int, ...]) -> float:
 
 def fill_values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The float64 values of the tensor with this name and shape."""
-    key = fill_key(name)
+    return np.concatenate([*fill_parts(name, shape)]).reshape(shape)
+
+
+def fill_parts(name: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The same values one after the other, PART of them at a time."""
+    key, size = fill_key(name), math.prod(shape)
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    for start in range(0, size, PART):
+        yield scaled(generator.standard_normal(min(PART, size - start)), key, shape)
+
+
+def scaled(values: np.ndarray, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of a normal distribution as those of the tensor with this key and shape."""
     if key.endswith("num_batches_tracked"):
-        return np.zeros(shape)
-    values = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode()))).standard_normal(shape)
+        return 0 * values
     if key.endswith("running_mean"):
         return 0.05 * values
     if key.endswith("running_var"):
@@ -64,7 +77,7 @@ def fill_values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if key.endswith("weight"):
         values *= weight_gain(key) * np.sqrt(2 / weight_fan_in(key, shape))
         return values
-    raise KeyError(f"the fill has no rule for {name!r}")
+    raise KeyError(f"the fill has no rule for {key!r}")
 
 
 def fill(module: nn.Module) -> None:
@@ -73,7 +86,9 @@ def fill(module: nn.Module) -> None:
     def fill_one(entry: tuple[str, Tensor]) -> None:
         name, tensor = entry
         with torch.no_grad():  # holds for a thread, not for a process
-            tensor.copy_(torch.from_numpy(fill_values(name, tuple(tensor.shape))))
+            parts = fill_parts(name, tuple(tensor.shape))
+            for part, values in zip(tensor.view(-1).split(PART), parts, strict=True):
+                part.copy_(torch.from_numpy(values))
 
     entries = [entry for entry in module.state_dict().items() if fill_key(entry[0]) not in CONSTANTS]
     with ThreadPoolExecutor(2) as threads:

@@ -17,7 +17,8 @@ def launch_spawned(
     train: Callable[[Member], Any], *, num_workers: int, on_message: Callable[[Any], None], **_: object
 ) -> Any:
     """`jobs.crew.launch.launch`, with members that are processes of this one's, on one thread each."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # which imports what takes seconds once for all members
+    context.set_forkserver_preload(["torch._dynamo", "sdcnet.fit.training"])  # not before: other tests have their own
     told: SimpleQueue[tuple[str, Any]] = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"

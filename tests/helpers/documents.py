@@ -5,12 +5,13 @@ that the text tells the reader to write; `<!-- not run: reason -->`, what no tes
 block before it prints.
 """
 
+import multiprocessing
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,18 +82,41 @@ def follow(document: Iterable[Block], folder: Path, data: Path) -> None:
         elif block.file is not None:
             (folder / block.file).write_text(text, encoding="utf-8")
         elif block.not_run is None and block.language in ("sh", "python"):
-            program = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
-            done = subprocess.run(
-                [*program, text], cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
+            done = (_shell if block.language == "sh" else _python)(text, folder, environment)
             assert done.returncode == 0, f"{block}:\n{text}\n{done.stdout}\n{done.stderr}"
             printed = done.stdout
+
+
+def _shell(text: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    command = ["bash", "-euo", "pipefail", "-c", text]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def _python(text: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """A program of its own, but in a fork of this process: an interpreter that imports PyTorch takes two seconds."""
+    said = [folder / ".programs" / name for name in ("stdout", "stderr")]
+    process = multiprocessing.get_context("fork").Process(target=_main, args=(text, folder, environment, said))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return subprocess.CompletedProcess(text, process.exitcode, *(path.read_text(encoding="utf-8") for path in said))
+
+
+def _main(text: str, folder: Path, environment: Mapping[str, str], said: Iterable[Path]) -> None:
+    for descriptor, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout, sys.stderr = (open(descriptor, "w", closefd=False) for descriptor in (1, 2))  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path.insert(0, "")
+    exec(compile(text, "block", "exec"), {"__name__": "__main__"})
 
 
 def command_lines(block: Block) -> Iterator[list[str]]:
     """The words of each of our commands in a shell block, but for those that a program of one's own runs."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = started_by(shlex.split(line, comments=True))
+        words = started_by(shlex.split(line.removesuffix(" &"), comments=True))
         starts = [place for place, word in enumerate(words) if word in _COMMANDS]
         if starts and "mine.py" not in words and words[starts[0] :][1:2] not in ([], ["--help"]):
             yield words[starts[0] :]

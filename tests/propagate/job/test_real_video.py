@@ -31,18 +31,18 @@ def test_labels_left_in_place_score_what_others_measured(cli: Cli, data: Path, t
 
 
 def test_dis_reaches_the_score_that_users_were_promised(cli: Cli, data: Path, tmp_path: Path) -> None:
-    """On the first four clips of nine, .818; all come to .834 (docs/results.md). Left in place, they have .641."""
-    scores = propagate_and_score(cli, data / "camvid_15hz", tmp_path / "out", "--motion", "dis", "--limit", 4)
-    assert scores["scored"] == 39
-    assert scores["miou"] > 0.815
+    """On the first three clips of nine, .820; all come to .834 (docs/results.md). Left in place, they have .641."""
+    scores = propagate_and_score(cli, data / "camvid_15hz", tmp_path / "out", "--motion", "dis", "--limit", 3)
+    assert scores["scored"] == 29
+    assert scores["miou"] > 0.817
 
 
 def test_full_size_cityscapes_snippets_work_as_they_are(cli: Cli, data: Path, tmp_path: Path) -> None:
     root = data / "cityscapes_clip"
-    args = ("--root", root, "--out", tmp_path / "out", "--frames", 2, "--split", "train", "--motion", "none")
+    args = ("--root", root, "--out", tmp_path / "out", "--frames", 1, "--split", "train", "--motion", "none")
     run = cli("run", *args, "--clips-per-shard", 1, "--engine", "local", "--json")
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout)["samples"] == 10
+    assert json.loads(run.stdout)["samples"] == 6
     for sample in open_store(tmp_path / "out").samples():
         name = f"leftImg8bit_sequence/train/aachen/{sample.key}_leftImg8bit.png"
         assert sample.size == (1024, 2048)

@@ -1,12 +1,11 @@
 """A run that is told to stop: what is finished is kept, what is half done is removed, and one line is said."""
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers.forks import Fork
 
 from propagate.shards.manifest import load_manifest
 
@@ -14,9 +13,8 @@ from propagate.shards.manifest import load_manifest
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_told_to_stop_keeps_what_is_finished(signum: int, street: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "propagate", "run", "--root", street, "--out", out, "--frames", "4"]
-    command += ["--clips-per-shard", "1", "--engine", "local"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = ["run", "--root", str(street), "--out", str(out), "--frames", "4", "--clips-per-shard", "1"]
+    process = Fork([*arguments, "--engine", "local"], tmp_path)
     deadline = time.monotonic() + 60
     while not (out / "shard-00000.h5").exists() or not list(out.glob(".shard-00001*.part")):
         assert process.poll() is None, process.communicate()
@@ -24,6 +22,6 @@ def test_a_run_that_is_told_to_stop_keeps_what_is_finished(signum: int, street: 
         time.sleep(0.005)
     process.send_signal(signum)
     stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout, stderr) == (128 + signum, "", "Interrupted; what is finished is kept.\n")
+    assert (process.poll(), stdout, stderr) == (128 + signum, "", "Interrupted; what is finished is kept.\n")
     assert sorted(path.name for path in out.iterdir()) == [".lock", "failures.jsonl", "manifest.json", "shard-00000.h5"]
     assert load_manifest(out).num_samples == 9
