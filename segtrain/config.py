@@ -56,10 +56,15 @@ class TrainingConfig:
     class_uniform: float = setting(0.5, "Share of crops around centroids of classes.", least=0, most=1)
     class_uniform_tile: int = setting(1024, "Tiles of so many pixels have a centroid per class.", least=1)
     class_uniform_until: int | None = setting(None, "The last epoch with such crops.", otherwise="all", least=0)
+    coarse_split: str | None = setting(
+        None, "cityscapes: take crops of --coarse-classes from the coarse annotations of this split too."
+    )
+    coarse_classes: tuple[str, ...] = setting((), "Classes of which there are too few finely annotated, as truck,bus.")
     boost: Mapping[str, float] = setting({}, "Classes that get more such crops, as pole=2,rider=1.5.")
     propagated: float | None = setting(
         None, "Share of propagated samples.", otherwise="as many as there are", least=0, most=1
     )
+    propagated_until: int | None = setting(None, "The last epoch with propagated samples.", otherwise="all", least=0)
     pseudo: float | None = setting(
         None, "Share of pseudo-labelled samples.", otherwise="as many as there are", least=0, most=1
     )
@@ -165,6 +170,10 @@ class TrainingConfig:
             raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
         if self.offsets is not None and self.max_offset is not None:
             raise ValueError("--max-offset says how far, --offsets exactly which; give one of them, the other none")
+        if self.coarse_split is not None and not self.coarse_classes:
+            raise ValueError(f"--coarse-split {self.coarse_split} for which classes? Give --coarse-classes")
+        if self.coarse_split is not None and self.data is None:
+            raise ValueError(f"the coarse annotations of '{self.coarse_split}' of which data set? Give --root")
         if self.decisions and not self.shards:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:

@@ -14,6 +14,7 @@ from propagate.datasets.tree import Tree
 from propagate.errors import DatasetError
 
 _LABELS = "annot"
+_JOINED = {"trainval": ("train", "val")}  # a split, and the folders that it is of where it has none of its own
 _ENDING = ".png"
 # 0016E5_07959, 0001TP_006690, Seq05VD_f00000: a sequence, then perhaps a letter, then the frame's number.
 _NAME = re.compile(r"(?P<sequence>.*?)(_[A-Za-z]?)?(?P<frame>\d+)")
@@ -22,8 +23,8 @@ _NAME = re.compile(r"(?P<sequence>.*?)(_[A-Za-z]?)?(?P<frame>\d+)")
 class CamVid(FileDataset):
     """<split>/NAME.png and <split>annot/NAME.png; frames without annotation are neighbours.
 
-    Offsets count the frames of a sequence. Raises: DatasetError: a root without labels, an unknown split, an
-    option that the layout does not take.
+    `trainval` is train and val together. Offsets count the frames of a sequence. Raises: DatasetError: a root without
+    labels, an unknown split, an option that the layout does not take.
     """
 
     marks = (f"?*{_LABELS}",)
@@ -38,37 +39,47 @@ class CamVid(FileDataset):
                 f"{options.root}: no CamVid labels: expected folders <split>/ and <split>{_LABELS}/; add them, or "
                 "name another --dataset"
             )
-        refuse_unknown_split(options, splits)
+        joined = {split: parts for split, parts in _JOINED.items() if split not in splits and {*parts} <= {*splits}}
+        refuse_unknown_split(options, [*splits, *joined])
+        self._folders = joined.get(options.split, (options.split,))
 
     @cached_property
     def _frames(self) -> list[Entry]:
-        entries = (self._entry(self._split, name) for name in self._images(self._split))
-        return [entry for entry in entries if entry is not None]
+        found = dict[str, Entry]()
+        for folder in self._folders:
+            for name in self._images(folder):
+                if (entry := self._entry(folder, folder, name)) is not None:
+                    found.setdefault(entry.key, entry)  # a frame without annotation may lie in both
+        return list(found.values())
 
     @cached_property
     def _labels(self) -> list[Entry]:
-        folder = self._split + _LABELS
         found: list[Entry] = []
-        for name in self._images(folder):
-            entry = self._entry(folder, name)
-            if entry is None:
+        for split in self._folders:
+            folder = split + _LABELS
+            names = self._images(folder)
+            for name in names:
+                entry = self._entry(split, folder, name)
+                if entry is None:
+                    raise DatasetError(
+                        f"{self._tree.locate(f'{folder}/{name}')}: the name must end in the frame's number, as in "
+                        f"0016E5_07959{_ENDING}; rename or remove it"
+                    )
+                found.append(entry)
+            if not names:
                 raise DatasetError(
-                    f"{self._tree.locate(f'{folder}/{name}')}: the name must end in the frame's number, as in "
-                    f"0016E5_07959{_ENDING}; rename or remove it"
+                    f"{self._tree.root / folder}: frames without labels: no *{_ENDING} here; add label maps"
                 )
-            found.append(entry)
-        if not found:
-            raise DatasetError(f"{self._tree.root / folder}: frames without labels: no *{_ENDING} here; add label maps")
         return found
 
     def _images(self, folder: str) -> list[str]:
         return [name for name in self._tree.files(folder) if name.endswith(_ENDING)]
 
-    def _entry(self, folder: str, name: str) -> Entry | None:
+    def _entry(self, split: str, folder: str, name: str) -> Entry | None:
         """The file's place in its sequence; None where its name does not end in a number."""
         key = name.removesuffix(_ENDING)
         match = _NAME.fullmatch(key)
         if match is None:
             return None
-        sequence = match["sequence"] or self._split
+        sequence = match["sequence"] or split
         return Entry(key=key, group=sequence, sequence=sequence, number=int(match["frame"]), path=f"{folder}/{name}")

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -29,13 +29,16 @@ def open_labelled_frames(
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
     all_needed: bool = True,
+    without: Collection[str] = (),
+    origin: str = ANNOTATED,
 ) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
 
     Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
     used is an InputError when it is read. classes: another table than the data set's own, for another choice of trained
     classes. offsets: of the neighbours that each sample comes with, as the layout counts frames; where all are needed,
-    samples that lack one are left out.
+    samples that lack one are left out. without: keys of frames that are no part of it, whatever it has then; how many
+    is logged. origin: of the samples.
 
     Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame, or
     holds train ids, which another table would give another meaning, and where no sample has all its neighbours;
@@ -49,15 +52,27 @@ def open_labelled_frames(
         raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
     if classes is not None:
         _require_label_ids(clips, dataset.classes, classes)
-    used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets else clips
-    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used))
+    others = [clip for clip in clips if clip.key not in without]
+    if len(others) < len(clips):
+        _log.warning(
+            "%s: %d of %d annotated frames of split '%s' are in the stores, and not taken twice",
+            options.root,
+            len(clips) - len(others),
+            len(clips),
+            options.split,
+        )
+        clips = others
+    used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets and clips else clips
+    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used), origin)
 
 
 class _LabelledFrames:
-    def __init__(self, classes: ClassTable, clips: list[Clip], offsets: tuple[int, ...], left_out: int) -> None:
+    def __init__(
+        self, classes: ClassTable, clips: list[Clip], offsets: tuple[int, ...], left_out: int, origin: str
+    ) -> None:
         self.classes = classes
         self.offsets, self.left_out = offsets, left_out
-        self.records = tuple(_record(clip) for clip in clips)
+        self.records = tuple(_record(clip, origin) for clip in clips)
         self._annotated = [(clip.frames[0], clip.label) for clip in clips if clip.label is not None]
         self._neighbours = [
             {offset: clip.frames[offset] for offset in offsets if offset in clip.frames} for clip in clips
@@ -89,9 +104,9 @@ class _LabelledFrames:
         return index_label_files(self.records, [label for _, label in self._annotated], self.classes, tile)
 
 
-def _record(clip: Clip) -> SampleRecord:
+def _record(clip: Clip, origin: str = ANNOTATED) -> SampleRecord:
     return SampleRecord(
-        key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0, origin=ANNOTATED
+        key=clip.key, source_key=clip.key, group=clip.group, offset=0, pairing="label", score=1.0, origin=origin
     )
 
 

@@ -23,17 +23,20 @@ from segtrain.data.centroids import Centroids
 from segtrain.data.index import ClassIndex
 from segtrain.errors import DataError
 
+COARSELY = "coarsely annotated"  # the origin of samples of which there is no more than crops around some classes
 ANYWHERE = -1  # in place of a class and a point: cropped where the generator says
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What an epoch is made of.
+    """What an epoch is made of. Samples of origin COARSELY give crops around centroids of `coarse_classes` alone.
 
     class_uniform: the share of crops around centroids, 0…1, until the epoch `class_uniform_until` and with it.
+    coarse_classes: train ids.
     boost: by train id, how many times as many crops a class gets as one that isn't named.
     propagated, pseudo: the shares of propagated samples, which are all but annotated and pseudo-labelled ones, and of
     pseudo-labelled ones, 0…1, no more than 1 together. The others have the rest; none leaves it to how many there are.
+    propagated_until: the last epoch with propagated samples.
     max_offset, offsets, min_score: which propagated samples are used at all, by |offset|, by exactly these offsets, of
     which a fused sample has two, and by mean confidence.
     length: of an epoch; none means as many as there are samples to be used.
@@ -43,8 +46,10 @@ class Sampling:
 
     class_uniform: float = 0.5
     class_uniform_until: int | None = None
+    coarse_classes: tuple[int, ...] = ()
     boost: Mapping[int, float] = field(default_factory=dict)
     propagated: float | None = None
+    propagated_until: int | None = None
     pseudo: float | None = None
     max_offset: int | None = None
     offsets: tuple[int, ...] | None = None
@@ -104,36 +109,46 @@ def build_epoch(index: ClassIndex, sampling: Sampling, *, seed: int, epoch: int)
     if foreign:
         raise ValueError(f"boost names train ids {foreign}, expected some within 0…{index.num_classes - 1}")
     random = np.random.default_rng([seed, epoch])
-    over = sampling.class_uniform_until is not None and epoch > sampling.class_uniform_until
-    class_uniform = 0.0 if over else sampling.class_uniform
+    class_uniform = 0.0 if _is_over(sampling.class_uniform_until, epoch) else sampling.class_uniform
     boost = np.array([sampling.boost.get(train_id, 1.0) for train_id in range(index.num_classes)])
-    pools = _pools(index, sampling)
-    draws = [draw(index.centroids, pool, num_items, class_uniform, boost, random) for pool, num_items in pools]
+    pools = _pools(index, sampling, with_propagated=not _is_over(sampling.propagated_until, epoch))
+    coarse = np.flatnonzero([record.origin == COARSELY for record in index.records])
+    also = np.isin(index.centroids.sample, coarse) & np.isin(index.centroids.train_id, sampling.coarse_classes)
+    draws = [
+        draw(index.centroids, pool, num_items, class_uniform, boost, random, also=also & is_rest)
+        for pool, num_items, is_rest in pools
+    ]
     sample, centroid = (np.concatenate(columns) for columns in zip(*draws, strict=True))
     order = random.permutation(len(sample))
     train_id, x, y = (
         np.append(column.astype(np.int64), ANYWHERE)[centroid[order]]  # ANYWHERE is -1, the last
         for column in (index.centroids.train_id, index.centroids.x, index.centroids.y)
     )
-    usable = np.isin(index.centroids.sample, np.concatenate([pool for pool, _ in pools]))
+    usable = also | np.isin(index.centroids.sample, np.concatenate([pool for pool, *_ in pools]))
     pixels = np.bincount(index.centroids.train_id[usable], minlength=index.num_classes)
     return Epoch(seed, epoch, sample[order], train_id, x, y, tuple(np.flatnonzero(pixels == 0).tolist()))
 
 
-def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]]:
-    """The numbers of the samples to draw from, and how many items to draw from them."""
+def _is_over(last: int | None, epoch: int) -> bool:
+    return last is not None and epoch > last
+
+
+def _pools(index: ClassIndex, sampling: Sampling, *, with_propagated: bool) -> list[tuple[np.ndarray, int, bool]]:
+    """The numbers of the samples to draw from, how many items to draw, and whether they are those without a share."""
     near = np.array([_is_near(record, sampling) for record in index.records], bool)
     _require_offsets(index, sampling)
     score = np.array([record.score for record in index.records])
-    annotated = np.array([record.origin == ANNOTATED for record in index.records], bool)
-    pseudo = np.array([record.origin == PSEUDO for record in index.records], bool)
-    propagated = ~annotated & ~pseudo & near & (score >= sampling.min_score)
+    annotated, pseudo, coarse = (
+        np.array([record.origin == origin for record in index.records], bool)
+        for origin in (ANNOTATED, PSEUDO, COARSELY)
+    )
+    propagated = ~(annotated | pseudo | coarse) & near & (score >= sampling.min_score) & with_propagated
     usable = annotated | propagated | pseudo
     length = sampling.length or int(usable.sum())
     kinds = []
     rest, num_left = usable, length
     for name, pool, share in (
-        ("propagated ", propagated, sampling.propagated),
+        ("propagated ", propagated, sampling.propagated if with_propagated else None),
         ("pseudo-labelled ", pseudo, sampling.pseudo),
     ):
         if share is not None:
@@ -149,7 +164,7 @@ def _pools(index: ClassIndex, sampling: Sampling) -> list[tuple[np.ndarray, int]
                 f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
                 "pseudo-labelled samples, or name a store that has some, or by --train-split annotated frames"
             )
-    return [(np.flatnonzero(pool), num_items) for _, pool, num_items in kinds if num_items]
+    return [(np.flatnonzero(pool), num_items, pool is rest) for _, pool, num_items in kinds if num_items]
 
 
 def _is_near(record: SampleRecord, sampling: Sampling) -> bool:
@@ -166,7 +181,7 @@ def _offsets(record: SampleRecord) -> set[int]:
 
 def _require_offsets(index: ClassIndex, sampling: Sampling) -> None:
     """Raise DataError where there are propagated samples, but at one of the offsets asked for none."""
-    propagated = [record for record in index.records if record.origin not in (ANNOTATED, PSEUDO)]
+    propagated = [record for record in index.records if record.origin not in (ANNOTATED, PSEUDO, COARSELY)]
     there = set[int]().union(*map(_offsets, propagated))
     if propagated and (lacking := set(sampling.offsets or ()) - there - {0}):
         raise DataError(
@@ -194,14 +209,18 @@ def draw(
     class_uniform: float,
     boost: np.ndarray,
     random: Permutations,
+    *,
+    also: np.ndarray | bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw items from a pool of samples: their samples, and the rows of their centroids or ANYWHERE; [num_items] each.
+
+    also: [rows of centroids] bool, those of other samples around which to crop as well.
 
     First those cropped anywhere, then class by class int(num_items · class_uniform / C), with equal boost [C], around
     centroids. All samples, and all centroids of a class, occur before one occurs again.
     """
-    in_pool = np.isin(centroids.sample, pool)
-    rows_of = [np.flatnonzero(in_pool & (centroids.train_id == train_id)) for train_id in range(len(boost))]
+    is_drawn = np.isin(centroids.sample, pool) | also
+    rows_of = [np.flatnonzero(is_drawn & (centroids.train_id == train_id)) for train_id in range(len(boost))]
     quota = (num_items * class_uniform * boost / boost.sum()).astype(int)
     quota[[len(rows) == 0 for rows in rows_of]] = 0
     num_anywhere = num_items - int(quota.sum())

@@ -42,6 +42,8 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
     if not config.shards and (options := _given(config, ("weigh_by_confidence", "offset_weights"))):
         yield f"{options} without effect: of samples of --shards, and there are none"
+    if config.coarse_split is None and (options := _given(config, ("coarse_classes",))):
+        yield f"{options} without effect: of --coarse-split, and there is none"
     if isinstance(config, FitConfig):
         yield from _without_terms(config)
 

@@ -29,6 +29,7 @@ from segtrain.data.sampling import Epoch, build_epoch
 from segtrain.data.surroundings import Surroundings
 from segtrain.data.transforms import Augmentation
 from segtrain.fit.effects import without_effect
+from segtrain.fit.epochs import Epochs
 from segtrain.fit.objective import open_objective
 from segtrain.fit.sources import open_sampling
 from segtrain.fit.validation import ValidationScores
@@ -83,9 +84,9 @@ class LabelledTask(ABC):
         self._objective: Objective = open_objective(config, job.training.classes.train_names)
         first = job.epoch(0)
         self._absent = [job.training.classes.train_names[train_id] for train_id in first.absent]
-        self._steps_per_epoch = steps_per_epoch(first, config.batch_size)
+        self._epochs = epochs_of(job, first)
         self.seed = config.seed
-        self.num_steps = config.epochs * self._steps_per_epoch
+        self.num_steps = self._epochs.total
         self.num_parts = config.accumulate
         self.speed = ("samples_per_second", float(config.batch_size))
         self._scores: ValidationScores | None = None
@@ -124,9 +125,9 @@ class LabelledTask(ABC):
         }
 
     def batches(self, steps: range) -> Iterator[Batch]:
-        for number, some in groupby(steps, key=lambda step: step // self._steps_per_epoch):
+        for number, some in groupby(map(self._epochs.place, steps), key=lambda place: place[0]):
             epoch = self._job.epoch(number)
-            within = [step % self._steps_per_epoch for step in some]
+            within = [place[1] for place in some]
             yield from load_batches(
                 self._job.training,
                 epoch,
@@ -142,11 +143,11 @@ class LabelledTask(ABC):
         return self._job.surroundings
 
     def learning_rate(self, step: int) -> float:
-        return learning_rate(self._config, step / self._steps_per_epoch)
+        return learning_rate(self._config, self._epochs.position(step))
 
     def due(self, step: int) -> Due:
-        is_epoch_end = step % self._steps_per_epoch == 0
-        epoch = step // self._steps_per_epoch
+        epoch, within = self._epochs.place(step)
+        is_epoch_end = within == 0
         validates = epoch % self._config.validate_every == 0 or step == self.num_steps
         return Due(
             log=step % LOG_EVERY == 0 or is_epoch_end,
@@ -156,7 +157,7 @@ class LabelledTask(ABC):
 
     def not_finite(self, step: int, rate: float, loss: float) -> FitError:
         config, training = self._config, self._job.training
-        number, within = divmod(step, self._steps_per_epoch)
+        number, within = self._epochs.place(step)
         epoch = self._job.epoch(number)
         parts = positions_of(epoch, [within], config, self._member)
         keys = ", ".join(training.records[epoch.sample[position]].key for part in parts for position in part)
@@ -242,6 +243,18 @@ def augmentation_of(config: TrainingConfig) -> Augmentation:
         blur=config.blur,
         rotation=config.rotation,
     )
+
+
+def epochs_of(job: LabelledJob, first: Epoch) -> Epochs:
+    """How many steps each epoch has: fewer once propagated samples are left out. Raises: DataError for one without."""
+    config = job.config
+    num_with = config.epochs
+    if config.propagated_until is not None:
+        num_with = min(num_with, config.propagated_until + 1)
+    steps = [steps_per_epoch(first, config.batch_size)] * num_with
+    if num_with < config.epochs:
+        steps += [steps_per_epoch(job.epoch(num_with), config.batch_size)] * (config.epochs - num_with)
+    return Epochs(steps)
 
 
 def steps_per_epoch(epoch: Epoch, batch_size: int) -> int:

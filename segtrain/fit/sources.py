@@ -1,5 +1,6 @@
 """What a configuration trains and validates on."""
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from jobs.errors import FitError
 from jobs.training.run_folder import is_begun
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
+from propagate.data.sample import ANNOTATED
 from propagate.errors import StoreError
 from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
@@ -16,13 +18,14 @@ from segtrain.config import TrainingConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
-from segtrain.data.sampling import Sampling
+from segtrain.data.sampling import COARSELY, Sampling
 from segtrain.data.store_samples import open_store_samples
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
 from segtrain.data.weighing import Weighing
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
+COARSE = {"cityscapes": "cityscapes-coarse"}  # by layout, that of its coarse annotations
 # settings that name files of weights
 WEIGHTS = ("weights", "trunk_weights", "base", "teacher", "flownet2_weights", "raft_weights")
 ALWAYS_PROVEN_BYTES = 2_000_000_000  # a store up to this size is proven within a minute
@@ -67,7 +70,11 @@ def open_sources(
         for path, decisions in zip(config.shards, _decisions_of_stores(config), strict=True)
     ]
     if config.trains_on_split is not None:
-        parts.append(_frames(config, config.trains_on_split, classes, surroundings))
+        stored = {record.key for part in parts for record in part.records if record.origin == ANNOTATED}
+        parts.append(_frames(config, config.trains_on_split, classes, surroundings, without=stored))
+    parts = [part for part in parts if part.records]
+    if config.coarse_split is not None:
+        parts.append(_coarse(config, config.coarse_split, classes, surroundings))
     training = parts[0] if len(parts) == 1 else join(parts)
     if config.data is None or config.val_split is None:
         return training, None
@@ -101,8 +108,14 @@ def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
 
 
 def _frames(
-    config: TrainingConfig, split: str, classes: ClassTable | None, surroundings: Surroundings
+    config: TrainingConfig,
+    split: str,
+    classes: ClassTable | None,
+    surroundings: Surroundings,
+    *,
+    without: Collection[str] = (),
 ) -> SegmentationDataset:
+    """The annotated frames of a split of the data set. without: keys of those that are trained on already."""
     config = config.found()
     assert config.data is not None
     assert config.dataset is not None
@@ -112,6 +125,28 @@ def _frames(
         classes=classes,
         offsets=surroundings.offsets,
         all_needed=surroundings.all_needed,
+        without=without,
+    )
+
+
+def _coarse(
+    config: TrainingConfig, split: str, classes: ClassTable | None, surroundings: Surroundings
+) -> SegmentationDataset:
+    """The coarse annotations of a split. Raises: FitError for a data set that has none."""
+    config = config.found()
+    assert config.data is not None
+    if config.dataset not in COARSE:
+        raise FitError(
+            f"{config.root}: data set '{config.dataset}' has no coarse annotations, {', '.join(COARSE)} has; give "
+            "--coarse-split none"
+        )
+    return open_labelled_frames(
+        COARSE[config.dataset],
+        replace(config.data, split=split),
+        classes=classes,
+        offsets=surroundings.offsets,
+        all_needed=surroundings.all_needed,
+        origin=COARSELY,
     )
 
 
@@ -122,7 +157,9 @@ def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:
         class_uniform=config.class_uniform,
         class_uniform_until=config.class_uniform_until,
         boost=dict(zip(train_ids(names, classes.train_names, "boost"), config.boost.values(), strict=True)),
+        coarse_classes=train_ids(config.coarse_classes, classes.train_names, "coarse_classes"),
         propagated=config.propagated,
+        propagated_until=config.propagated_until,
         pseudo=config.pseudo,
         max_offset=config.max_offset,
         offsets=config.offsets,

@@ -149,7 +149,7 @@ class SegmentationTask(LabelledTask):
         return self._held_out is not None
 
     def forward(self, network: Callable[..., list[NetworkOutput]], batch: Batch) -> StepOutput:
-        epoch = self.state.step // self._steps_per_epoch
+        epoch, _ = self._epochs.place(self.state.step)
         if self._fit.temporal and batch.neighbours is not None:
             batch = motion_of(batch, self._estimator, self._runtime.device)
         batch = batch.to(self._runtime.device)
@@ -181,7 +181,7 @@ class SegmentationTask(LabelledTask):
         self._noted(scores, log)
         if log:
             self._draw(log, [numbers[each] for each in spread(len(numbers), NUM_PICTURES)], held_out, inference)
-        return f"epoch {self.state.step // self._steps_per_epoch}: {scores}"
+        return f"epoch {self._epochs.place(self.state.step)[0]}: {scores}"
 
     def save_network(self, name: str, about: Mapping[str, Any]) -> None:
         classes = self._job.training.classes

@@ -101,7 +101,7 @@ class VideoTask(LabelledTask):
             for frames in zip(*(clip[1:] for clip in clips), strict=True)
         ]
         followed = network(images, motions)
-        epoch = self.state.step // self._steps_per_epoch
+        epoch, _ = self._epochs.place(self.state.step)
         annotated = StepOutput(logits=followed.logits, batch=batch.to(self._runtime.device), epoch=epoch)
         return ClipOutput(annotated, followed.losses)
 
@@ -129,7 +129,7 @@ class VideoTask(LabelledTask):
                 matrix += confusion(clip.truth, last.labels.numpy(), num_classes)
         scores = ValidationScores.of(together(matrix, self._member), classes.train_names, len(numbers))
         self._noted(scores, log)
-        return f"epoch {self.state.step // self._steps_per_epoch}: {scores}"
+        return f"epoch {self._epochs.place(self.state.step)[0]}: {scores}"
 
     def _last(self, stepper: Stepper, frames: Sequence[Seen], watch: Stopwatch) -> Stepped:
         """What is made of the last of the frames. Raises: FitError where it cannot be scored."""

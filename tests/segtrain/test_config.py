@@ -32,12 +32,14 @@ SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: t
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
     "class_weights": (["--class-weights", "pole=1.2"], {"pole": 1.2}),
     "strict_classes": (["--strict-classes", "pole, rider"], ("pole", "rider")),
+    "coarse_classes": (["--coarse-classes", "truck,bus"], ("truck", "bus")),
     "schedule": (["--schedule", "cosine"], "cosine"),
     "address": (["--address", "10.0.0.1:6379"], "10.0.0.1:6379"),
 }
 BASE: dict[str, dict[str, Any]] = {  # what a setting needs beside it
     "decisions": {"shards": ["store"]},
     "restart": {"epochs": 30},
+    "coarse_split": {"coarse_classes": ["bus"]},
     "new_head": {"weights": "w"},
     "accumulate": {"batch_size": 14},
     "workers": {"batch_size": 14},
@@ -131,9 +133,10 @@ def test_a_training_says_where_its_settings_come_from(
 
 def test_there_is_a_recipe_for_every_published_result() -> None:
     published = ["camvid", "cityscapes-srnx50", "cityscapes-wrn38", "kitti", "mapillary-srnx50", "mapillary-wrn38"]
+    released = ["cityscapes-wrn38-released", "kitti-released", "mapillary-wrn38-released"]
     ablations = [f"etc-psp18{term}" for term in ("", "-baseline", "-mf", "-pf", "-sf", "-tl")]
     of_etc = ["etc-mobilenetv2", "etc-psp101", *ablations, "etc-tiny"]
-    assert recipe_names() == sorted([*published, *of_etc, "tiny"])
+    assert recipe_names() == sorted([*published, *released, *of_etc, "tiny"])
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -142,7 +145,7 @@ def test_recipes_are_trainings(name: str) -> None:
     taught = {"teacher": Path("teacher.safetensors")} if any(term in recipe for term in TERMS[1:]) else {}
     config = FitConfig(out=Path("run"), root=Path("data"), **recipe, **taught)
     is_published = not name.endswith("tiny")
-    assert (config.loss == "relaxed") == (is_published and not name.startswith("etc-"))
+    assert config.as_published == (is_published and not name.startswith("etc-"))
     if is_published:
         assert {"crop", "epochs", "batch_size", "learning_rate", "weight_decay"} < load_recipe(name).keys()
 
@@ -257,6 +260,11 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (["--root", "r", "--boost", "pole"], "'pole' is no list of factors, as pole=2,rider=1.5"),
         (["--root", "r", "--strict-classes", "pole,,car"], "'pole,,car' is no list of names, as pole,rider"),
         (["--root", "r", "--crop", "0x4"], "'0x4' is not HxW"),
+        (["--root", "r", "--coarse-split", "c"], "--coarse-split c for which classes? Give --coarse-classes"),
+        (
+            ["--shards", "s", "--coarse-split", "c", "--coarse-classes", "bus"],
+            "the coarse annotations of 'c' of which data set? Give --root",
+        ),
         (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
         (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
         (["--root", "r", "--as-published", "--loss", "ohem"], "the losses relaxed and image-weighted, found ohem"),

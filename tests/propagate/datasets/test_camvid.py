@@ -143,3 +143,29 @@ def test_the_15_hz_sequence_is_read_as_it_is() -> None:
     clips = open_at(root, split="clip").clips(5)
     assert clips == open_at(root, split="clip", max_gap=2).clips(5)
     assert [len(clip.frames) for clip in clips] == [10, *[11] * 7, 10]
+
+
+def test_train_and_val_are_one_split_too(plant: Plant, keys_by_offset: KeysByOffset) -> None:
+    """A drive of both goes on from one folder to the other; a frame that lies in both is one."""
+    val = ["val/0016E5_00004.png", "val/0016E5_00005.png", "valannot/0016E5_00004.png"]
+    root = plant([*camvid(sequence(range(1, 5)), sequence([2])), *val, "val/7.png", "valannot/7.png"])
+    clips = open_at(root, "trainval").clips(2)
+    assert [(clip.key, clip.group, clip.split) for clip in clips] == [
+        ("0016E5_00002", "0016E5", "trainval"),
+        ("0016E5_00004", "0016E5", "trainval"),
+        ("7", "val", "trainval"),
+    ]
+    assert keys_by_offset(clips[1]) == {k: f"0016E5_{4 + k:05d}" for k in (-2, -1, 0, 1)}
+    assert len(open_at(root).clips(0)) == 1
+    with pytest.raises(DatasetError, match="no labels of a split 'test'; there are labels of: train, val, trainval"):
+        open_at(root, "test")
+
+
+def test_a_folder_of_that_name_is_the_split(plant: Plant) -> None:
+    root = plant([f"{split}{kind}/1.png" for split in ("train", "val", "trainval") for kind in ("", "annot")])
+    assert [clip.group for clip in open_at(root, "trainval").clips(0)] == ["trainval"]
+
+
+def test_without_val_there_is_no_such_split(plant: Plant) -> None:
+    with pytest.raises(DatasetError, match="no labels of a split 'trainval'; there are labels of: train"):
+        open_at(plant(camvid(["1"], ["1"])), "trainval")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from propagate.shards.reader import SampleRecord
 from segtrain.data.centroids import Centroids
 from segtrain.data.index import ClassIndex
-from segtrain.data.sampling import ANYWHERE, Epoch, Sampling, build_epoch, draw
+from segtrain.data.sampling import ANYWHERE, COARSELY, Epoch, Sampling, build_epoch, draw
 from segtrain.errors import DataError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "segmentation_misc.json").read_text())["build_epoch"]
@@ -174,6 +174,38 @@ def test_a_published_augmented_epoch_has_8925_samples_where_the_range_makes_2082
     index = index_of([(0, 0)], 1, records)
     for sampling, length in ((Sampling(), 20825), (Sampling(offsets=(-3, 3)), 8925)):
         assert len(build_epoch(index, sampling, seed=0, epoch=0)) == length
+
+
+def test_crops_of_chosen_classes_come_from_coarse_annotations_too_and_nothing_else_does() -> None:
+    """Two annotated samples and three coarse ones, both classes in each of them."""
+    coarse = [replace(record(n), origin=COARSELY) for n in (2, 3, 4)]
+    index = index_of([(s, c) for s in range(5) for c in (0, 1)], 2, [record(0), record(1), *coarse])
+    sampling = Sampling(class_uniform=1.0, length=20, coarse_classes=(1,))
+    epoch = build_epoch(index, sampling, seed=0, epoch=0)
+    of_class = [sorted(epoch.sample[epoch.train_id == train_id].tolist()) for train_id in (0, 1)]
+    assert of_class == [[0] * 5 + [1] * 5, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]]
+    shares = replace(sampling, propagated=0.5)
+    with_propagated = index_of([*((s, c) for s in range(6) for c in (0, 1))], 2, [*index.records, record(5, 1)])
+    mixed = build_epoch(with_propagated, shares, seed=0, epoch=0)
+    assert sorted(mixed.sample[mixed.train_id == 1].tolist()) == [0, 1, 2, 3, 4, 5, 5, 5, 5, 5]
+    for later in (replace(sampling, class_uniform_until=0), replace(sampling, class_uniform=0.0)):
+        assert set(build_epoch(index, later, seed=0, epoch=1).sample.tolist()) == {0, 1}
+    assert len(build_epoch(index, Sampling(), seed=0, epoch=0)) == 2
+    rare = index_of([(0, 0), (1, 0), (2, 0), (2, 1)], 2, [record(0), record(1), *coarse])
+    assert build_epoch(rare, Sampling(), seed=0, epoch=0).absent == (1,)
+    assert build_epoch(rare, Sampling(coarse_classes=(1,)), seed=0, epoch=0).absent == ()
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_propagated_samples_are_left_out_after_their_last_epoch(share: float | None) -> None:
+    records = [record(0), record(1), *(record(n, 1) for n in range(2, 8)), replace(record(8), origin="pseudo")]
+    sampling = Sampling(class_uniform=0.0, propagated=share, propagated_until=3)
+    index = index_of([(s, 0) for s in range(9)], 1, records)
+    assert len(build_epoch(index, sampling, seed=0, epoch=3)) == 9
+    assert sorted(build_epoch(index, sampling, seed=0, epoch=4).sample.tolist()) == [0, 1, 8]
+    alone = index_of([(0, 0)], 1, [record(0, 1)])
+    with pytest.raises(DataError, match=r"no .*sample to train on among 1"):
+        build_epoch(alone, sampling, seed=0, epoch=4)
 
 
 def test_an_epoch_follows_from_seed_and_number_alone() -> None:

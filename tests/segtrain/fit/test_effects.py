@@ -12,7 +12,7 @@ from segtrain.losses.consistency.settings import TERMS
 
 
 def told(**settings: Any) -> list[str]:
-    return list(without_effect(FitConfig(out=Path("run"), shards=(Path("store"),), **settings)))
+    return list(without_effect(FitConfig(out=Path("run"), shards=(Path("store"),), root=Path("data"), **settings)))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,7 @@ def told(**settings: Any) -> list[str]:
                 "--power without effect: of schedule poly and scaled-poly, this one is cosine",
             ],
         ),
+        ({"coarse_classes": ("bus",)}, ["--coarse-classes without effect: of --coarse-split, and there is none"]),
         ({"teacher_dtype": "bfloat16"}, ["--teacher-dtype without effect: of --teacher, and there is none"]),
         ({"gap": 2, "motion": "none"}, ["--gap, --motion without effect: of terms of consistency, and there is none"]),
         ({"temporal": 1.0, "gap": 2, "motion": "none", "detach": True, "flow_cache": Path("flows")}, []),
