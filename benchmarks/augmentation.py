@@ -1,105 +1,299 @@
-"""Does training gain from propagated samples, and from relaxed labels? The same steps without and with them.
+"""Does training gain from propagated samples, and from which? As many steps on annotated frames alone and with others.
 
-python benchmarks/augmentation.py synth [--steps 250] [--seeds 3]     synthetic streets, scored on unseen snippets
-python benchmarks/augmentation.py camvid [--data ../shared/data]      three labels of CamVid, scored on a later stretch
+python benchmarks/augmentation.py synth WORK --resume results.jsonl [--minutes 100] [--jobs 2] [--seeds 5]
+python benchmarks/augmentation.py camvid WORK --resume results.jsonl --labels 3 [--data ../shared/data]
 
-The tiny recipe, from scratch: what comes out says whether there is a gain, not how large it is for a large network.
+Streets: unseen ones are scored, in the seven categories of Cityscapes. CamVid: labels of 3, 5, … frames in 21, of which
+a later stretch is scored. The annotated frames of a sequence are ten apart or nearer, so that some lie between two.
+
+Every finished run is a line of the file of --resume, which says all that decides it; the same command goes on with what
+is missing, begins none that would end after --minutes, and prints what there is: means, and the differences to
+annotated frames alone of the same seed, with their standard error. A run is commands in processes of one thread; with
+`--jobs 2` there are two at a time. WORK holds data, stores and trainings, and may be removed. Networks begin anew.
 """
 
 import argparse
+import json
 import os
+import shutil
 import statistics
+import subprocess
 import sys
-import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `segtrain fit` does, before torch is imported
+import yaml
 
-from propagate.datasets.base import DatasetOptions
-from propagate.job.config import RunConfig
-from propagate.job.run import run
+from jobs.console.tables import Table
+from propagate.data.classes import load_classes
 from propagate.synth.write import write_dataset
-from segtrain.config import FitConfig
-from segtrain.fit.recipes import load_recipe
-from segtrain.fit.training import fit
 
 FRAMES = 5
-RIVALS: dict[str, dict[str, Any]] = {
-    "annotated frames alone": {"max_offset": 0, "loss": "cross-entropy"},
-    "with propagated samples": {"loss": "cross-entropy"},
-    "with propagated samples, labels relaxed": {"loss": "relaxed"},
+STORES: Mapping[str, tuple[str, ...]] = {
+    "one-sided": ("--one-sided",),
+    "fused": (),
+    "stepwise": ("--one-sided", "--resample", "recursive"),  # as published: labels of each step from the one before
+}
+REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")
+ALONE, CARRIED = "annotated alone", "±5"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a training goes on beside its regime. store: of STORES, or refined by the network of CARRIED."""
+
+    store: str
+    options: tuple[str, ...] = ()
+
+
+RELAXED = ("--loss", "relaxed")
+VARIANTS: Mapping[str, Variant] = {
+    ALONE: Variant("one-sided", ("--max-offset", "0")),
+    CARRIED: Variant("one-sided"),
+    "±5, weighed by confidence": Variant("one-sided", ("--weigh-by-confidence",)),
+    "fused from two sides": Variant("fused"),
+    "±1": Variant("one-sided", ("--max-offset", "1")),
+    "±3": Variant("one-sided", ("--max-offset", "3")),
+    "±5, relaxed": Variant("one-sided", RELAXED),
+    "refined by the network": Variant(REFINED),
+    "annotated alone, relaxed": Variant("one-sided", ("--max-offset", "0", *RELAXED)),
+    "±1, relaxed": Variant("one-sided", ("--max-offset", "1", *RELAXED)),
+    "±3, relaxed": Variant("one-sided", ("--max-offset", "3", *RELAXED)),
+    "±5, stepwise": Variant("stepwise"),
+    "±5, stepwise, relaxed": Variant("stepwise", RELAXED),
+}
+NUM_FIRST, SEEDS_OF_OTHERS = 4, 3
+
+CATEGORIES = (
+    ("road", "sidewalk"),
+    ("building", "wall", "fence"),
+    ("pole", "traffic light", "traffic sign"),
+    ("vegetation", "terrain"),
+    ("sky",),
+    ("person", "rider"),
+    ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+STREETS: Mapping[str, Any] = {"size": (128, 256), "length": 30, "seed": 1}
+SNIPPETS = {"train": 4, "val": 24}
+AROUND, ANNOTATED = 10, (14, 24)  # of the frames 9…29
+LAST_ANNOTATED, NUM_SEEN, FIRST_SCORED = 20, 28, 32  # of the 49 frames of CamVid
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How the networks of a data set are trained. steps: unless told otherwise."""
+
+    steps: int
+    options: tuple[str, ...]
+
+
+NETWORK = (
+    *("--recipe", "tiny", "--network", "lateral-mobilenetv2", "--output-stride", "32", "--loader-workers", "0"),
+    *("--learning-rate", "0.006", "--epochs", "1", "--max-val-images", "1"),  # the last network is scored afterwards
+    *("--batch-size", str(BATCH)),
+)
+REGIMES = {
+    "synth": Regime(300, (*NETWORK, "--crop", "64x128")),
+    "camvid": Regime(300, (*NETWORK, "--crop", "128x160")),
 }
 
 
-def synthetic_street(root: Path) -> dict[str, Any]:
-    for split, snippets in (("train", 3), ("val", 8)):
-        write_dataset(root, split=split, num_snippets=snippets, size=(128, 256), length=25, seed=1)
-    return {"dataset": "cityscapes", "root": root, "val_split": "val"}
+def layout_of(root: Path, frames: str, labels: str, classes: str) -> None:
+    text = f"frames: {frames}\nlabels: {labels}\nclasses: {classes}\n"
+    (root / "layout.yaml").write_text(text, encoding="utf-8")
 
 
-def camvid_stretch(root: Path, data: Path) -> dict[str, Any]:
-    """Labels of frames 0, 10 and 20; frames from 31 on, which nothing was propagated to, are scored."""
-    source = data / "camvid_15hz"
-    frames = sorted((source / "clip").iterdir())
-    for folder in ("train", "trainannot", "val", "valannot"):
-        (root / folder).mkdir()
-    for number, frame in enumerate(frames):
-        split = "train" if number <= 20 + FRAMES else "val"
-        if split == "train" or number > 30:
-            (root / split / frame.name).symlink_to(frame)
-        if number in (0, 10, 20) or number > 30:
-            (root / f"{split}annot" / frame.name).symlink_to(source / "truth" / frame.name)
-    return {"dataset": "camvid", "root": root, "val_split": "val"}
+def streets(root: Path) -> None:
+    """Two annotated frames of each snippet that is trained on, and one of each that is scored."""
+    for split, around in (("train", AROUND), ("val", 0)):
+        write_dataset(root / "street", split=split, num_snippets=SNIPPETS[split], around=around, **STREETS)
+        for truth in sorted((root / "street" / "truth" / split).rglob("*_gtFine_labelIds.png")):
+            number = int(truth.name.split("_")[-3])
+            if split == "val" or number in ANNOTATED:
+                copy = root / "labels" / split / truth.name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(truth, copy)
+    table = load_classes("cityscapes").to_json()
+    of_name = {name: number for number, names in enumerate(CATEGORIES) for name in names}
+    classes = [{**each, "train_id": of_name.get(each["name"], 255)} for each in table["classes"]]
+    text = yaml.safe_dump({**table, "name": "categories", "classes": classes}, sort_keys=False)
+    (root / "categories.yaml").write_text(text, encoding="utf-8")
+    layout_of(
+        root,
+        "street/leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
+        "labels/{split}/{sequence}_{frame}_gtFine_labelIds.png",
+        "categories.yaml",
+    )
 
 
-def score(settings: dict[str, Any], steps: int, seed: int) -> float:
-    """mIoU after so many steps."""
-    with tempfile.TemporaryDirectory() as out:
-        recipe = load_recipe("tiny")
-        config = {**recipe, **settings, "seed": seed, "out": Path(out) / "run"}
-        config |= {
-            "epochs": 4,
-            "epoch_length": steps * config["batch_size"] // 4,
-            "validate_every": 4,
-            "loader_workers": 1,
-        }
-        scores = fit(FitConfig(**config)).scores
-        assert scores is not None
-        return scores.miou
+def camvid(root: Path, data: Path, num_labels: int) -> None:
+    """The annotated frames are spread evenly; those that are scored, nothing was propagated to."""
+    source = data.resolve() / "camvid_15hz"
+    labelled = camvid_labels(num_labels)
+    for number, frame in enumerate(sorted((source / "clip").iterdir())):
+        split = "train" if number < NUM_SEEN else "val"
+        name = f"{split}_{number:04d}.png"
+        kinds = {"frames": source / "clip", "labels": source / "truth"}
+        if number not in labelled and number < FIRST_SCORED:
+            del kinds["labels"]
+        for kind, folder in kinds.items():
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+            (root / kind / split / name).symlink_to(folder / frame.name)
+    name = "{split}/{sequence}_{frame}.png"
+    layout_of(root, f"frames/{name}", f"labels/{name}", "camvid")
+
+
+def camvid_labels(num_labels: int) -> list[int]:
+    return [number * LAST_ANNOTATED // (num_labels - 1) for number in range(num_labels)]
+
+
+class Bench:
+    """The runs of one data set, in a folder of their own."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        name, labels = arguments.data_set, arguments.labels
+        self.name = name if name == "synth" else f"{name}-{labels}"
+        self.work = arguments.work.resolve() / self.name
+        self.root, self.results = self.work / "data", arguments.resume.resolve()
+        self.steps = arguments.steps or REGIMES[name].steps
+        self.options = REGIMES[name].options
+        if arguments.network:
+            self.options += ("--network", arguments.network, "--output-stride", str(arguments.output_stride))
+        self.data = {**STREETS, "snippets": SNIPPETS, "annotated": ANNOTATED, "classes": CATEGORIES}
+        if name == "camvid":
+            self.data = {"annotated": camvid_labels(labels), "first_scored": FIRST_SCORED}
+        self._arguments = arguments
+        self._until = time.monotonic() + 60 * arguments.minutes
+        self._lock = Lock()
+
+    def prepare(self, variants: Sequence[str]) -> None:
+        """The data set and the stores, whole or not at all."""
+        if not (self.root / "layout.yaml").exists():
+            shutil.rmtree(self.root, ignore_errors=True)
+            self.root.mkdir(parents=True)
+            if self._arguments.data_set == "synth":
+                streets(self.root)
+            else:
+                camvid(self.root, self._arguments.data, self._arguments.labels)
+        wanted = {VARIANTS[each].store for each in variants}
+        for store in {"one-sided" if each == REFINED else each for each in wanted}:
+            where = ("--root", self.root, "--split", "train", "--frames", FRAMES, "--engine", "local")
+            self._call("propagate", "run", *where, *STORES[store], "--out", self.work / store)
+
+    def told(self, name: str, seed: int) -> dict[str, Any]:
+        """All that decides a run, as JSON gives it back."""
+        variant = VARIANTS[name]
+        store = [*STORES["one-sided" if variant.store == REFINED else variant.store], "--frames", str(FRAMES)]
+        run = {"data": self.name, "data_settings": self.data, "variant": name, "seed": seed, "steps": self.steps}
+        run |= {"store": store, "refined": REFINE if variant.store == REFINED else None}
+        told: dict[str, Any] = json.loads(json.dumps({**run, "options": [*self.options, *variant.options]}))
+        return told
+
+    def run(self, name: str, seed: int) -> None:
+        """Train, score, and add a line, unless it is there, or no time is left for what another seed took."""
+        told, lines = self.told(name, seed), self.lines()
+        longest = max((line["seconds"] for line in lines if {**line["run"], "seed": seed} == told), default=0)
+        begin = time.monotonic()
+        if begin + longest > self._until or any(line["run"] == told for line in lines):
+            return
+        weights = self._trained(name, seed)
+        report = json.loads(self._call("segtrain", "evaluate", weights, "--root", self.root, "--json"))
+        of_classes = {of: scores["iou"] for of, scores in report["classes"].items()}
+        scores = {"miou": report["miou"], "boundary": report["trimap_miou"], "classes": of_classes}
+        line = {"run": told, **scores, "seconds": round(time.monotonic() - begin, 1)}
+        with self._lock, self.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        print(f"seed {seed}: {100 * report['miou']:.2f} {name}, {line['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.results.exists():
+            return []
+        with self._lock:
+            return [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines()]
+
+    def table(self, names: Sequence[str]) -> str:
+        """Means in percent, and what is gained to annotated frames alone, in the mean of the pairs."""
+        found = {(line["run"]["variant"], line["run"]["seed"]): line for line in self._own(names)}
+        rows = []
+        for name in names:
+            runs = [line for (variant, _), line in found.items() if variant == name]
+            if not runs:
+                continue
+            cells = [name, str(len(runs))]
+            for measure in ("miou", "boundary"):
+                cells.append(f"{100 * statistics.mean(run[measure] for run in runs):.2f}")
+                pairs = [(run, found.get((ALONE, run["run"]["seed"]))) for run in runs]
+                gains = [100 * (run[measure] - alone[measure]) for run, alone in pairs if alone is not None]
+                cells.append("–" if name == ALONE or not gains else with_error(gains))
+            rows.append([*cells, f"{statistics.mean(run['seconds'] for run in runs):.0f}"])
+        heads = ("", "seeds", "mIoU", "to alone", "boundary mIoU", "to alone", "s a run")
+        return f"{self.name}, {self.steps} steps\n\n{Table(heads, rows).markdown()}"
+
+    def _own(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        lines = self.lines()
+        return [line for line in lines if line["run"] in [self.told(each, line["run"]["seed"]) for each in names]]
+
+    def _trained(self, name: str, seed: int) -> Path:
+        """The weights of a run, which goes on where it was interrupted."""
+        digest = sha256(json.dumps(self.told(name, seed)).encode()).hexdigest()[:12]
+        out, variant = self.work / "runs" / digest, VARIANTS[name]
+        store = self.work / variant.store
+        if variant.store == REFINED:
+            store = self.work / f"refined-{digest}"
+            teacher = ("--weights", self._trained(CARRIED, seed), *REFINE, "--engine", "local")
+            self._call("segtrain", "refine", self.work / "one-sided", *teacher, "--out", store)
+        length = ("--epoch-length", BATCH * self.steps, "--seed", seed)
+        data = ("--shards", store, "--root", self.root)
+        self._call("segtrain", "fit", *self.options, *variant.options, *length, *data, "--out", out)
+        return out / "last.safetensors"
+
+    def _call(self, program: str, *arguments: object) -> str:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        line = [sys.executable, "-m", program, *map(str, arguments)]
+        process = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+        if process.returncode:
+            raise RuntimeError(f"{program} {' '.join(map(str, arguments))}\n{process.stderr}")
+        return process.stdout
+
+
+def with_error(gains: Sequence[float]) -> str:
+    """Mean and standard error."""
+    mean = f"{statistics.mean(gains):+.2f}"
+    return mean if len(gains) < 2 else f"{mean} ± {statistics.stdev(gains) / len(gains) ** 0.5:.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_set", choices=("synth", "camvid"))
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("data_set", choices=tuple(REGIMES))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--resume", type=Path, required=True, help="the file of finished runs; it may not be there yet")
+    parser.add_argument("--minutes", type=float, default=100, help="0: print what there is")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5, help="of the first four; others have up to three")
+    parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--steps", type=int, help="another length of training")
+    parser.add_argument("--network", help="another network")
+    parser.add_argument("--output-stride", type=int, default=16, help="of that network")
+    parser.add_argument("--labels", type=int, default=3, help="of CamVid: how many frames are annotated")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "data"
-        root.mkdir()
-        if arguments.data_set == "synth":
-            settings = synthetic_street(root)
-        else:
-            settings = camvid_stretch(root, arguments.data.resolve())
-        options = DatasetOptions(root=root, split="train", max_gap=2 if settings["dataset"] == "camvid" else None)
-        run(
-            RunConfig(
-                dataset=settings["dataset"], options=options, out=Path(folder) / "shards", frames=FRAMES, engine="local"
-            )
-        )
-        settings["shards"] = (Path(folder) / "shards",)
-        found: dict[str, list[float]] = {name: [] for name in RIVALS}
-        for seed in range(arguments.seeds):
-            for name, rival in RIVALS.items():
-                found[name].append(score({**settings, **rival}, arguments.steps, seed))
-                print(f"seed {seed}: {found[name][-1]:.4f} {name}", file=sys.stderr)
-    print(f"{arguments.data_set}, {arguments.steps} steps of the tiny recipe, {arguments.seeds} seeds\n")
-    print("| | mIoU, mean | of each seed |")
-    print("|---|---:|---|")
-    for name, scores in found.items():
-        print(f"| {name} | {statistics.mean(scores):.3f} | {', '.join(f'{each:.3f}' for each in scores)} |")
+    bench = Bench(arguments)
+    if arguments.minutes:
+        bench.prepare(arguments.variants)
+        first = [name for name in list(VARIANTS)[:NUM_FIRST] if name in arguments.variants]
+        others = [name for name in arguments.variants if name not in first]
+        runs = [(name, seed) for seed in range(arguments.seeds) for name in first]
+        runs += [(name, seed) for seed in range(min(arguments.seeds, SEEDS_OF_OTHERS)) for name in others]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(bench.run, *zip(*runs, strict=True)))
+    print(bench.table(arguments.variants))
 
 
 if __name__ == "__main__":

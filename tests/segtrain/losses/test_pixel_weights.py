@@ -110,6 +110,10 @@ def test_a_relaxed_pixel_weighs_what_it_is_told_and_the_divisor_has_one_more_of_
     """Windows of one pixel; then of nine: the middle two have both classes, and the ignored one has class 1."""
     plain = RelaxedLoss(border=0)(LOGITS, LABELS, 0, WEIGHTS)
     assert plain.item() == pytest.approx((NLL[0] + 0.5 * NLL[1] + 0.25 * NLL[2]) / (4 * 1.75 / 3))
+    of_class = 1 + (1 - 1.5 / 2.75), 1 + (1 - 0.25 / 2.75)  # by shares of the weights of all pixels
+    weighted = RelaxedLoss(border=0, weighting=ClassWeighting())(LOGITS, LABELS, 0, WEIGHTS)
+    expected = of_class[0] * (NLL[0] + 0.5 * NLL[1]) + of_class[1] * 0.25 * NLL[2]
+    assert weighted.item() == pytest.approx(expected / (4 * 1.75 / 3))
     relaxed = RelaxedLoss(border=1)(LOGITS, LABELS, 0, WEIGHTS)
     towards_1 = -float(torch.tensor(0.5).log())
     assert relaxed.item() == pytest.approx((NLL[0] + 0.0 + 0.0 + towards_1) / (5 * 2.75 / 4), rel=1e-5)
