@@ -40,13 +40,14 @@ STORES: Mapping[str, tuple[str, ...]] = {
     "fused": (),
     "stepwise": ("--one-sided", "--resample", "recursive"),  # as published: labels of each step from the one before
 }
+CORRECTED = "corrected"  # by a corrector that learns from the same annotated frames
 REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")
 ALONE, CARRIED = "annotated alone", "±5"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What a training goes on beside its regime. store: of STORES, or refined by the network of CARRIED."""
+    """What a training goes on beside its regime. store: of STORES, corrected, or refined by the network of CARRIED."""
 
     store: str
     options: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ VARIANTS: Mapping[str, Variant] = {
     "±1": Variant("one-sided", ("--max-offset", "1")),
     "±3": Variant("one-sided", ("--max-offset", "3")),
     "±5, relaxed": Variant("one-sided", RELAXED),
+    "±5, corrected": Variant(CORRECTED),
     "refined by the network": Variant(REFINED),
     "annotated alone, relaxed": Variant("one-sided", ("--max-offset", "0", *RELAXED)),
     "±1, relaxed": Variant("one-sided", ("--max-offset", "1", *RELAXED)),
@@ -183,18 +185,34 @@ class Bench:
             else:
                 camvid(self.root, self._arguments.data, self._arguments.labels)
         wanted = {VARIANTS[each].store for each in variants}
+        where = ("--root", self.root, "--split", "train", "--frames", FRAMES)
         for store in {"one-sided" if each == REFINED else each for each in wanted}:
-            where = ("--root", self.root, "--split", "train", "--frames", FRAMES, "--engine", "local")
-            self._call("propagate", "run", *where, *STORES[store], "--out", self.work / store)
+            options: tuple[object, ...] = STORES[self._made_as(store)]
+            if store == CORRECTED:
+                self._call("propagate", "fit-corrector", *where, "--crop", "96x160", "--out", self.work / "corrector")
+                options += ("--corrector", self.work / "corrector" / "corrector.safetensors")
+            self._call("propagate", "run", *where, *options, "--engine", "local", "--out", self.work / store)
 
     def told(self, name: str, seed: int) -> dict[str, Any]:
         """All that decides a run, as JSON gives it back."""
         variant = VARIANTS[name]
-        store = [*STORES["one-sided" if variant.store == REFINED else variant.store], "--frames", str(FRAMES)]
-        run = {"data": self.name, "data_settings": self.data, "variant": name, "seed": seed, "steps": self.steps}
+        store = [*STORES[self._made_as(variant.store)], "--frames", str(FRAMES)]
+        run: dict[str, Any] = {
+            "data": self.name,
+            "data_settings": self.data,
+            "variant": name,
+            "seed": seed,
+            "steps": self.steps,
+        }
         run |= {"store": store, "refined": REFINE if variant.store == REFINED else None}
+        if variant.store == CORRECTED:
+            run["corrected"] = True
         told: dict[str, Any] = json.loads(json.dumps({**run, "options": [*self.options, *variant.options]}))
         return told
+
+    def _made_as(self, store: str) -> str:
+        """As which of STORES its labels are carried."""
+        return "one-sided" if store in (REFINED, CORRECTED) else store
 
     def run(self, name: str, seed: int) -> None:
         """Train, score, and add a line, unless it is there, or no time is left for what another seed took."""
