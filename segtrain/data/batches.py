@@ -81,30 +81,32 @@ def load_batches(
     batches: Sequence[Sequence[int]],
     *,
     surroundings: Surroundings = NO_NEIGHBOURS,
+    usual_weight: float = 1.0,
     num_workers: int,
     pinned: bool,
 ) -> Iterator[Batch]:
     """The batches of these positions of an epoch, in order, read ahead by `num_workers` processes, in this one with 0.
 
-    surroundings: the neighbours that crops come with; without a choice, all that the data set was opened with. pinned:
-    copied to page-locked memory, from where a GPU takes them without waiting.
+    surroundings: the neighbours that crops come with; without a choice, all that the data set was opened with.
+    usual_weight: what the samples' weights are divided by, so that those of a batch are 1 in the mean, whatever batch
+    they are drawn into. pinned: copied to page-locked memory, from where a GPU takes them without waiting.
     Raises, in place of the batch, what the data set raises for a sample that cannot be read.
     """
     return loader.load_batches(
         partial(draw_crop, dataset, epoch, augmentation, surroundings),
         batches,
-        _collate,
+        partial(_collate, usual_weight=usual_weight),
         caught=(SegtrainError, PropagateError),
         num_workers=num_workers,
         pinned=pinned,
     )
 
 
-def _collate(crops: Sequence[Pixels]) -> Batch:
+def _collate(crops: Sequence[Pixels], usual_weight: float) -> Batch:
     """Crops of one size as a batch."""
     images = [torch.from_numpy(crop.image).permute(2, 0, 1) for crop in crops]
     labels = [torch.from_numpy(crop.label) for crop in crops]
-    batch = Batch(torch.stack(images).contiguous(), torch.stack(labels), weight=_weight_of(crops))
+    batch = Batch(torch.stack(images).contiguous(), torch.stack(labels), weight=_weight_of(crops, usual_weight))
     if not crops[0].neighbours:
         return batch
     around = [torch.from_numpy(np.stack(crop.neighbours)).permute(0, 3, 1, 2) for crop in crops]
@@ -118,9 +120,9 @@ def _collate(crops: Sequence[Pixels]) -> Batch:
     return batch._replace(flows=torch.stack(flows).contiguous(), seen=torch.stack(seen))
 
 
-def _weight_of(crops: Sequence[Pixels]) -> Tensor | None:
-    """[B,H,W] float32; None where nothing weighs anything but 1."""
-    if all(crop.weight is None for crop in crops):
+def _weight_of(crops: Sequence[Pixels], usual: float) -> Tensor | None:
+    """[B,H,W] float32, over the usual one; None where nothing weighs anything but 1, which is also usual."""
+    if usual == 1 and all(crop.weight is None for crop in crops):
         return None
     ones = np.ones(crops[0].label.shape, np.float32)
-    return torch.from_numpy(np.stack([ones if crop.weight is None else crop.weight for crop in crops]))
+    return torch.from_numpy(np.stack([ones if crop.weight is None else crop.weight for crop in crops])) / usual

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window
 from segtrain.data.index import ClassIndex
 from segtrain.data.label_index import index_label_files
 from segtrain.data.neighbours import find_neighbours, require_offsets
+from segtrain.data.stored_frames import StoredFrames
 from segtrain.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def open_labelled_frames(
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
     all_needed: bool = True,
-    without: Collection[str] = (),
+    without: StoredFrames | None = None,
     origin: str = ANNOTATED,
 ) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
@@ -37,8 +38,9 @@ def open_labelled_frames(
     Each is a sample of offset 0 and score 1. Files are decoded as a whole, whatever the window; a file that can't be
     used is an InputError when it is read. classes: another table than the data set's own, for another choice of trained
     classes. offsets: of the neighbours that each sample comes with, as the layout counts frames; where all are needed,
-    samples that lack one are left out. without: keys of frames that are no part of it, whatever it has then; how many
-    is logged. origin: of the samples.
+    samples that lack one are left out. without: stored frames that are no part of it, whatever it has then; a frame is
+    one of them where key, pixels and trained labels are the same. How many is logged, and how many share their key
+    alone, and are taken. origin: of the samples.
 
     Raises: DatasetError for a root, split or layout that can't be used; DataError where a label map has no frame, or
     holds train ids, which another table would give another meaning, and where no sample has all its neighbours;
@@ -52,18 +54,41 @@ def open_labelled_frames(
         raise DataError(f"{len(alone)} of {len(clips)} label maps have no frame: {'; '.join(alone[:NUM_NAMED])}")
     if classes is not None:
         _require_label_ids(clips, dataset.classes, classes)
-    others = [clip for clip in clips if clip.key not in without]
-    if len(others) < len(clips):
+    if without:
+        clips = _without_stored(clips, without, dataset.classes, classes, options)
+    used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets and clips else clips
+    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used), origin)
+
+
+def _without_stored(
+    clips: list[Clip], stored: StoredFrames, own: ClassTable, classes: ClassTable | None, options: DatasetOptions
+) -> list[Clip]:
+    """The clips whose annotated frame is none of those stored. Raises: InputError, StoreError."""
+    known = {clip.key for clip in clips if clip.key in stored}
+    same = {
+        clip.key
+        for clip in clips
+        if clip.key in known and any(frame.is_of(clip, own, classes) for frame in stored[clip.key])
+    }
+    if same:
         _log.warning(
             "%s: %d of %d annotated frames of split '%s' are in the stores, and not taken twice",
             options.root,
-            len(clips) - len(others),
+            len(same),
             len(clips),
             options.split,
         )
-        clips = others
-    used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets and clips else clips
-    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used), origin)
+    if others := sorted(known - same):
+        _log.warning(
+            "%s: %d of %d annotated frames of split '%s' are called as frames of the stores are, but have other pixels "
+            "or labels, and are taken too: the first, %s",
+            options.root,
+            len(others),
+            len(clips),
+            options.split,
+            others[0],
+        )
+    return [clip for clip in clips if clip.key not in same]
 
 
 class _LabelledFrames:

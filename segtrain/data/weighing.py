@@ -1,5 +1,6 @@
 """How much the labels of a stored sample count in the loss, by how sure they are and how far they were carried."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +22,26 @@ class Weighing:
 
     def of_levels(self, record: SampleRecord) -> np.ndarray | None:
         """What a pixel of a sample counts, by the level of its confidence: [16] float32; None where all count 1."""
-        of_offset = 1.0
-        if self.by_offset and record.offset and record.origin not in (ANNOTATED, PSEUDO):
-            of_offset = self.by_offset[min(abs(record.offset), len(self.by_offset)) - 1]
-        by_confidence = self.by_confidence and record.origin != ANNOTATED
+        of_offset, by_confidence = self._of_offset(record), self._is_by_confidence(record)
         if not by_confidence and of_offset == 1:
             return None
         sure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) if by_confidence else np.ones(CONFIDENCE_LEVELS)
         return (of_offset * sure).astype(np.float32)
+
+    def usual(self, records: Iterable[SampleRecord]) -> float:
+        """What pixels of samples that are drawn count in the mean, as their records say; 1 where none counts."""
+        of_samples = [
+            self._of_offset(record) * (record.score if self._is_by_confidence(record) else 1.0) for record in records
+        ]
+        return float(np.mean(of_samples)) or 1.0
+
+    def _of_offset(self, record: SampleRecord) -> float:
+        if not self.by_offset or not record.offset or record.origin in (ANNOTATED, PSEUDO):
+            return 1.0
+        return self.by_offset[min(abs(record.offset), len(self.by_offset)) - 1]
+
+    def _is_by_confidence(self, record: SampleRecord) -> bool:
+        return self.by_confidence and record.origin != ANNOTATED
 
 
 NO_WEIGHING = Weighing()

@@ -44,6 +44,8 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         yield f"{options} without effect: of samples of --shards, and there are none"
     if config.coarse_split is None and (options := _given(config, ("coarse_classes",))):
         yield f"{options} without effect: of --coarse-split, and there is none"
+    if config.coarse_split is not None and config.class_uniform == 0:
+        yield "--coarse-split without effect: of --class-uniform, which is 0"
     if isinstance(config, FitConfig):
         yield from _without_terms(config)
 

@@ -31,7 +31,7 @@ from segtrain.data.transforms import Augmentation
 from segtrain.fit.effects import without_effect
 from segtrain.fit.epochs import Epochs
 from segtrain.fit.objective import open_objective
-from segtrain.fit.sources import open_sampling
+from segtrain.fit.sources import open_sampling, weighing_of
 from segtrain.fit.validation import ValidationScores
 from segtrain.losses.objective import Objective
 
@@ -134,6 +134,7 @@ class LabelledTask(ABC):
                 augmentation_of(self._config),
                 positions_of(epoch, within, self._config, self._member),
                 surroundings=self.surroundings(number),
+                usual_weight=weighing_of(self._config).usual(self._job.index.records[each] for each in epoch.sample),
                 num_workers=self._config.loader_workers,
                 pinned=self._runtime.device.type == "cuda",
             )

@@ -1,6 +1,5 @@
 """What a configuration trains and validates on."""
 
-from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from jobs.errors import FitError
 from jobs.training.run_folder import is_begun
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
-from propagate.data.sample import ANNOTATED
 from propagate.errors import StoreError
 from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
@@ -20,6 +18,7 @@ from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import COARSELY, Sampling
 from segtrain.data.store_samples import open_store_samples
+from segtrain.data.stored_frames import StoredFrames, stored_frames
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
 from segtrain.data.weighing import Weighing
 from segtrain.fit.objective import train_ids
@@ -57,20 +56,21 @@ def open_sources(
     one that is trained on.
     """
     classes = load_classes(config.classes) if config.classes else None
+    decisions = _decisions_of_stores(config)
     parts = [
         open_store_samples(
             path,
             min_confidence=config.min_confidence,
-            weighing=Weighing(by_confidence=config.weigh_by_confidence, by_offset=config.offset_weights),
+            weighing=weighing_of(config),
             classes=classes,
             offsets=surroundings.offsets,
             all_needed=surroundings.all_needed,
-            decisions=decisions,
+            decisions=decided,
         )
-        for path, decisions in zip(config.shards, _decisions_of_stores(config), strict=True)
+        for path, decided in zip(config.shards, decisions, strict=True)
     ]
     if config.trains_on_split is not None:
-        stored = {record.key for part in parts for record in part.records if record.origin == ANNOTATED}
+        stored = stored_frames(zip(config.shards, (part.records for part in parts), decisions, strict=True))
         parts.append(_frames(config, config.trains_on_split, classes, surroundings, without=stored))
     parts = [part for part in parts if part.records]
     if config.coarse_split is not None:
@@ -113,9 +113,9 @@ def _frames(
     classes: ClassTable | None,
     surroundings: Surroundings,
     *,
-    without: Collection[str] = (),
+    without: StoredFrames | None = None,
 ) -> SegmentationDataset:
-    """The annotated frames of a split of the data set. without: keys of those that are trained on already."""
+    """The annotated frames of a split of the data set. without: those that are trained on already, or rejected."""
     config = config.found()
     assert config.data is not None
     assert config.dataset is not None
@@ -148,6 +148,11 @@ def _coarse(
         all_needed=surroundings.all_needed,
         origin=COARSELY,
     )
+
+
+def weighing_of(config: TrainingConfig) -> Weighing:
+    """What the labels of stored samples count in the loss."""
+    return Weighing(by_confidence=config.weigh_by_confidence, by_offset=config.offset_weights)
 
 
 def open_sampling(config: TrainingConfig, classes: ClassTable) -> Sampling:

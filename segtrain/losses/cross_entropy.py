@@ -12,7 +12,7 @@ from segtrain.losses.class_sets import own_classes
 from segtrain.losses.logits import at_least_float32, require_pair
 from segtrain.losses.objective import LabelObjective, any_epoch, mean_over_pairs
 from segtrain.losses.settings import LossSettings
-from segtrain.losses.weighting import ClassWeighting, count_classes, image_shares, per_pixel
+from segtrain.losses.weighting import ClassWeighting, count_classes, mean_pixel_weight, per_pixel
 
 
 def cross_entropy(
@@ -21,7 +21,7 @@ def cross_entropy(
     """The mean of −log P(label) over all pixels of the batch that aren't ignored; a scalar.
 
     class_weights: how much a pixel of each train id weighs in that mean; empty: all alike. weights: [B,H,W] float, how
-    much each pixel does; None: all alike. The sum is divided by the weights of the counted pixels.
+    much each pixel counts beside that; None: all alike. Those of 0 are ignored; the others' weights are not divided by.
 
     Raises: ValueError unless there are as many weights as classes, and as pixels.
     """
@@ -42,7 +42,8 @@ def image_weighted_cross_entropy(
     """Per image the weighted mean of −log P(label), added up over the images, as published, or their mean; a scalar.
 
     The shares behind the weights are those among the pixels that aren't ignored. weights: [B,H,W] float, how much each
-    pixel weighs beside that, in these shares too; images count as `image_shares` says.
+    pixel weighs beside that, in these shares too: an image counts as much as its pixels, without those of 0, in the
+    mean.
     Raises: ValueError unless there are as many weights as pixels.
     """
     nll, classes = pixel_cross_entropy(logits, labels, weights)
@@ -54,7 +55,7 @@ def image_weighted_cross_entropy(
     total = weight.sum(dim=(1, 2))
     per_image = (weight * nll).sum(dim=(1, 2)) / total.where(total > 0, 1)
     if weights is not None:
-        per_image = per_image * image_shares(weights, classes != num_classes)
+        per_image = per_image * mean_pixel_weight(weights, classes != num_classes)
     return per_image.mean() if mean_over_images else per_image.sum()
 
 
@@ -85,6 +86,8 @@ def ohem_cross_entropy(
         )
     nll, classes = pixel_cross_entropy(logits, labels, weights)
     counted = classes != logits.shape[1]
+    if weights is not None:
+        counted = counted & (weights > 0)
     pixels = nll[counted]
     if len(pixels) == 0:
         return pixels.sum()
@@ -112,16 +115,16 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None =
 def _weighted_mean(
     nll: Tensor, classes: Tensor, num_classes: int, class_weights: Sequence[float], weights: Tensor | None
 ) -> Tensor:
-    """The mean of values by the weights of their classes, if these have some, times their own, if they have some.
+    """The mean of values by the weights of their classes, if these have some, of values times their own, if they have.
 
-    It is 0 where nothing weighs. classes: int64, C where ignored. weights: of the shape of `nll`.
+    It is 0 where nothing weighs. classes: int64, C where ignored. weights: of the shape of `nll`; 0 is ignored too.
     """
     of_class = class_weights or num_classes * (1.0,)
     if len(of_class) != num_classes:
         raise ValueError(f"expected a weight of each of the {num_classes} classes, found {len(class_weights)}")
     weight = torch.tensor([*of_class, 0.0], dtype=nll.dtype, device=nll.device)[classes]
     if weights is not None:
-        weight = weight * weights
+        nll, weight = weights * nll, weight * (weights > 0)
     total = weight.sum()
     return (weight * nll).sum() / total.where(total > 0, 1)
 

@@ -10,7 +10,7 @@ from segtrain.losses.logits import require_pair
 from segtrain.losses.objective import LabelObjective, mean_over_pairs
 from segtrain.losses.set_likelihood import set_negative_log_likelihood
 from segtrain.losses.settings import LossSettings
-from segtrain.losses.weighting import ClassWeighting, class_pixels, image_shares, mean_pixel_weight, mean_weights
+from segtrain.losses.weighting import ClassWeighting, class_pixels, mean_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,7 @@ def relaxed_cross_entropy(
 
     as_published: a defect kept for parity: emphasis/n is added up over all images of the batch, at the same place.
 
-    weights: [B,H,W] float, how much each pixel weighs, in the shares too, which its emphasis then is times: the sum is
-    divided by the weights of the trained pixels and one more of their mean. Those of 0 are no trained pixels, and
-    images count as `image_shares` says.
+    weights: [B,H,W] float, how much each pixel weighs beside that, in the shares too. Those of 0 are no trained pixels.
     """
     trained = target.classes != logits.shape[1]
     weight = _emphasis_of_all(target, trained) if as_published else target.emphasis
@@ -79,11 +77,9 @@ def relaxed_cross_entropy(
     if weighting is not None:
         weight = weight * mean_weights(weighting.weights(class_pixels(target, logits.shape[1])), target)
     losses = weight * set_negative_log_likelihood(logits, target)  # 0 where a pixel is ignored
-    if weights is None:
-        per_image = losses.sum(dim=(1, 2)) / (trained.count_nonzero(dim=(1, 2)) + 1)
-    else:
-        divisor = ((trained & (weights > 0)).sum(dim=(1, 2)) + 1) * mean_pixel_weight(weights, trained)
-        per_image = losses.sum(dim=(1, 2)) / divisor.where(divisor > 0, 1) * image_shares(weights, trained)
+    if weights is not None:
+        trained = trained & (weights > 0)
+    per_image = losses.sum(dim=(1, 2)) / (trained.count_nonzero(dim=(1, 2)) + 1)
     return per_image.mean() if mean_over_images else per_image.sum()
 
 

@@ -32,19 +32,6 @@ class ClassWeighting:
         return (1 + (share > 0) * self.upper_bound * gain).float()
 
 
-def image_shares(weights: Tensor, trained: Tensor) -> Tensor:
-    """How much each image counts in a mean over them, by what its pixels weigh: [B,H,W] both -> [B], 1 in the mean.
-
-    An image counts as much as a pixel of it weighs in the mean, of those that are trained and weigh anything; one
-    without such a pixel as much as the others do. So where all weigh the same, each has 1.
-    """
-    of_image = mean_pixel_weight(weights, trained)
-    weighs = of_image > 0
-    usual = of_image.sum() / weighs.sum().clamp(min=1)
-    of_image = of_image.where(weighs, usual)
-    return torch.where(usual > 0, of_image / of_image.mean(), 1)
-
-
 def mean_pixel_weight(weights: Tensor, trained: Tensor) -> Tensor:
     """What pixels of each image weigh in the mean, of those that are trained and weigh anything; 0 without any: [B]."""
     counted = (weights > 0) & trained
@@ -83,8 +70,8 @@ def _class_of_image(target: RelaxedTarget, num_columns: int) -> Tensor:
 
 
 def count_classes(classes: Tensor, num_classes: int, weights: Tensor | None = None) -> Tensor:
-    """How many pixels of each image [B,H,W] are 0…C, or the sums of their weights: [B,C+1]."""
+    """How many pixels of each image [B,H,W] are 0…C [B,C+1] int64, or the sums of their weights, float64."""
     batch, num_columns = len(classes), num_classes + 1
     pairs = classes + num_columns * torch.arange(batch, device=classes.device)[:, None, None]
-    flat_weights = None if weights is None else weights.flatten()
+    flat_weights = None if weights is None else weights.double().flatten()
     return torch.bincount(pairs.flatten(), flat_weights, batch * num_columns).reshape(batch, num_columns)

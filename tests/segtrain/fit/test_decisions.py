@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.decisions import decide
 from helpers.stores import write_store
 
 from jobs.errors import FitError, RunFolderError
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
 from propagate.errors import ReviewError
-from propagate.shards.reader import open_store
 from segtrain.config import FitConfig
 from segtrain.data.dataset import Window
 from segtrain.data.store_samples import open_store_samples
@@ -32,21 +32,6 @@ def store(tmp_path: Path, make_sample: Callable[..., Sample]) -> Path:
         make_sample(n, size=(64, 80), label=np.full((64, 80), 3 if n in (1, 4) else 1, np.uint8)) for n in range(6)
     ]
     return write_store(tmp_path / "store", [samples[:3], samples[3:]], CAMVID)
-
-
-def decide(path: Path, store: Path, *rejected: int, decision: str = "reject", **changed: object) -> Path:
-    opened = open_store(store)
-    records = list(opened.records())
-    samples = [
-        {
-            **{name: getattr(records[number], name) for name in ("source_key", "offset", "pairing", "digest")},
-            "decision": decision,
-            "at": "2026-11-29T08:00:00Z",
-        }
-        for number in rejected
-    ]
-    path.write_text(json.dumps({"version": 1, "store": opened.manifest.store_id, "samples": samples, **changed}))
-    return path
 
 
 def test_rejected_samples_and_their_pixels_are_not_there(

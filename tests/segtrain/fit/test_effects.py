@@ -49,6 +49,11 @@ def told(**settings: Any) -> list[str]:
             ],
         ),
         ({"coarse_classes": ("bus",)}, ["--coarse-classes without effect: of --coarse-split, and there is none"]),
+        (
+            {"coarse_split": "train_extra", "coarse_classes": ("bus",), "class_uniform": 0.0},
+            ["--coarse-split without effect: of --class-uniform, which is 0"],
+        ),
+        ({"coarse_split": "train_extra", "coarse_classes": ("bus",)}, []),
         ({"teacher_dtype": "bfloat16"}, ["--teacher-dtype without effect: of --teacher, and there is none"]),
         ({"gap": 2, "motion": "none"}, ["--gap, --motion without effect: of terms of consistency, and there is none"]),
         ({"temporal": 1.0, "gap": 2, "motion": "none", "detach": True, "flow_cache": Path("flows")}, []),

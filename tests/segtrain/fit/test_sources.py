@@ -3,12 +3,15 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from helpers.decisions import decide
 
 from jobs.errors import FitError
+from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import load_classes
 from propagate.data.images import encode_png
 from propagate.datasets.base import DatasetOptions
@@ -71,16 +74,47 @@ def test_a_data_set_without_coarse_annotations_says_so(config: FitConfig, root: 
         open_sampling(replace(config, coarse_classes=("dragon",)), CITYSCAPES)
 
 
+def shards_of(root: Path, out: Path, **settings: Any) -> Path:
+    run(RunConfig(options=DatasetOptions(root=root), out=out, frames=0, engine="local", **settings))
+    return out
+
+
 def test_annotated_frames_of_a_store_are_not_taken_from_the_split_again(
     config: FitConfig, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = DatasetOptions(root=root)
-    run(RunConfig(options=options, out=tmp_path / "store", frames=0, limit=1, engine="local"))
-    config = replace(config, shards=(tmp_path / "store",), train_split="train", coarse_split=None, coarse_classes=())
+    store = shards_of(root, tmp_path / "store", limit=1)
+    config = replace(config, shards=(store,), train_split="train", coarse_split=None, coarse_classes=())
     with caplog.at_level(logging.WARNING):
         training, _ = open_sources(config)
     assert [record.key for record in training.records] == ["ulm_000000_000019", "ulm_000001_000019"]
     assert "1 of 2 annotated frames of split 'train' are in the stores, and not taken twice" in caplog.text
-    run(RunConfig(options=options, out=tmp_path / "all", frames=0, engine="local"))
-    training, _ = open_sources(replace(config, shards=(tmp_path / "all",)))
-    assert len(training.records) == 2
+    for form in ("encoded", "raw"):
+        everything = shards_of(root, tmp_path / form, sample_settings=SampleSettings(images=form))
+        training, _ = open_sources(replace(config, shards=(everything,)))
+        assert len(training.records) == 2
+
+
+def test_rejected_frames_of_a_store_are_not_taken_from_the_split_either(
+    config: FitConfig, root: Path, tmp_path: Path
+) -> None:
+    store = shards_of(root, tmp_path / "store")
+    decisions = (decide(tmp_path / "d.json", store, 1),)
+    config = replace(config, shards=(store,), train_split="train", coarse_split=None, coarse_classes=())
+    training, _ = open_sources(replace(config, decisions=decisions))
+    assert [record.key for record in training.records] == ["ulm_000000_000019"]
+
+
+@pytest.mark.parametrize("changed", ["leftImg8bit", "gtFine"])
+def test_frames_of_another_data_set_are_taken_whatever_they_are_called(
+    config: FitConfig, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, changed: str
+) -> None:
+    store = shards_of(root, tmp_path / "store")
+    (first,) = (root / changed / "train" / "ulm").glob("*_000000_*")
+    label = np.full((64, 64), CITYSCAPES.id_of_train_id[BUS], np.uint8)
+    first.write_bytes(encode_png(label if changed == "gtFine" else cv2.merge([label] * 3)))
+    config = replace(config, shards=(store,), train_split="train", coarse_split=None, coarse_classes=())
+    with caplog.at_level(logging.WARNING):
+        training, _ = open_sources(config)
+    assert [record.key for record in training.records] == [f"ulm_00000{n}_000019" for n in (0, 1, 0)]
+    assert "1 of 2 annotated frames of split 'train' are called as frames of the stores are, but have" in caplog.text
+    assert training.read(2).label.flat[0] == (BUS if changed == "gtFine" else ROAD)

@@ -41,6 +41,12 @@ def test_confidence_and_offsets_change_what_is_learnt(begun: FitConfig, tmp_path
         fit(replace(begun, out=tmp_path / "1"))
 
 
+def test_offsets_count_too_where_a_part_of_a_step_has_one_image(begun: FitConfig, tmp_path: Path) -> None:
+    begun = replace(begun, accumulate=4, freeze_batch_norm=True)
+    plain = trained(replace(begun, out=tmp_path / "plain"))
+    assert trained(replace(begun, out=tmp_path / "near", offset_weights=(0.5,))) != plain
+
+
 def test_where_all_is_sure_nothing_changes(tmp_path: Path, begun: FitConfig) -> None:
     shards = [
         [replace(sample, confidence=sample.confidence * 0 + CONFIDENCE_LEVELS - 1) for sample in samples]

@@ -1,4 +1,4 @@
-"""What pixels weigh in the losses: all alike is nothing at all, 0 is ignored, and the sum is divided by the weights."""
+"""What pixels weigh in the losses: 1 is nothing at all, 0 is ignored, and each part of a batch costs its share."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from segtrain.losses.objective import StepOutput, any_epoch
 from segtrain.losses.registry import LOSSES, PUBLISHED_LOSSES
 from segtrain.losses.relaxed import RelaxedLoss
 from segtrain.losses.settings import LossSettings
-from segtrain.losses.weighting import ClassWeighting, image_shares
+from segtrain.losses.weighting import ClassWeighting, count_classes
 
 SETTINGS = [
     *((name, LossSettings(class_weight=0.5)) for name in LOSSES),
@@ -53,13 +53,30 @@ def test_weights_of_1_are_none_to_the_bit(name: str, settings: LossSettings) -> 
 
 
 @every_loss
-def test_weights_of_2_everywhere_are_those_of_1(name: str, settings: LossSettings) -> None:
+def test_twice_the_weights_cost_twice(name: str, settings: LossSettings) -> None:
     weight = torch.rand(4, 8, 12, generator=torch.Generator().manual_seed(1)) + 0.1
     once, gradient = cost(name, settings, step(weight))
     twice, twice_gradient = cost(name, settings, step(2 * weight))
-    assert twice.item() == pytest.approx(once.item(), rel=1e-6)
-    torch.testing.assert_close(twice_gradient, gradient, rtol=1e-5, atol=1e-9)
-    assert once.item() != pytest.approx(cost(name, settings, step())[0].item(), rel=1e-4)
+    assert twice.item() == pytest.approx(2 * once.item(), rel=1e-6)
+    torch.testing.assert_close(twice_gradient, 2 * gradient, rtol=1e-5, atol=1e-9)
+
+
+@every_loss
+def test_halves_of_a_batch_cost_together_what_it_does(name: str, settings: LossSettings) -> None:
+    """Of unequal weights; each half has as many pixels of each class, by which some losses divide."""
+    half = torch.randint(0, 3, (2, 8, 12), generator=torch.Generator().manual_seed(4)).to(torch.uint8)
+    weight = torch.rand(4, 8, 12, generator=torch.Generator().manual_seed(1)) + 0.1
+    weight[2:] *= 0.25
+    whole = step(weight, half.repeat(2, 1, 1))
+
+    def part(chosen: slice) -> StepOutput:
+        batch = Batch(whole.batch.image[chosen], whole.batch.label[chosen], weight=weight[chosen])
+        auxiliary = {"aux": whole.auxiliary["aux"][chosen]}
+        return StepOutput(logits=whole.logits[chosen], auxiliary=auxiliary, batch=batch, epoch=0)
+
+    loss = LOSSES[name](settings)
+    halves = (loss(part(slice(2))).total + loss(part(slice(2, 4))).total) / 2
+    assert halves.item() == pytest.approx(loss(whole).total.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -91,40 +108,35 @@ WEIGHTS = torch.tensor([[[1.0, 0.5, 0.25, 1.0]]])
 NLL = [-float(torch.tensor(p).log()) for p in (0.9, 0.6, 0.7)]
 
 
-def test_each_loss_is_the_mean_by_weights() -> None:
-    mean = (NLL[0] + 0.5 * NLL[1] + 0.25 * NLL[2]) / 1.75
+def test_each_loss_is_a_mean_of_what_weighs() -> None:
+    mean = (NLL[0] + 0.5 * NLL[1] + 0.25 * NLL[2]) / 3
     assert cross_entropy(LOGITS, LABELS, weights=WEIGHTS).item() == pytest.approx(mean)
-    by_class = (2 * NLL[0] + 2 * 0.5 * NLL[1] + 0.25 * NLL[2]) / (2 + 1 + 0.25)
+    by_class = (2 * NLL[0] + 2 * 0.5 * NLL[1] + 0.25 * NLL[2]) / (2 + 2 + 1)
     found = cross_entropy(LOGITS, LABELS, class_weights=(2.0, 1.0), weights=WEIGHTS)
     assert found.item() == pytest.approx(by_class)
-    hard = (0.5 * NLL[1] + 0.25 * NLL[2]) / 0.75  # the two hardest, whatever they weigh
+    hard = (0.5 * NLL[1] + 0.25 * NLL[2]) / 2  # the two hardest, whatever they weigh
     found = ohem_cross_entropy(LOGITS, LABELS, threshold=0.65, min_kept=2, weights=WEIGHTS)
     assert found.item() == pytest.approx(hard)
     rarer = 1 + (1 - 0.25 / 1.75), 1 + (1 - 1.5 / 1.75)  # of class 1 and class 0, by the shares of their weights
     image = (rarer[1] * (NLL[0] + 0.5 * NLL[1]) + rarer[0] * 0.25 * NLL[2]) / (rarer[1] * 1.5 + rarer[0] * 0.25)
     found = image_weighted_cross_entropy(LOGITS, LABELS, weighting=ClassWeighting(), weights=WEIGHTS)
-    assert found.item() == pytest.approx(image)
+    assert found.item() == pytest.approx(image * 1.75 / 3)
 
 
-def test_a_relaxed_pixel_weighs_what_it_is_told_and_the_divisor_has_one_more_of_the_mean() -> None:
+def test_a_relaxed_pixel_weighs_what_it_is_told() -> None:
     """Windows of one pixel; then of nine: the middle two have both classes, and the ignored one has class 1."""
     plain = RelaxedLoss(border=0)(LOGITS, LABELS, 0, WEIGHTS)
-    assert plain.item() == pytest.approx((NLL[0] + 0.5 * NLL[1] + 0.25 * NLL[2]) / (4 * 1.75 / 3))
+    assert plain.item() == pytest.approx((NLL[0] + 0.5 * NLL[1] + 0.25 * NLL[2]) / 4)
     of_class = 1 + (1 - 1.5 / 2.75), 1 + (1 - 0.25 / 2.75)  # by shares of the weights of all pixels
     weighted = RelaxedLoss(border=0, weighting=ClassWeighting())(LOGITS, LABELS, 0, WEIGHTS)
     expected = of_class[0] * (NLL[0] + 0.5 * NLL[1]) + of_class[1] * 0.25 * NLL[2]
-    assert weighted.item() == pytest.approx(expected / (4 * 1.75 / 3))
+    assert weighted.item() == pytest.approx(expected / 4)
     relaxed = RelaxedLoss(border=1)(LOGITS, LABELS, 0, WEIGHTS)
     towards_1 = -float(torch.tensor(0.5).log())
-    assert relaxed.item() == pytest.approx((NLL[0] + 0.0 + 0.0 + towards_1) / (5 * 2.75 / 4), rel=1e-5)
+    assert relaxed.item() == pytest.approx((NLL[0] + 0.0 + 0.0 + towards_1) / 5, rel=1e-5)
 
 
 def test_images_count_as_their_pixels_do() -> None:
-    weights = torch.tensor([[[1.0, 1.0]], [[0.5, 0.0]], [[0.9, 0.9]]])
-    trained = torch.tensor([[[True, True]], [[True, True]], [[False, False]]])
-    usual = 0.75  # an image that is ignored counts as the others do
-    torch.testing.assert_close(image_shares(weights, trained), torch.tensor([1.0, 0.5, usual]) / 0.75)
-    torch.testing.assert_close(image_shares(0 * weights, trained), torch.ones(3))
     logits, labels = torch.cat((LOGITS, 2 * LOGITS)), torch.cat((LABELS, LABELS))
     both = torch.cat((torch.ones_like(WEIGHTS), torch.full_like(WEIGHTS, 0.5)))
     for loss in (
@@ -135,7 +147,14 @@ def test_images_count_as_their_pixels_do() -> None:
     ):
         first, second = (loss(logits[n : n + 1], labels[:1]).item() for n in range(2))  # type: ignore[no-untyped-call]
         found = loss(logits, labels, weights=both).item()  # type: ignore[no-untyped-call]
-        assert found == pytest.approx((first + 0.5 * second) / 1.5)
+        assert found == pytest.approx((first + 0.5 * second) / 2)
+
+
+def test_many_weights_are_added_up_exactly() -> None:
+    classes = (torch.arange(896 * 896) % 2).reshape(1, 896, 896)
+    found = count_classes(classes, 2, torch.full((1, 896, 896), 1 / 15))
+    torch.testing.assert_close(found / found.sum(), torch.tensor([[0.5, 0.5, 0]], dtype=torch.float64))
+    assert found[0, 0].item() == pytest.approx(896 * 896 / 30, rel=1e-6)
 
 
 LABEL_LOSSES: dict[str, Callable[..., Tensor]] = {
