@@ -25,7 +25,7 @@ from segtrain.config import BEST, LAST, TrainingConfig
 from segtrain.data.batches import Batch, load_batches
 from segtrain.data.dataset import SegmentationDataset
 from segtrain.data.index import ClassIndex
-from segtrain.data.sampling import Epoch, build_epoch
+from segtrain.data.sampling import COARSELY, Epoch, build_epoch
 from segtrain.data.surroundings import Surroundings
 from segtrain.data.transforms import Augmentation
 from segtrain.fit.effects import without_effect
@@ -84,6 +84,8 @@ class LabelledTask(ABC):
         self._objective: Objective = open_objective(config, job.training.classes.train_names)
         first = job.epoch(0)
         self._absent = [job.training.classes.train_names[train_id] for train_id in first.absent]
+        coarse = config.coarse_split is not None and config.class_uniform > 0
+        self._lacks_coarse = coarse and not any(job.index.records[each].origin == COARSELY for each in first.sample)
         self._epochs = epochs_of(job, first)
         self.seed = config.seed
         self.num_steps = self._epochs.total
@@ -111,6 +113,11 @@ class LabelledTask(ABC):
             asked = "x".join(map(str, config.crop))
             told.append(f"images of {height}x{width} fill crops of {asked} in part only; a smaller --crop is quicker")
         told.extend(without_effect(config))
+        if self._lacks_coarse:
+            told.append(
+                f"no crop of --coarse-split in the first epoch: its frames have no pixel of "
+                f"{', '.join(config.coarse_classes)}, or too few for the share of --class-uniform"
+            )
         if not self.is_validated:
             told.append("nothing to validate on")
         return "\n".join(told)

@@ -20,7 +20,7 @@ from segtrain.data.sampling import COARSELY, Sampling
 from segtrain.data.store_samples import open_store_samples
 from segtrain.data.stored_frames import StoredFrames, stored_frames
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
-from segtrain.data.weighing import Weighing
+from segtrain.data.weighing import NO_WEIGHING, Weighing
 from segtrain.fit.objective import train_ids
 
 UNUSED_LAYOUT = "cityscapes"  # what is recorded of trainings without a data set, since the first of them
@@ -196,6 +196,8 @@ def described(
     settings["dataset"] = config.dataset or UNUSED_LAYOUT
     digests = (read_decisions(path).digest for path in config.decisions)
     settings["decisions"] = sorted(each for each in digests if each is not None)
+    if weighing_of(config) != NO_WEIGHING:  # losses were divided by the weights of each part of a step before
+        settings["weights"] = "over their mean in the epoch"
     settings["training"] = identity(training)
     settings["validation"] = None if held_out is None else identity(held_out)
     settings["validation_groups"] = None if held_out is None else groups(held_out)

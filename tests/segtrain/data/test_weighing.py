@@ -79,3 +79,25 @@ def test_a_batch_has_weights_where_one_of_its_crops_has(store: Path) -> None:
     assert mixed.weight is not None
     assert mixed.weight.shape == mixed.label.shape
     assert torch.equal(mixed.weight.mean((1, 2)), torch.tensor([1.0, 0.5]))
+
+
+def test_weights_of_a_batch_are_over_the_usual_one_whatever_else_is_in_it(store: Path) -> None:
+    dataset = open_store_samples(store, weighing=Weighing(by_offset=(0.5,)))
+    epoch = build_epoch(dataset.index(16), Sampling(class_uniform=0), seed=0, epoch=0)
+    origins = [dataset.records[sample].origin for sample in epoch.sample]
+    parts = [[origins.index(origin)] for origin in ("annotated", "propagated")]
+    augmentation = Augmentation(crop=(8, 8), scale=(1, 1))
+    batches = load_batches(dataset, epoch, augmentation, parts, usual_weight=0.8, num_workers=0, pinned=False)
+    for batch, weight in zip(batches, (1.25, 0.625), strict=True):
+        assert batch.weight is not None
+        torch.testing.assert_close(batch.weight, torch.full_like(batch.weight, weight))
+
+
+def test_the_usual_weight_is_that_of_the_samples_drawn(store: Path) -> None:
+    records = {record.key: record for record in open_store_samples(store).records}
+    drawn = [records[key] for key in ("a+0", "a+1", "a+1", "b+3")]
+    assert Weighing().usual(drawn) == 1
+    assert Weighing(by_offset=(0.5,)).usual(drawn) == (1 + 0.5 + 0.5 + 1) / 4
+    sure = records["a+1"].score
+    found = Weighing(by_offset=(0.5,), by_confidence=True).usual(drawn)
+    assert found == pytest.approx((1 + sure + records["b+3"].score) / 4)

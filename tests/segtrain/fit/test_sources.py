@@ -20,6 +20,7 @@ from propagate.job.run import run
 from segtrain.config import FitConfig
 from segtrain.data.sampling import COARSELY, build_epoch
 from segtrain.fit.sources import open_sampling, open_sources
+from segtrain.fit.training import fit
 
 CITYSCAPES = load_classes("cityscapes")
 ROAD, BUS = (CITYSCAPES.train_names.index(name) for name in ("road", "bus"))
@@ -61,6 +62,20 @@ def test_coarse_annotations_give_crops_of_their_classes_alone(config: FitConfig)
     assert epoch.sample[epoch.train_id == BUS].tolist() == [2] * 4
     assert (epoch.sample == 2).sum() == 4
     assert BUS not in epoch.absent
+
+
+@pytest.mark.parametrize(("wanted", "is_said"), [("bus", False), ("train", True)])
+def test_coarse_annotations_that_give_no_crop_are_said_to(config: FitConfig, wanted: str, is_said: bool) -> None:
+    small: dict[str, Any] = {"network": "mobilenetv2", "output_stride": 16, "class_uniform_tile": 64, "crop": (64, 64)}
+    once: dict[str, Any] = {"epochs": 1, "epoch_length": 20, "batch_size": 10, "loader_workers": 0, "device": "cpu"}
+    said: list[str] = []
+    fit(
+        replace(config, **small, **once, val_split=None, coarse_classes=(wanted,), class_uniform=1.0),
+        lambda advance: said.append(str(advance)),
+    )
+    assert (
+        "no crop of --coarse-split in the first epoch: its frames have no pixel of train" in "".join(said)
+    ) == is_said
 
 
 def test_a_data_set_without_coarse_annotations_says_so(config: FitConfig, root: Path) -> None:

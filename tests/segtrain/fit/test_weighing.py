@@ -1,5 +1,6 @@
 """Trainings whose samples weigh what confidence and offset say: others, unless these say 1 everywhere."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,13 @@ def test_confidence_and_offsets_change_what_is_learnt(begun: FitConfig, tmp_path
 def test_offsets_count_too_where_a_part_of_a_step_has_one_image(begun: FitConfig, tmp_path: Path) -> None:
     begun = replace(begun, accumulate=4, freeze_batch_norm=True)
     plain = trained(replace(begun, out=tmp_path / "plain"))
-    assert trained(replace(begun, out=tmp_path / "near", offset_weights=(0.5,))) != plain
+    near = replace(begun, out=tmp_path / "near", offset_weights=(0.5,))
+    assert trained(near) != plain
+    record = json.loads((near.out / "config.json").read_text())
+    del record["settings"]["weights"]  # as it was when losses were divided by the weights of each part
+    (near.out / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match="weights: None then, over their mean in the epoch now"):
+        fit(near)
 
 
 def test_where_all_is_sure_nothing_changes(tmp_path: Path, begun: FitConfig) -> None:
