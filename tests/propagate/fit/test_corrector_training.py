@@ -197,7 +197,7 @@ def test_no_label_that_teaches_is_of_a_frame_that_is_scored_on(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a sequence of which each frame is annotated, and a neighbour of others that are."""
-    assert not cli("synth", tmp_path / "dense", "--scene", "translate", "--snippets", 1, "--size", "64x96").returncode
+    assert not cli("synth", tmp_path / "dense", "--scene", "translate", "--snippets", 1, "--size", "64x128").returncode
     clips = open_dataset("cityscapes", DatasetOptions(root=tmp_path / "dense")).clips(2)
     assert len(clips) > 4
     targets: dict[str, set[str]] = {}
