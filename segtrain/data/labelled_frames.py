@@ -17,7 +17,7 @@ from segtrain.data.dataset import NUM_NAMED, Pixels, SegmentationDataset, Window
 from segtrain.data.index import ClassIndex
 from segtrain.data.label_index import index_label_files
 from segtrain.data.neighbours import find_neighbours, require_offsets
-from segtrain.data.stored_frames import StoredFrames
+from segtrain.data.stored_frames import KnownFrames
 from segtrain.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def open_labelled_frames(
     classes: ClassTable | None = None,
     offsets: tuple[int, ...] = (),
     all_needed: bool = True,
-    without: StoredFrames | None = None,
+    without: KnownFrames | None = None,
     origin: str = ANNOTATED,
 ) -> SegmentationDataset:
     """The annotated frames of the split of a data set in the layout of that name, sorted by key.
@@ -61,7 +61,7 @@ def open_labelled_frames(
 
 
 def _without_stored(
-    clips: list[Clip], stored: StoredFrames, own: ClassTable, classes: ClassTable | None, options: DatasetOptions
+    clips: list[Clip], stored: KnownFrames, own: ClassTable, classes: ClassTable | None, options: DatasetOptions
 ) -> list[Clip]:
     """The clips whose annotated frame is none of those stored. Raises: InputError, StoreError."""
     known = {clip.key for clip in clips if clip.key in stored}

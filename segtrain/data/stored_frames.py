@@ -16,7 +16,7 @@ from propagate.shards.identity import identity_of
 from propagate.shards.reader import SampleRecord, Store, open_store
 
 
-class StoredFrame(NamedTuple):
+class KnownFrame(NamedTuple):
     """An annotated sample of a store, by its number."""
 
     store: Store
@@ -42,12 +42,12 @@ class StoredFrame(NamedTuple):
         return np.array_equal(sample.image, frame.pixels())
 
 
-StoredFrames = Mapping[str, Sequence[StoredFrame]]  # by key, of which stores may have several
+KnownFrames = Mapping[str, Sequence[KnownFrame]]  # by key, of which stores may have several
 
 
 def stored_frames(
     stores: Iterable[tuple[Path, Sequence[SampleRecord], Path | None]],
-) -> StoredFrames:
+) -> KnownFrames:
     """The annotated samples of stores that are trained on, or rejected.
 
     stores: of each its path, the records of the samples that are trained on, and the file of decisions on it, if there
@@ -60,5 +60,5 @@ def stored_frames(
         store = open_store(path)
         for number, record in enumerate(store.records()):
             if record.origin == ANNOTATED and identity_of(record) in decided:
-                found[record.key].append(StoredFrame(store, number))
+                found[record.key].append(KnownFrame(store, number))
     return found

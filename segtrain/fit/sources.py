@@ -18,7 +18,7 @@ from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import COARSELY, Sampling
 from segtrain.data.store_samples import open_store_samples
-from segtrain.data.stored_frames import StoredFrames, stored_frames
+from segtrain.data.stored_frames import KnownFrames, stored_frames
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
 from segtrain.data.weighing import NO_WEIGHING, Weighing
 from segtrain.fit.objective import train_ids
@@ -113,7 +113,7 @@ def _frames(
     classes: ClassTable | None,
     surroundings: Surroundings,
     *,
-    without: StoredFrames | None = None,
+    without: KnownFrames | None = None,
 ) -> SegmentationDataset:
     """The annotated frames of a split of the data set. without: those that are trained on already, or rejected."""
     config = config.found()
