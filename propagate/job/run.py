@@ -1,5 +1,6 @@
 """The main job: plan -> engine -> shards -> manifest. Only this driver enters shards in a store."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
+from propagate.carry.corrector import NEVER
 from propagate.carry.corrector_files import open_corrector
 from propagate.carry.samples import CARRYING
 from propagate.data.clip import Clip, CodedFrame, within
@@ -33,6 +35,8 @@ from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
 from propagate.shards.transaction import open_transaction
 from sdcnet.errors import MotionError
+
+_log = logging.getLogger(__name__)
 
 VERSIONS = {
     "propagate": propagate.__version__,
@@ -96,7 +100,12 @@ def run(
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
     if config.corrector is not None:
-        open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
+        corrector = open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
+        if corrector.margin >= NEVER:
+            _log.warning(
+                "%s: won nothing on frames held out: it changes no label, and lowers confidence where it doubts",
+                config.corrector,
+            )
     if config.motion.reads_vectors and not any(
         isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
     ):
