@@ -76,11 +76,10 @@ class LabelCorrector(nn.Module):
         That which was carried, or the most probable one, if that is more probable by the margin.
         """
         found, carried = self._in_cells(frames, classes, evidence)
-        most, winner = found.max(dim=3, keepdim=True)
-        kept = found.gather(3, carried.clamp(max=self.num_classes - 1))
-        changes = (most - kept > self.margin) | (carried == self.num_classes)
-        share = torch.where(changes, 0, kept - most).exp_()
-        probability = share / found.sub_(most).exp_().sum(dim=3, keepdim=True)
+        winner, lead = ahead_of(found, carried, dim=3)
+        changes = lead > self.margin
+        share = torch.where(changes, 0, -lead).exp_()  # of what the most probable one has
+        probability = share / found.sub_(found.amax(dim=3, keepdim=True)).exp_().sum(dim=3, keepdim=True)
         return self._pixels(torch.cat((torch.where(changes, winner, carried), probability), dim=3), classes)
 
     def _in_cells(self, frames: Tensor, classes: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +124,17 @@ class LabelCorrector(nn.Module):
     def _multiple(self) -> int:
         """Of the height and width of what the network sees."""
         return self.cell * 2 ** (len(CHANNELS) - 1)
+
+
+def ahead_of(log_probability: Tensor, carried: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The most probable class, and by how much it is ahead of the one that was carried: both of size 1 in `dim`.
+
+    log_probability: of C classes in `dim`. carried: of size 1 there, int64; C, where there is none: all are ahead.
+    """
+    most, winner = log_probability.max(dim=dim, keepdim=True)
+    num_classes = log_probability.shape[dim]
+    lead = most - log_probability.gather(dim, carried.clamp(max=num_classes - 1))
+    return winner, lead.masked_fill_(carried == num_classes, torch.inf)
 
 
 def _layer(num_inputs: int, num_outputs: int) -> tuple[nn.Module, ...]:

@@ -36,5 +36,4 @@ def fit_corrector(config: FitConfig) -> None:
     with interrupted(goes_on), Progress("annotated frames") as carried, Progress("steps") as steps:
         summary = train(config, carried.expect, carried.advance, ShownAdvance(steps))
     click.echo(f"{summary.weights}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
-    if summary.scores is not None:
-        click.echo(f"{config.out}: {summary.scores}")
+    click.echo(f"{config.out}: {summary.scores}")

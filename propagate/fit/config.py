@@ -1,16 +1,18 @@
 """The settings of a corrector's training, and which of them decide the weights; no PyTorch is needed to know them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jobs.console.settings import require_settings, setting, setting_of
-from propagate.data.clip import Clip
+from propagate.data.classes import ClassTable
+from propagate.data.clip import Clip, Label
 from propagate.datasets.registry import DatasetChoice, found_dataset
 from propagate.job.config import NUM_NEIGHBOURS, RunConfig
+from propagate.job.plan import make_plan
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
@@ -28,7 +30,7 @@ class FitConfig(DatasetChoice):
     motion: MotionSettings = field(default_factory=MotionSettings)
     examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
     steps: int = setting(600, "Of the whole training.", least=1)
-    batch_size: int = setting(6, "Crops of a step.", least=1)
+    batch_size: int = setting(6, "Crops of a step.", least=2)
     crop: tuple[int, int] = setting((160, 224), "Height x width.")
     learning_rate: float = setting(2e-3, "The highest.")
     seed: int = setting(0, "Another one draws other examples and first weights.", least=0)
@@ -46,24 +48,29 @@ class FitConfig(DatasetChoice):
         """The same with the name of the data set's layout. Raises: DatasetError where it cannot be told."""
         return self if self.dataset is not None else replace(self, dataset=found_dataset(self.options))
 
-    def described(self, clips: Sequence[Clip]) -> dict[str, Any]:
+    def described(self, classes: ClassTable, clips: Sequence[Clip], known: Mapping[str, Label]) -> dict[str, Any]:
         """What decides the weights and what is measured on the way, as JSON values. Opens files of weights.
 
+        known: the labels that there are of frames, by key.
         Raises: MotionError, CheckpointError, where they cannot be used.
         """
+        from propagate.carry.samples import CARRYING
+
         apart = {"options", "motion", "truth", "dataset"}
         deciding = [each.name for each in fields(self) if not each.metadata.get("passing") and each.name not in apart]
         values = asdict(self)
         motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
-        inputs = [
-            (clip.key, sorted((offset, frame.identity) for offset, frame in clip.frames.items())) for clip in clips
-        ]
+        inputs = {
+            "clips": [clip.inputs for shard in make_plan(clips, 1) for clip in shard.clips],
+            "labels": [[key, *known[key].resource.identity, known[key].holds] for key in sorted(known)],
+            "classes": classes.to_json(),
+        }
         return {
             **{name: values[name] for name in deciding},
             "crop": list(self.crop),
             "dataset": self.dataset,
             "split": self.options.split,
-            "truth": self.truth is not None,
-            "clips": {"number": len(clips), "sha256": sha256(json.dumps(inputs).encode()).hexdigest()},
+            "carrying": CARRYING,
+            "inputs": {"clips": len(clips), "sha256": sha256(json.dumps(inputs).encode()).hexdigest()},
             **open_estimator(motion).fingerprint,
         }

@@ -35,6 +35,8 @@ from sdcnet.motion.estimator import MotionEstimator
 
 MOST_WINDOWS = 4  # of one frame that are kept
 
+LabelsOf = Callable[[Sequence[str]], Mapping[str, Label]]  # keys -> the label maps that are known, by key
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +67,11 @@ class Wanted:
     clip: Clip
     offsets: tuple[int, ...]
 
+    @property
+    def keys(self) -> list[str]:
+        """Of these neighbours."""
+        return [self.clip.frames[offset].key for offset in self.offsets]
+
 
 def wanted_examples(clips: Sequence[Clip], most: int, seed: int) -> list[Wanted]:
     """Which examples to make, at most so many: all annotated frames have one before any has another."""
@@ -87,12 +94,12 @@ class ExampleMaker:
     estimator: MotionEstimator
     path: CarryingPath
     reads_vectors: bool
-    labels_of: Callable[[Sequence[str]], Mapping[str, Label]]
+    labels_of: LabelsOf
 
     def __call__(self, wanted: Wanted) -> list[Example]:
         """What cannot be read or estimated is left out, and logged. Raises: DatasetError for two maps of one frame."""
         clip = wanted.clip
-        known = self.labels_of([clip.frames[offset].key for offset in wanted.offsets])
+        known = self.labels_of(wanted.keys)
         opened = open_clip(clip, self.classes, Stopwatch(), with_vectors=self.reads_vectors)
         for failure in opened.failures:
             _log.warning("%s: left out: %s", failure.clip, failure.reason)
@@ -102,7 +109,8 @@ class ExampleMaker:
         for direction in (1, -1):
             offsets = [offset for offset in wanted.offsets if offset in opened.pictures and offset * direction > 0]
             try:
-                examples += [self._example(*made) for made in self._made(opened, offsets, known)]
+                for made in self._made(opened, offsets, known):
+                    examples.append(self._example(*made))  # what came before a failure is kept
             except (SdcnetError, ComputeError, InputError) as error:
                 _log.warning("%s: left out: %s", clip.key, error)
         return examples

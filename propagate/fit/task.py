@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from propagate.carry.corrector_files import save_corrector
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, cut, place_of
-from propagate.fit.validation import CorrectionScores, validate
+from propagate.fit.validation import MARGINS, CorrectionScores, validate
 
 CORRECTOR = "corrector.safetensors"  # in the run folder: the averaged weights, as of the last checkpoint
 LOG_EVERY = 20  # steps
@@ -90,14 +91,22 @@ class CorrectorTask:
             largest_gradient=LARGEST_GRADIENT,
         )
         self.seed, self.num_steps = self._config.seed, self._config.steps
+        self._digest = digest_of([*job.examples, *job.held_out])
+        for network in (self.network, self.state.average):
+            network.margin.fill_(MARGINS[-1])  # until something is won by it
         self._weights = class_weights(job.examples, self.network.num_classes).to(runtime.device)
         self._scores: CorrectionScores | None = None
 
     def recall(self, saved: Mapping[str, Any]) -> None:
+        if saved["examples"] != self._digest:
+            raise FitError(
+                f"{self._config.out}: begun with other examples than those there are now; see above what was left out, "
+                "mend that, or choose another --out"
+            )
         self._scores = CorrectionScores(**saved["scores"]) if saved["scores"] else None
 
     def memory(self) -> dict[str, Any]:
-        return {"scores": asdict(self._scores) if self._scores else None}
+        return {"scores": asdict(self._scores) if self._scores else None, "examples": self._digest}
 
     def introduction(self) -> str | None:
         return f"{len(self._job.examples)} windows to learn from, {len(self._job.held_out)} frames to score on"
@@ -116,14 +125,16 @@ class CorrectorTask:
     def losses(self, output: tuple[Tensor, Batch]) -> Losses:
         """Cross entropy, of pixels to which a class was carried: others keep having none.
 
-        Rare classes weigh more, and are taken to be as much more frequent, so that the network's own probabilities are
-        those of pixels as they are.
+        Rare classes weigh more, and are taken to be as much more frequent, so that this is undone in the network's own
+        probabilities; that most crops lie around wrong labels is not.
         """
         found, batch = output
         counts = (batch.classes != IGNORE_TRAIN_ID) & (batch.truth != IGNORE_TRAIN_ID)
         truth = batch.truth.long().masked_fill(~counts, _NONE)
         weighted = found + self._weights.log().view(1, -1, 1, 1)
-        total = functional.cross_entropy(weighted, truth, self._weights, ignore_index=_NONE)
+        cost = functional.cross_entropy(weighted, truth, self._weights, ignore_index=_NONE, reduction="sum")
+        weight = (self._weights[truth.clamp(min=0)] * counts).sum()
+        total = cost / weight.clamp(min=self._weights.min())  # a batch may have nothing to learn from
         return Losses(total, {"loss": total})
 
     def learning_rate(self, step: int) -> float:
@@ -138,7 +149,7 @@ class CorrectorTask:
         )
 
     def look(self, output: tuple[Tensor, Batch], log: RunLog | None) -> str | None:  # noqa: ARG002
-        if log is None or not self._job.held_out:
+        if log is None:
             return None
         self._scores = validate(self.state.average, self._job.held_out, self._runtime)
         for network in (self.network, self.state.average):
@@ -150,7 +161,7 @@ class CorrectorTask:
         about = {
             "trained_by": "propagate fit-corrector",
             "steps": self.state.step,
-            **self.memory(),
+            "scores": asdict(self._scores) if self._scores else None,
             "recipe": self._job.settings,
         }
         save_corrector(self._config.out / CORRECTOR, self.state.average, self._job.classes, about=about)
@@ -179,6 +190,15 @@ class CorrectorTask:
         frame = (found.frame * (1 + torch.from_numpy(gain)) + torch.from_numpy(offset)).clamp(0, 255)
         drawn = (frame, found.classes, found.evidence.float(), found.truth)
         return Batch(*(each.flip(-1) for each in drawn)) if random.random() < 0.5 else Batch(*drawn)
+
+
+def digest_of(examples: Sequence[Example]) -> str:
+    """The SHA-256 of all that they hold."""
+    found = sha256()
+    for example in examples:
+        for each in (example.frame, example.classes, example.truth, example.evidence):
+            found.update(each.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def class_weights(examples: Sequence[Example], num_classes: int) -> Tensor:

@@ -1,38 +1,39 @@
 """Training of a corrector: a data set with labels to a file of weights, resumed exactly where it was interrupted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jobs.console.progress import Advance
 from jobs.errors import FitError
 from jobs.training.loop import train
-from jobs.training.run_folder import begin, locked
+from jobs.training.run_folder import begin, load_checkpoint, locked
 from propagate.carry.corrector import cell_for
 from propagate.carry.paths import path_of
 from propagate.data.clip import Label
 from propagate.datasets.registry import open_dataset
 from propagate.fit.config import FitConfig
-from propagate.fit.examples import Example, ExampleMaker, wanted_examples, windows
+from propagate.fit.examples import Example, ExampleMaker, LabelsOf, Wanted, wanted_examples, windows
 from propagate.fit.task import CORRECTOR, Job, library_versions
 from propagate.fit.validation import CorrectionScores
 from propagate.scoring.truth import truth_directory
 from sdcnet.motion.registry import open_estimator
 
-HELD_OUT = 8  # of so many annotated frames, one is scored on,
+HELD_OUT = 8  # of so many annotated frames, one is scored on, and at least one,
 MOST_HELD_OUT = 24  # by no more frames that labels were carried to
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSummary:
-    """What a training has come to: the file of weights; `scores` of its last validation, if there was one."""
+    """What a training has come to: the file of weights; `scores` of its last validation."""
 
     weights: Path
     steps: int
     seconds: float
-    scores: CorrectionScores | None
+    scores: CorrectionScores
 
 
 def fit_corrector(
@@ -57,17 +58,18 @@ def fit_corrector(
     clips = dataset.clips(config.frames)
     further = truth_directory(config.truth) if config.truth is not None else None
 
-    def labels_of(keys: Sequence[str]) -> dict[str, Label]:
+    def labels_of(keys: Sequence[str]) -> Mapping[str, Label]:
         return {**dataset.labels(keys), **(further(keys) if further else {})}
 
     wanted = wanted_examples(clips, config.examples, config.seed)
-    if not wanted:
-        raise FitError(
-            f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to learn from"
-        )
-    window = (2 * config.crop[0], 2 * config.crop[1])
+    _require_usable(wanted, config)
+    known = labels_of([frame.key for clip in clips for frame in clip.frames.values()])
+    settings = config.described(dataset.classes, clips, known)
     with locked(config.out):
-        begin(config.out, config.described(clips), library_versions())
+        begin(config.out, settings, library_versions())
+        saved = load_checkpoint(config.out)
+        if saved is not None and saved["step"] >= config.steps:
+            return _summary(config, saved["step"], 0, saved["scores"])
         estimator = open_estimator(config.motion)
         maker = ExampleMaker(
             classes=dataset.classes,
@@ -76,22 +78,12 @@ def fit_corrector(
             reads_vectors=config.motion.reads_vectors,
             labels_of=labels_of,
         )
-        examples: list[Example] = []
-        held_out: list[Example] = []
-        random = np.random.default_rng(config.seed)
         on_plan(len(wanted))
-        for number, each in enumerate(wanted, 1):
-            made = maker(each)
-            if number % HELD_OUT:
-                examples += (part for whole in made for part in windows(whole, window, random))
-            else:
-                held_out += made[: MOST_HELD_OUT - len(held_out)]
-            on_carried(1)
-        _require_usable(examples, config)
+        examples, held_out = _made(wanted, maker, known, config, on_carried)
         trained = train(
             Job(
                 config=config,
-                settings=config.described(clips),
+                settings=settings,
                 classes=dataset.classes,
                 cell=cell_for(wanted[0].clip.frames[0].size()),
                 examples=examples,
@@ -102,21 +94,61 @@ def fit_corrector(
             device=config.motion.device,
             on_progress=on_progress,
         )
-    scores = trained.memory["scores"]
-    return FitSummary(
-        weights=config.out / CORRECTOR,
-        steps=trained.steps,
-        seconds=trained.seconds,
-        scores=CorrectionScores(**scores) if scores is not None else None,
-    )
+    return _summary(config, trained.steps, trained.seconds, trained.memory["scores"])
 
 
-def _require_usable(examples: Sequence[Example], config: FitConfig) -> None:
-    if not examples:
+def _made(
+    wanted: Sequence[Wanted],
+    maker: ExampleMaker,
+    known: Mapping[str, Label],
+    config: FitConfig,
+    on_carried: Callable[[int], None],
+) -> tuple[list[Example], list[Example]]:
+    """Windows to learn from, and frames to score on.
+
+    No label that teaches is of a frame that is scored on: where it would be, labels are carried out and back instead.
+    Raises: FitError where either is missing.
+    """
+    num_held_out = min(max(1, len(wanted) // HELD_OUT), MOST_HELD_OUT)
+    held, learning = wanted[:num_held_out], wanted[num_held_out:]
+    teaching = {each.clip.key for each in learning}
+    scored = {each.clip.key for each in held} | {key for each in held for key in each.keys if key in known} - teaching
+    held_out: list[Example] = []
+    for each in held:
+        held_out += replace(maker, labels_of=_without(maker.labels_of, teaching))(each)
+        on_carried(1)
+    examples: list[Example] = []
+    window = (2 * config.crop[0], 2 * config.crop[1])
+    for number, each in enumerate(learning):
+        random = np.random.default_rng((config.seed, number))
+        for example in replace(maker, labels_of=_without(maker.labels_of, scored))(each):
+            examples += windows(example, window, random)
+        on_carried(1)
+    if not examples or not held_out:
         raise FitError(
-            f"{config.options.root}: labels could be carried to none of its frames; see what was left out above"
+            f"{config.options.root}: no labels could be carried to {'learn from' if held_out else 'score on'}; see "
+            "above what was left out, and why"
         )
-    for example in examples:
-        if example.truth.shape[0] < config.crop[0] or example.truth.shape[1] < config.crop[1]:
-            found, wanted = ("{}x{}".format(*size) for size in (tuple(example.truth.shape), config.crop))
-            raise FitError(f"frames of {found} are smaller than the crop of {wanted}; lower --crop")
+    return examples, held_out[:MOST_HELD_OUT]
+
+
+def _without(labels_of: LabelsOf, left_out: Collection[str]) -> LabelsOf:
+    return lambda keys: labels_of([key for key in keys if key not in left_out])
+
+
+def _require_usable(wanted: Sequence[Wanted], config: FitConfig) -> None:
+    """Raises: FitError, InputError."""
+    if len(wanted) < 2:
+        raise FitError(
+            f"{config.options.root}: {len(wanted)} annotated frames with neighbours, expected 2 or more: to learn from "
+            "and to score on"
+        )
+    for each in wanted:
+        size = each.clip.frames[0].size()
+        if size[0] < config.crop[0] or size[1] < config.crop[1]:
+            found, asked = ("{}x{}".format(*each) for each in (size, config.crop))
+            raise FitError(f"frames of {found} are smaller than the crop of {asked}; lower --crop")
+
+
+def _summary(config: FitConfig, steps: int, seconds: float, scores: Mapping[str, Any]) -> FitSummary:
+    return FitSummary(weights=config.out / CORRECTOR, steps=steps, seconds=seconds, scores=CorrectionScores(**scores))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import torch
 
 from jobs.training.runtime import Runtime
-from propagate.carry.corrector import LabelCorrector
+from propagate.carry.corrector import LabelCorrector, ahead_of
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.fit.examples import Example
 from propagate.scoring.metrics import confusion, mean_iou
@@ -43,14 +44,15 @@ def validate(network: LabelCorrector, held_out: Sequence[Example], runtime: Runt
     for example in held_out:
         frame, classes, evidence = example.frame[None], example.classes[None], example.evidence[None].float()
         found = runtime.run(network, frame, classes, evidence).cpu()
-        most, winner = found.max(dim=1)
-        kept = found.gather(1, classes[:, None].long().clamp(max=network.num_classes - 1))[:, 0]
+        winner, lead = ahead_of(found, classes[:, None].long().clamp(max=network.num_classes), dim=1)
         for matrix, margin in zip(matrices, MARGINS, strict=True):
-            changes = (most - kept > margin) & (classes != IGNORE_TRAIN_ID)
-            corrected = torch.where(changes, winner.to(torch.uint8), classes)
+            changes = (lead[:, 0] > margin) & (classes != IGNORE_TRAIN_ID)
+            corrected = torch.where(changes, winner[:, 0].to(torch.uint8), classes)
             matrix += confusion(example.truth.numpy(), corrected[0].numpy(), network.num_classes)
     network.train(was_training)
     scores = [mean_iou(matrix) for matrix in matrices]
+    if isnan(scores[-1]):  # no class is there
+        scores = [0.0] * len(MARGINS)
     best = max(range(len(MARGINS)), key=lambda number: (scores[number], number))  # of equal ones the most careful
     return CorrectionScores(
         miou=scores[best], miou_as_carried=scores[-1], margin=MARGINS[best], num_frames=len(held_out)

@@ -1,6 +1,7 @@
 """`propagate fit-corrector`: what it learns from, that labels become better by it, and that it goes on as it was."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,10 +13,13 @@ import pytest
 import torch
 from helpers.scores import matrix_of_store
 
-from jobs.errors import FitError
+from jobs.errors import FitError, RunFolderError
+from jobs.training import run_folder
+from jobs.training.runtime import open_runtime
 from jobs.training.weights import digest
 from propagate.carry.paths import HostPath
 from propagate.data.classes import IGNORE_TRAIN_ID
+from propagate.data.clip import Label, Resource
 from propagate.data.images import read_label
 from propagate.datasets.registry import DatasetOptions, open_dataset
 from propagate.errors import InputError
@@ -23,6 +27,7 @@ from propagate.fit import task
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, ExampleMaker, Wanted, cut, place_of, wanted_examples
 from propagate.fit.training import FitSummary, fit_corrector
+from propagate.fit.validation import MARGINS, validate
 from propagate.scoring.truth import truth_directory
 from propagate.shards.reader import open_store
 from sdcnet.motion.classical import Dis, NoMotion
@@ -188,21 +193,92 @@ def test_a_training_goes_on_where_it_was_stopped(street: Path, tmp_path: Path, m
     assert sum("versions" in line for line in lines) == 2
 
 
-def test_every_eighth_annotated_frame_is_held_out(
+def test_no_label_that_teaches_is_of_a_frame_that_is_scored_on(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sequence of which each frame is annotated, and a neighbour of others that are."""
+    assert not cli("synth", tmp_path / "dense", "--scene", "translate", "--snippets", 1, "--size", "64x128").returncode
+    clips = open_dataset("cityscapes", DatasetOptions(root=tmp_path / "dense")).clips(2)
+    assert len(clips) > 4
+    targets: dict[str, set[str]] = {}
+    make = ExampleMaker.__call__
+
+    def watched(maker: ExampleMaker, wanted: Wanted) -> list[Example]:
+        known = maker.labels_of(wanted.keys)
+        targets[wanted.clip.key] = {key if key in known else wanted.clip.key for key in wanted.keys}
+        return make(maker, wanted)
+
+    monkeypatch.setattr(ExampleMaker, "__call__", watched)
+    summary = fitted(tmp_path / "dense", tmp_path / "run", examples=100)
+    assert summary.scores.num_frames > 0
+    scored, *taught = targets.values()  # one of up to eight
+    assert len(taught) == len(clips) - 1
+    assert not scored & set().union(*taught)
+
+
+def test_a_finished_training_carries_nothing_again_and_other_labels_are_another_one(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("propagate.fit.training.HELD_OUT", 3)
-    scores = fitted(street, tmp_path / "run", examples=3, truth=street / "truth").scores
-    assert scores is not None
-    assert scores.num_frames == 1  # that of one of three annotated frames, at one offset
-    assert 0 < scores.miou_as_carried < 1
+    whole = fitted(street, tmp_path / "run")
+
+    def fail(maker: ExampleMaker, wanted: Wanted) -> list[Example]:  # noqa: ARG001
+        raise AssertionError("carried again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExampleMaker, "__call__", fail)
+        assert replace(fitted(street, tmp_path / "run"), seconds=0) == replace(whole, seconds=0)
+    shutil.copytree(street, tmp_path / "other")
+    label = next((tmp_path / "other" / "gtFine").rglob("*_gtFine_labelIds.png"))
+    label.write_bytes(label.read_bytes() + b"\0")
+    with pytest.raises(RunFolderError, match="inputs: "):
+        fitted(tmp_path / "other", tmp_path / "run")
+
+
+def test_other_examples_than_it_began_with_are_refused(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(street, tmp_path / "run", save_every=2)
+    saved = run_folder.load_checkpoint(tmp_path / "run")
+    assert saved is not None
+    run_folder.save_checkpoint(tmp_path / "run", {**saved, "step": 2})
+    make = ExampleMaker.__call__
+    monkeypatch.setattr(ExampleMaker, "__call__", lambda maker, wanted: make(maker, wanted)[:1])
+    with pytest.raises(FitError, match="begun with other examples than those there are now"):
+        fitted(street, tmp_path / "run", save_every=2, examples=4)
+
+
+def test_what_came_before_a_failure_is_kept(
+    street: Path, maker: ExampleMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = open_dataset("cityscapes", DatasetOptions(root=street)).clips(2)[0]
+    (damaged,) = (Label(Resource("gone", "gone.png", 1)),)
+    labels = {**truth_directory(street / "truth")([clip.frames[1].key]), clip.frames[2].key: damaged}
+    found = replace(maker, labels_of=lambda keys: {key: labels[key] for key in keys})(Wanted(clip=clip, offsets=(1, 2)))
+    assert len(found) == 1
+    assert "left out: gone/gone.png" in caplog.text
+
+
+def test_a_batch_that_has_nothing_to_learn_from_costs_nothing(street: Path, tmp_path: Path) -> None:
+    classes = open_dataset("cityscapes", DatasetOptions(root=street)).classes
+    nothing = torch.full((1, 48, 64), IGNORE_TRAIN_ID, dtype=torch.uint8)
+    example = Example(torch.zeros(3, 48, 64, dtype=torch.uint8), nothing[0], nothing[0], torch.zeros(4, 48, 64))
+    config = FitConfig(options=DatasetOptions(root=street), out=tmp_path, **TINY)
+    job = task.Job(config=config, settings={}, classes=classes, cell=2, examples=[example], held_out=[example])
+    training = task.CorrectorTask(job, open_runtime("cpu"))
+    batch = task.Batch(torch.zeros(1, 3, 48, 64), nothing, torch.zeros(1, 4, 48, 64), nothing)
+    losses = training.losses(training.forward(training.network.eval(), batch))
+    assert losses.total == 0
+    assert validate(training.network, [example], open_runtime("cpu")).margin == MARGINS[-1]
 
 
 def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
     with pytest.raises(FitError, match="frames of 128x256 are smaller than the crop of 160x224; lower --crop"):
         fitted(street, tmp_path / "run", crop=(160, 224))
+    with pytest.raises(FitError, match="1 annotated frames with neighbours, expected 2 or more"):
+        fitted(street, tmp_path / "run", examples=1)
     with pytest.raises(ValueError, match="learning_rate must be above 0"):
         fitted(street, tmp_path / "run", learning_rate=0.0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_rare_classes_weigh_more_up_to_a_limit() -> None:
