@@ -95,6 +95,7 @@ def run(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
             "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
         )
+    _require_offsets(clips, config.sample_settings.offsets or (), str(config.options.root))
     if config.sample_settings.fuses:
         clips = two_sided(clips, num_neighbours)
     if config.masks is not None:
@@ -219,6 +220,23 @@ def make_store(
             seconds=clock.seconds,
             stages=dict(stages),
         )
+
+
+def _require_offsets(clips: Sequence[Clip], offsets: Sequence[int], where: str) -> None:
+    """Raise DatasetError for offsets that no clip reaches. A hole on the way there is a failure of its clip instead."""
+    lacking = [offset for offset in offsets if offset and not any(_is_expected(clip, offset) for clip in clips)]
+    if lacking:
+        there = sorted({offset for clip in clips for offset in clip.frames if offset})
+        raise DatasetError(
+            f"{where}: none of its {len(clips)} annotated frames has a neighbour at offset "
+            f"{', '.join(map(str, sorted(lacking)))}; as far as that there are neighbours at "
+            f"{', '.join(map(str, there)) or 'none'}: give --offsets of these, or add the frames farther out"
+        )
+
+
+def _is_expected(clip: Clip, offset: int) -> bool:
+    step = 1 if offset > 0 else -1
+    return offset in clip.frames or any(between in clip.missing for between in range(step, offset + step, step))
 
 
 class _Clock:
