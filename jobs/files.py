@@ -15,6 +15,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+_WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # what file systems without hard links say
+
 
 @contextmanager
 def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
@@ -44,6 +46,25 @@ def write_whole(path: Path, data: bytes | memoryview, *, synced: bool = True) ->
     """Write a file whole or not at all, as `whole_file` says. Raises: OSError."""
     with whole_file(path, synced=synced) as file:
         file.write(data)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all: of several processes at the same time one does.
+
+    Raises: FileExistsError where it is there by now; OSError.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    write_whole(partial, data)
+    try:
+        os.link(partial, path)  # takes a place that is free, and no other
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+        with path.open("xb") as file:  # as exclusive; a power cut may leave a part of it
+            file.write(data)
+    finally:
+        partial.unlink()
+    sync_directory(path.parent)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ CHANNELS = (32, 32, 48, 64, 64)  # where cells are pixels, at half of that, and 
 NUM_EVIDENCE = 4  # confidence, difference, rival, and whether it is inside
 _CODE = 8  # channels that stand for a class
 _CONTRAST = 64.0  # grey levels
+NEVER = 100.0  # a margin: nothing changes
 _LEAST, _MOST = 0.02, 0.998  # confidence: surer labels can be wrong too
 
 

@@ -1,9 +1,10 @@
 """The settings of a corrector's training, and which of them decide the weights; no PyTorch is needed to know them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ class FitConfig(DatasetChoice):
 
     def __post_init__(self) -> None:
         require_settings(self)
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
         if min(self.crop) < 1:
             raise ValueError("crop must be of 1x1 or more, found {}x{}".format(*self.crop))
 
@@ -60,9 +61,9 @@ class FitConfig(DatasetChoice):
         deciding = [each.name for each in fields(self) if not each.metadata.get("passing") and each.name not in apart]
         values = asdict(self)
         motion = replace(self.motion, device="cpu") if self.motion.is_network else self.motion
-        inputs = {
+        inputs: dict[str, Sized] = {
             "clips": [clip.inputs for shard in make_plan(clips, 1) for clip in shard.clips],
-            "labels": [[key, *known[key].resource.identity, known[key].holds] for key in sorted(known)],
+            "known_labels": [[key, *known[key].resource.identity, known[key].holds] for key in sorted(known)],
             "classes": classes.to_json(),
         }
         return {
@@ -71,6 +72,6 @@ class FitConfig(DatasetChoice):
             "dataset": self.dataset,
             "split": self.options.split,
             "carrying": CARRYING,
-            "inputs": {"clips": len(clips), "sha256": sha256(json.dumps(inputs).encode()).hexdigest()},
+            **{name: f"{len(held)}, {sha256(json.dumps(held).encode()).hexdigest()}" for name, held in inputs.items()},
             **open_estimator(motion).fingerprint,
         }

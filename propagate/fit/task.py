@@ -21,12 +21,12 @@ from jobs.training.runtime import Runtime
 from jobs.training.schedules import poly
 from jobs.training.state import TrainState
 from jobs.training.task import Due, Losses
-from propagate.carry.corrector import LabelCorrector
+from propagate.carry.corrector import NEVER, LabelCorrector
 from propagate.carry.corrector_files import save_corrector
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, cut, place_of
-from propagate.fit.validation import MARGINS, CorrectionScores, validate
+from propagate.fit.validation import CorrectionScores, validate
 
 CORRECTOR = "corrector.safetensors"  # in the run folder: the averaged weights, as of the last checkpoint
 LOG_EVERY = 20  # steps
@@ -93,7 +93,7 @@ class CorrectorTask:
         self.seed, self.num_steps = self._config.seed, self._config.steps
         self._digest = digest_of([*job.examples, *job.held_out])
         for network in (self.network, self.state.average):
-            network.margin.fill_(MARGINS[-1])  # until something is won by it
+            network.margin.fill_(NEVER)  # until something is won by it
         self._weights = class_weights(job.examples, self.network.num_classes).to(runtime.device)
         self._scores: CorrectionScores | None = None
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from jobs.console.progress import Advance
-from jobs.errors import FitError
+from jobs.errors import FitError, RunFolderError
 from jobs.training.loop import train
 from jobs.training.run_folder import begin, load_checkpoint, locked
 from propagate.carry.corrector import cell_for
 from propagate.carry.paths import path_of
 from propagate.data.clip import Label
 from propagate.datasets.registry import open_dataset
+from propagate.errors import DatasetError
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, ExampleMaker, LabelsOf, Wanted, wanted_examples, windows
 from propagate.fit.task import CORRECTOR, Job, library_versions
@@ -63,12 +64,23 @@ def fit_corrector(
 
     wanted = wanted_examples(clips, config.examples, config.seed)
     _require_usable(wanted, config)
-    known = labels_of([frame.key for clip in clips for frame in clip.frames.values()])
+    keys = [frame.key for clip in clips for frame in clip.frames.values()]
+    known = labels_of(keys)
+    if further is not None and not further(sorted(set(keys) - {clip.key for clip in clips})):
+        raise DatasetError(
+            f"{config.truth}: no true label map of any neighbour; --truth takes a directory in which there are KEY.png "
+            f"or KEY_gtFine_labelIds.png, such as {wanted[0].keys[0]}.png"
+        )
     settings = config.described(dataset.classes, clips, known)
     with locked(config.out):
         begin(config.out, settings, library_versions())
         saved = load_checkpoint(config.out)
         if saved is not None and saved["step"] >= config.steps:
+            if not (config.out / CORRECTOR).exists():
+                raise RunFolderError(
+                    f"{config.out}: this training is finished, but {CORRECTOR} is gone; put it back, or choose another "
+                    "--out"
+                )
             return _summary(config, saved["step"], 0, saved["scores"])
         estimator = open_estimator(config.motion)
         maker = ExampleMaker(

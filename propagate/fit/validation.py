@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from jobs.training.runtime import Runtime
-from propagate.carry.corrector import LabelCorrector, ahead_of
+from propagate.carry.corrector import NEVER, LabelCorrector, ahead_of
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.fit.examples import Example
 from propagate.scoring.metrics import confusion, mean_iou
 
-MARGINS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 100.0)  # that are tried; with the last, nothing changes
+MARGINS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, NEVER)  # that are tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class CorrectionScores:
 
     def __str__(self) -> str:
         before, after = (f"{100 * miou:.1f} %" for miou in (self.miou_as_carried, self.miou))
-        if self.margin == MARGINS[-1]:
+        if self.margin == NEVER:
             found = f"nothing is won: no label will be changed; mIoU as they were carried {before}"
         else:
             found = f"mIoU {after}, as they were carried {before}, with a margin of {self.margin:g}"

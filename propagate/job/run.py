@@ -1,5 +1,6 @@
 """The main job: plan -> engine -> shards -> manifest. Only this driver enters shards in a store."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 import propagate
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
+from propagate.carry.corrector import NEVER
 from propagate.carry.corrector_files import open_corrector
 from propagate.carry.samples import CARRYING
 from propagate.data.clip import Clip, CodedFrame, within
@@ -33,6 +35,8 @@ from propagate.job.worker import ShardTask, ShardWorker
 from propagate.shards.manifest import Failure, Manifest
 from propagate.shards.transaction import open_transaction
 from sdcnet.errors import MotionError
+
+_log = logging.getLogger(__name__)
 
 VERSIONS = {
     "propagate": propagate.__version__,
@@ -91,12 +95,18 @@ def run(
             f"{config.options.root}: none of its {len(clips)} annotated frames has a neighbour to propagate to; add "
             "the frames between them (Cityscapes: leftImg8bit_sequence), or take annotated frames alone with --frames 0"
         )
+    _require_offsets(clips, config.sample_settings.offsets or (), str(config.options.root))
     if config.sample_settings.fuses:
         clips = two_sided(clips, num_neighbours)
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
     if config.corrector is not None:
-        open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
+        corrector = open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
+        if corrector.margin >= NEVER:
+            _log.warning(
+                "%s: won nothing on frames held out: it changes no label, and lowers confidence where it doubts",
+                config.corrector,
+            )
     if config.motion.reads_vectors and not any(
         isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
     ):
@@ -210,6 +220,23 @@ def make_store(
             seconds=clock.seconds,
             stages=dict(stages),
         )
+
+
+def _require_offsets(clips: Sequence[Clip], offsets: Sequence[int], where: str) -> None:
+    """Raise DatasetError for offsets that no clip reaches. A hole on the way there is a failure of its clip instead."""
+    lacking = [offset for offset in offsets if offset and not any(_is_expected(clip, offset) for clip in clips)]
+    if lacking:
+        there = sorted({offset for clip in clips for offset in clip.frames if offset})
+        raise DatasetError(
+            f"{where}: none of its {len(clips)} annotated frames has a neighbour at offset "
+            f"{', '.join(map(str, sorted(lacking)))}; as far as that there are neighbours at "
+            f"{', '.join(map(str, there)) or 'none'}: give --offsets of these, or add the frames farther out"
+        )
+
+
+def _is_expected(clip: Clip, offset: int) -> bool:
+    step = 1 if offset > 0 else -1
+    return offset in clip.frames or any(between in clip.missing for between in range(step, offset + step, step))
 
 
 class _Clock:

@@ -1,6 +1,7 @@
 """The command `segtrain evaluate`."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,16 @@ class EvaluateConfig(NetworkConfig):
     part: str | None = setting(None, "Segment only one of several parts, as 1/8.", otherwise="all images")
 
     def __post_init__(self) -> None:
-        if self.part is not None and self.counts is None:
+        if self.chosen_part != WHOLE and self.counts is None:
             raise ValueError("--part is put together with the others in a folder; give --counts DIR, the same for all")
-        Part.parse(self.part or "1/1")
         if self.counts is not None and self.temporal.is_measured:
             raise ValueError("--counts keeps what is counted of single images; leave out --temporal, or run it apart")
         if self.out is not None and not self.out.absolute().parent.is_dir():
             raise ValueError(f"--out {self.out}: there is no folder {self.out.parent}")
+
+    @cached_property
+    def chosen_part(self) -> Part:
+        return WHOLE if self.part is None else Part.parse(self.part)
 
 
 @command()
@@ -73,10 +77,12 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     segtrain evaluate run/best.safetensors --root street --split val --counts counts --part 1/8
     """
     from jobs.training.runtime import open_runtime
+    from propagate.datasets.registry import open_dataset
     from segtrain.data.labelled_frames import open_labelled_frames
     from segtrain.evaluation.counts import CountsFolder
     from segtrain.evaluation.evaluate import evaluate as evaluate_network
     from segtrain.evaluation.folds import require_same_fold
+    from segtrain.evaluation.inputs import inputs_by_key
     from segtrain.evaluation.instances import find_instance_maps
     from segtrain.evaluation.report import write_markdown
     from segtrain.trained import open_trained
@@ -91,8 +97,10 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     kept = None
     if config.counts is not None:
         described = _described(config, samples, has_instances=instance_maps is not None)
-        kept = CountsFolder.begun(config.counts, described, len(samples.classes.train_names))
-    part = WHOLE if config.part is None else Part.parse(config.part)
+        labels = open_dataset(dataset, options).labels([record.key for record in samples.records])
+        inputs = inputs_by_key(samples, labels, instance_maps)
+        kept = CountsFolder.begun(config.counts, described, len(samples.classes.train_names), inputs=inputs)
+    part = config.chosen_part
     with Progress("images", len(part.numbers(len(samples.records)))) as progress:
         report = evaluate_network(
             trained.network,
@@ -126,7 +134,7 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
 
 
 def _described(config: EvaluateConfig, samples: "SegmentationDataset", *, has_instances: bool) -> dict[str, Any]:
-    """What decides what is counted, as JSON values."""
+    """What decides what is counted, as JSON values; which files, their counts say."""
     from jobs.training.weights import digest
     from segtrain.data.identity import identity
 

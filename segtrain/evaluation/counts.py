@@ -7,13 +7,14 @@ file writes the same, so nothing has to be locked.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from jobs.files import write_whole
+from jobs.files import write_new, write_whole
 from segtrain.errors import InferenceError
 
 ABOUT = "evaluation.json"
@@ -48,13 +49,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class CountsFolder:
-    """The counts of the images of one evaluation, by their number and key, as far as they were made."""
+    """The counts of the images of one evaluation, by their number and key, as far as they were made.
+
+    inputs: by key, what tells an image and its truth from others of this name, as `segtrain.evaluation.inputs` says.
+    """
 
     path: Path
     num_classes: int
+    inputs: Mapping[str, str]
 
     @classmethod
-    def begun(cls, path: Path, described: Mapping[str, Any], num_classes: int) -> Self:
+    def begun(cls, path: Path, described: Mapping[str, Any], num_classes: int, *, inputs: Mapping[str, str]) -> Self:
         """The folder, new or as it was left. described: the evaluation that it is of, as JSON values.
 
         Raises: InferenceError for a folder of another evaluation, or of other things, or one that cannot be written.
@@ -70,22 +75,27 @@ class CountsFolder:
                         f"{path}: holds '{strangers[0]}' but no {ABOUT}, so no evaluation was begun here; choose an "
                         "empty folder"
                     )
-                write_whole(about, text.encode())
+                with suppress(FileExistsError):  # another one, or of another evaluation: that is compared below
+                    write_new(about, text.encode())
             found = about.read_text(encoding="utf-8")
         except OSError as error:
             raise InferenceError(f"{path}: cannot be used ({error.strerror}); choose another --counts") from None
         if found != text:
             differing = ", ".join(_differing(found, json.loads(text)))
             raise InferenceError(f"{path}: holds the counts of another evaluation ({differing}); choose another folder")
-        return cls(path, num_classes)
+        return cls(path, num_classes, inputs)
 
     def get(self, number: int, key: str) -> Counts | None:
-        """What was counted of an image; None where nothing was yet. Raises: InferenceError for a damaged file."""
+        """What was counted of an image; None where nothing was yet.
+
+        Raises: InferenceError for a damaged file, and for counts of another image, or other truth, of this name.
+        """
         path = self._file(number)
         try:
             found = json.loads(path.read_bytes())
             if found["image"] != key:
                 raise ValueError(f"is of image {found['image']}, expected {key}")
+            inputs = found["inputs"]
             whole, near = (self._dense(found[name]) for name in ("whole", "near"))
             instances = None if found["instances"] is None else np.array(found["instances"], np.float64)
             if instances is not None and instances.shape != (self.num_classes, 2):
@@ -94,12 +104,19 @@ class CountsFolder:
             return None
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise InferenceError(f"{path}: damaged ({error}); remove it, and the image is counted again") from None
+        if inputs != self.inputs[key]:
+            raise InferenceError(
+                f"{path}: was counted of other files of image {key}: its frame, label map or map of instances was "
+                "another then; choose another --counts for another data set, or remove this file, and the image is "
+                "counted again"
+            )
         return Counts(whole=whole, near=near, instances=instances)
 
     def put(self, number: int, key: str, counts: Counts) -> None:
         """Keep what was counted of an image. Raises: InferenceError where it cannot be written."""
         kept = {
             "image": key,
+            "inputs": self.inputs[key],
             "whole": _sparse(counts.whole),
             "near": _sparse(counts.near),
             "instances": None if counts.instances is None else counts.instances.tolist(),

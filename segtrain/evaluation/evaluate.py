@@ -48,12 +48,12 @@ def evaluate(
     """Segment every image of a data set, and count what is right.
 
     network: in evaluation mode, on the runtime's device, with the data set's classes. band: the pixels that count for
-    the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them,
-    for the iIoU. An image that cannot be read is a failure of the report, and the rest goes on. part: the images that
-    are segmented. kept: where counts are kept: what is there is not segmented again, and counts whichever part it is
-    of; images without counts are the report's `missing`. on_found: called with each image's key and what was found in
-    it, [H,W] uint8 train ids, as `TemporalMeasure.add` is. on_progress: called with the number of images dealt with
-    since its last call.
+    the trimap IoU. instance_maps: of every image, by key, as `find_instance_maps` gives them, for the iIoU. An image
+    that cannot be read is a failure of the report, and the rest goes on. part: the images that are segmented. kept:
+    where counts are kept: what is there is not segmented again, and counts whichever part it is of, also where it came
+    there meanwhile; images without counts are the report's `missing`. on_found: called with each image's key and what
+    was found in it, [H,W] uint8 train ids, as `TemporalMeasure.add` is. on_progress: called with the number of images
+    dealt with since its last call.
 
     Raises: DataError, where there are no images; InferenceError, where the network cannot segment one, or counts cannot
     be kept or read.
@@ -66,10 +66,7 @@ def evaluate(
     failures: list[LeftOut] = []
     counted = set[int]()
     if kept is not None:
-        for number, key in enumerate(keys):
-            if (before := kept.get(number, key)) is not None:
-                total = total.plus(before)
-                counted.add(number)
+        counted = {number for number, key in enumerate(keys) if kept.get(number, key) is not None}
     to_come = [number for number in part.numbers(len(keys)) if number not in counted]
     if on_progress is not None and (num_before := len(part.numbers(len(keys))) - len(to_come)):
         on_progress(num_before)
@@ -87,12 +84,20 @@ def evaluate(
             )
             if kept is not None:
                 kept.put(annotated.number, annotated.key, counts)
-            total = total.plus(counts)
+            else:
+                total = total.plus(counts)
             counted.add(annotated.number)
             if on_found is not None:
                 on_found(annotated.key, found)
         if on_progress is not None:
             on_progress(1)
+    if kept is not None:  # with what other parts counted meanwhile, in one order, as sums of floats depend on it
+        for number, key in enumerate(keys):
+            if (found_there := kept.get(number, key)) is not None:
+                total = total.plus(found_there)
+                counted.add(number)
+        counted_keys = {keys[number] for number in counted}
+        failures = [each for each in failures if each.image not in counted_keys]
     return SegmentationReport(
         class_names=classes.train_names,
         images=len(counted),

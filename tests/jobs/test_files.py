@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from jobs.files import open_regular, partial_names, remove_leftovers, whole_file, whole_folder, write_whole
+from jobs.files import open_regular, partial_names, remove_leftovers, whole_file, whole_folder, write_new, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -155,3 +155,17 @@ def test_a_folder_that_is_stopped_or_in_the_way_leaves_what_was_there(tmp_path: 
             fill(error)
         assert names(tmp_path) == ["full"]
         assert (tmp_path / "full/state").read_text() == "old"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_takes_no_other_ones_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    write_new(tmp_path / "file", b"first")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert names(tmp_path) == ["file"]

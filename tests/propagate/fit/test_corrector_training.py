@@ -17,17 +17,18 @@ from jobs.errors import FitError, RunFolderError
 from jobs.training import run_folder
 from jobs.training.runtime import open_runtime
 from jobs.training.weights import digest
+from propagate.carry.corrector import NEVER
 from propagate.carry.paths import HostPath
 from propagate.data.classes import IGNORE_TRAIN_ID
 from propagate.data.clip import Label, Resource
 from propagate.data.images import read_label
 from propagate.datasets.registry import DatasetOptions, open_dataset
-from propagate.errors import InputError
+from propagate.errors import DatasetError, InputError
 from propagate.fit import task
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, ExampleMaker, Wanted, cut, place_of, wanted_examples
 from propagate.fit.training import FitSummary, fit_corrector
-from propagate.fit.validation import MARGINS, validate
+from propagate.fit.validation import validate
 from propagate.scoring.truth import truth_directory
 from propagate.shards.reader import open_store
 from sdcnet.motion.classical import Dis, NoMotion
@@ -227,10 +228,13 @@ def test_a_finished_training_carries_nothing_again_and_other_labels_are_another_
     with monkeypatch.context() as patch:
         patch.setattr(ExampleMaker, "__call__", fail)
         assert replace(fitted(street, tmp_path / "run"), seconds=0) == replace(whole, seconds=0)
+    whole.weights.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunFolderError, match=r"finished, but corrector\.safetensors is gone"):
+        fitted(street, tmp_path / "run")
     shutil.copytree(street, tmp_path / "other")
     label = next((tmp_path / "other" / "gtFine").rglob("*_gtFine_labelIds.png"))
     label.write_bytes(label.read_bytes() + b"\0")
-    with pytest.raises(RunFolderError, match="inputs: "):
+    with pytest.raises(RunFolderError, match="clips: 3, "):
         fitted(tmp_path / "other", tmp_path / "run")
 
 
@@ -268,7 +272,7 @@ def test_a_batch_that_has_nothing_to_learn_from_costs_nothing(street: Path, tmp_
     batch = task.Batch(torch.zeros(1, 3, 48, 64), nothing, torch.zeros(1, 4, 48, 64), nothing)
     losses = training.losses(training.forward(training.network.eval(), batch))
     assert losses.total == 0
-    assert validate(training.network, [example], open_runtime("cpu")).margin == MARGINS[-1]
+    assert validate(training.network, [example], open_runtime("cpu")).margin == NEVER
 
 
 def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
@@ -276,8 +280,10 @@ def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
         fitted(street, tmp_path / "run", crop=(160, 224))
     with pytest.raises(FitError, match="1 annotated frames with neighbours, expected 2 or more"):
         fitted(street, tmp_path / "run", examples=1)
-    with pytest.raises(ValueError, match="learning_rate must be above 0"):
+    with pytest.raises(ValueError, match="learning_rate must be a number above 0"):
         fitted(street, tmp_path / "run", learning_rate=0.0)
+    with pytest.raises(DatasetError, match="no true label map of any neighbour; --truth takes a directory"):
+        fitted(street, tmp_path / "run", truth=street / "gtFine")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,7 @@
 """Stores of chosen offsets: `propagate run --offsets`."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,10 +56,26 @@ def test_frames_that_are_not_asked_for_are_not_read(street: Path) -> None:
     assert (list(short.frames), list(short.missing)) == ([0, 1, 2, 3], [4])
 
 
-def test_each_annotated_frame_has_its_own_neighbours_at_chosen_offsets() -> None:
-    """Labels of two sides make one sample of a frame, which has two offsets."""
-    assert SampleSettings().fuses
-    assert not SampleSettings(offsets=(-3, 0, 3)).fuses
+def test_offsets_that_no_annotated_frame_reaches_are_an_error(cli: Cli, street: Path, tmp_path: Path) -> None:
+    """Its frames are those from 7 before an annotated one to 5 after it."""
+    about = ("run", "--root", street, "--out", tmp_path / "out", "--engine", "local")
+    done = cli(*about, "--offsets", "0,1,6,9")
+    assert done.returncode == 1
+    assert (
+        "none of its 3 annotated frames has a neighbour at offset 6, 9; as far as that there are neighbours at "
+        "1, 2, 3, 4, 5: give --offsets of these"
+    ) in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hole_on_the_way_to_an_offset_fails_its_clip_and_says_why(cli: Cli, street: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(street, tmp_path / "street")
+    for path in root.glob("leftImg8bit_sequence/*/*/*_000018_leftImg8bit.png"):
+        path.unlink()
+    done = cli("run", "--root", root, "--out", tmp_path / "out", "--offsets", "-3,0", "--engine", "local")
+    assert done.returncode == 1
+    assert "this frame is missing, though" in done.stderr + done.stdout
+    assert [place[1] for place in digests(tmp_path / "out")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

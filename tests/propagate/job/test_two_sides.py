@@ -62,10 +62,10 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(cli: Cli, root: Path) -> Callable[..., Store]:
-    def call(*args: object, code: int = 0, frames: int = 4) -> Store:
+    def call(*args: object, code: int = 0, frames: int | None = 4) -> Store:
         out = root.parent / "out"
-        about = ("--root", root, "--out", out, "--frames", frames, "--engine", "local", "--clips-per-shard", 1)
-        done = cli("run", *about, *args)
+        reach = () if frames is None else ("--frames", frames)
+        done = cli("run", "--root", root, "--out", out, *reach, "--engine", "local", "--clips-per-shard", 1, *args)
         assert done.returncode == code, done.stderr
         return open_store(out)
 
@@ -122,6 +122,26 @@ def test_one_sided_each_annotated_frame_has_its_own_neighbours(
     store = run(*args)
     assert sum(entry.origins.get("fused", 0) for entry in load_manifest(store.path).entries()) == 0
     assert len(store) == status_of(store.path).planned_samples == 6 + 9 + 8
+
+
+def test_at_chosen_offsets_each_annotated_frame_has_its_own_neighbours(run: Callable[..., Store]) -> None:
+    """An annotated frame is a neighbour of another one too, and a frame between has a sample of either side."""
+    store = run("--offsets", "-3,0,3,-2", frames=None)
+    assert sorted(place(record) for record in store.records()) == [
+        ("s_01", "annotated", "s_01", 0, "", 0),
+        ("s_01", "propagated", "s_04", -3, "", 0),
+        ("s_02", "propagated", "s_04", -2, "", 0),
+        ("s_04", "annotated", "s_04", 0, "", 0),
+        ("s_04", "propagated", "s_01", 3, "", 0),
+        ("s_06", "propagated", "s_09", -3, "", 0),
+        ("s_07", "propagated", "s_04", 3, "", 0),
+        ("s_07", "propagated", "s_09", -2, "", 0),
+        ("s_09", "annotated", "s_09", 0, "", 0),
+        ("s_12", "propagated", "s_09", 3, "", 0),
+    ]
+    status = status_of(store.path)
+    assert (status.samples, status.planned_samples) == (10, 10)
+    assert verify_store(store.path).faults == ()
 
 
 def test_a_frame_between_that_cannot_be_read_leaves_each_side_its_own_labels(

@@ -1,9 +1,12 @@
 """Evaluations in parts, and continued: what is counted of each image is kept."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +22,7 @@ from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.errors import InferenceError
 from segtrain.evaluation.counts import CountsFolder
 from segtrain.evaluation.evaluate import evaluate
+from segtrain.evaluation.instances import find_instance_maps
 from segtrain.evaluation.part import Part
 from segtrain.evaluation.report import SegmentationReport
 from segtrain.inference import Inference
@@ -48,12 +52,31 @@ def bonn(tmp_path: Path) -> Path:
 @pytest.fixture
 def scored(bonn: Path) -> Evaluate:
     """An evaluation of a network without weights; its report says how many images it saw."""
-    dataset = open_labelled_frames("cityscapes", DatasetOptions(root=bonn, split="val"))
+    options = DatasetOptions(root=bonn, split="val")
+    dataset = open_labelled_frames("cityscapes", options)
 
-    def call(counts: Path | None = None, part: str = "1/1", *, seen: list[str] | None = None) -> SegmentationReport:
-        kept = None if counts is None else CountsFolder.begun(counts, {"of": "bonn"}, NUM_CLASSES)
-        note = (lambda key, _: seen.append(key)) if seen is not None else None
-        return evaluate(network, dataset, Inference(), CPU, part=Part.parse(part), kept=kept, on_found=note)
+    inputs = {record.key: "as it was" for record in dataset.records}
+
+    def call(
+        counts: Path | None = None,
+        part: str = "1/1",
+        *,
+        seen: list[str] | None = None,
+        on_found: Callable[[str, np.ndarray], object] | None = None,
+    ) -> SegmentationReport:
+        kept = None if counts is None else CountsFolder.begun(counts, {"of": "bonn"}, NUM_CLASSES, inputs=inputs)
+        note = (lambda key, _: seen.append(key)) if seen is not None else on_found
+        maps = find_instance_maps("cityscapes", options, inputs)
+        return evaluate(
+            network,
+            dataset,
+            Inference(),
+            CPU,
+            part=Part.parse(part),
+            kept=kept,
+            instance_maps=maps,
+            on_found=note,
+        )
 
     return call
 
@@ -72,6 +95,51 @@ def test_parts_together_are_the_whole_and_nothing_is_segmented_twice(scored: Eva
     for report in (parts[-1], again):
         assert report.to_dict() == whole.to_dict()
         assert (report.whole == whole.whole).all()
+
+
+def test_of_parts_at_the_same_time_the_last_sees_what_the_others_counted(scored: Evaluate, tmp_path: Path) -> None:
+    others: list[SegmentationReport] = []
+
+    def other_part(*_: object) -> None:
+        if not others:
+            others.append(scored(tmp_path / "counts", "2/2"))
+
+    last = scored(tmp_path / "counts", "1/2", on_found=other_part)
+    assert (others[0].images, others[0].missing) == (3, 2)
+    assert (last.images, last.missing) == (NUM_IMAGES, 0)
+    assert last.to_dict() == scored().to_dict()
+
+
+def test_sums_do_not_depend_on_which_part_was_first(scored: Evaluate, bonn: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    for number in range(NUM_IMAGES):
+        instances = (26_000 + random.integers(0, 40 + 9 * number, (24, 32))).astype(np.uint16)  # cars, by noise
+        path = bonn / "gtFine/val/bonn" / f"bonn_{number:06d}_000019_gtFine_instanceIds.png"
+        path.write_bytes(cv2.imencode(".png", instances)[1].tobytes())
+    whole = scored().instances
+    for order in permutations((1, 2, 3)):
+        folder = tmp_path / f"counts{order}"
+        *_, last = (scored(folder, f"{number}/3") for number in order)
+        assert last.missing == 0
+        assert whole is not None
+        assert last.instances is not None
+        assert last.instances.tolist() == whole.tolist()
+
+
+def test_of_two_evaluations_that_begin_at_the_same_time_one_has_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, look = tmp_path / "counts", Path.iterdir
+
+    def other_begins(path: Path) -> Iterator[Path]:
+        monkeypatch.undo()
+        CountsFolder.begun(folder, {"of": "cologne"}, NUM_CLASSES, inputs={})
+        return look(path)
+
+    monkeypatch.setattr(Path, "iterdir", other_begins)
+    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(of\)"):
+        CountsFolder.begun(folder, {"of": "bonn"}, NUM_CLASSES, inputs={})
+    CountsFolder.begun(folder, {"of": "cologne"}, NUM_CLASSES, inputs={})
 
 
 def test_an_interrupted_evaluation_goes_on(scored: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +177,7 @@ def test_folders_of_others_are_refused_and_damage_is_named(scored: Evaluate, tmp
     folder = tmp_path / "counts"
     scored(folder, "1/5")
     with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(band, of\); choose another"):
-        CountsFolder.begun(folder, {"of": "cologne", "band": 3}, NUM_CLASSES)
+        CountsFolder.begun(folder, {"of": "cologne", "band": 3}, NUM_CLASSES, inputs={})
     image = folder / "image-000000.json"
     kept = json.loads(image.read_text())
     for text, reason in (
@@ -128,7 +196,7 @@ def test_folders_of_others_are_refused_and_damage_is_named(scored: Evaluate, tmp
     assert scored(folder).missing == 0
     (tmp_path / "mine" / "thesis").mkdir(parents=True)
     with pytest.raises(InferenceError, match=r"holds 'thesis' but no evaluation.json, so no evaluation was begun here"):
-        CountsFolder.begun(tmp_path / "mine", {}, NUM_CLASSES)
+        CountsFolder.begun(tmp_path / "mine", {}, NUM_CLASSES, inputs={})
 
 
 def run(*args: object) -> Result:
@@ -148,6 +216,33 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     assert second.stdout == run(*kept).stdout == run(*about).stdout
     with pytest.raises(InferenceError, match=r"another evaluation \(inference\)"):
         run(*kept, "--overlap", "0.5")
+
+
+@pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine", "instanceIds"])
+def test_files_of_the_same_names_are_counted_apart(weights: Path, bonn: Path, tmp_path: Path, kind: str) -> None:
+    labels, key = bonn / "gtFine/val/bonn", "bonn_000001_000019"
+    if kind == "instanceIds":
+        for path in labels.glob("*_labelIds.png"):
+            instances = cv2.imencode(".png", np.full((24, 32), 26_001, np.uint16))[1].tobytes()
+            path.with_name(path.name.replace("labelIds", kind)).write_bytes(instances)
+    kept = (weights, "--device", "cpu", "--counts", tmp_path / "counts")
+    assert run(*kept, "--root", bonn, "--part", "2/5").exit_code == 0
+    other = shutil.copytree(bonn, tmp_path / "other")
+    assert run(*kept, "--root", other, "--part", "2/5").exit_code == 0
+    [changed] = other.glob(f"*/val/bonn/{key}*{kind}*" if kind != "gtFine" else f"*/val/bonn/{key}*labelIds*")
+    changed.write_bytes(changed.read_bytes() + b"longer")
+    with pytest.raises(InferenceError, match=rf"image-000001.json: was counted of other files of image {key}"):
+        run(*kept, "--root", other)
+
+
+def test_a_file_that_is_mended_does_not_end_an_evaluation(weights: Path, bonn: Path, tmp_path: Path) -> None:
+    frame = bonn / "leftImg8bit/val/bonn/bonn_000000_000019_leftImg8bit.png"
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:50])
+    kept = (weights, "--root", bonn, "--device", "cpu", "--counts", tmp_path / "counts")
+    assert run(*kept).exit_code == 1
+    frame.write_bytes(whole)
+    assert run(*kept).exit_code == 0
 
 
 @pytest.mark.parametrize(
