@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from filelock import FileLock
 from helpers.drivers import IMPORT_PATH
+from hypothesis import settings
 
 from jobs.ray.cluster import connected
 from propagate.cli.main import main
@@ -25,6 +26,10 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 NUM_THREADS = torch.get_num_threads()
+
+# four processes share two cores: how long an example takes says nothing of what it tests
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,9 +57,11 @@ class Commands(click.Group):
 
 @contextmanager
 def interrupted(sentence: str) -> Iterator[None]:
-    """What is said where a command is interrupted within this context."""
+    """What is said where a command is interrupted within this context, or fails since what it waits for is."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        interrupt.args = (sentence,)
+    except (KeyboardInterrupt, Exception) as error:
+        interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
+        if isinstance(interrupt, KeyboardInterrupt):
+            interrupt.args = (sentence,)
         raise

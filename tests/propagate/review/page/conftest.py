@@ -20,7 +20,7 @@ def window() -> Iterator[Any]:
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.new_page()  # stays, and what draws pages with it: to start that anew takes most of a test's time
         yield context
         browser.close()
