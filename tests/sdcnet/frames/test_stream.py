@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -296,8 +297,9 @@ def test_numbers_and_vectors_of_a_long_stream_cost_no_memory(tmp_path: Path) -> 
     stream = FrameStream(io.BufferedReader(Endless()), with_vectors=True)
     memory = []
     for frame in stream:
-        if frame.number in (200, 899):
+        if frame.number in (200, 433, 666, 899):
             memory.append(psutil.Process().memory_info().rss)
         if frame.number >= 899:
             break
-    assert memory[1] - memory[0] < 4 * 2**20
+    grown = [after - before for before, after in pairwise(memory)]
+    assert min(grown) < 2**20  # what a process takes at once is no leak, which goes on
