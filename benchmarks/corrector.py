@@ -15,12 +15,13 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
-from masks import CARRIED, LENGTH, REACH, STREETS, Score
+from masks import CARRIED, LENGTH, REACH, STREETS, Score, look_at_carried
 from torch import Tensor
 
 from jobs.console.tables import Table
@@ -35,13 +36,11 @@ from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
 from propagate.data.classes import load_classes
-from propagate.data.images import read_label
 from propagate.datasets.base import Dataset
 from propagate.datasets.registry import DatasetOptions, open_dataset
 from propagate.fit.config import FitConfig
 from propagate.fit.training import fit_corrector
 from propagate.scoring.metrics import mean_iou
-from propagate.scoring.truth import truth_directory
 from propagate.synth.write import write_dataset
 from sdcnet.motion.classical import Dis
 
@@ -54,38 +53,15 @@ def scored(
     dataset: Dataset, truth: Path, corrections: Mapping[str, NetworkCorrection], taught: Collection[str] = ()
 ) -> list[list[str]]:
     """A row for the carried labels, and for each correction. taught: keys of frames that are not scored."""
-    estimator, scores = Dis(), defaultdict[str, Score](lambda: Score(dataset.classes))
-    for clip in dataset.clips(REACH):
-        offset_of = {frame.key: offset for offset, frame in clip.frames.items()}
-        truths = truth_directory(truth)([key for key in offset_of if key not in taught])
+    scores = defaultdict[str, Score](lambda: Score(dataset.classes))
 
-        def look(
-            carried: Carried,
-            targets: Tensor,
-            keys: Sequence[str],
-            offset_of: Mapping[str, int] = offset_of,
-            truths: Mapping = truths,  # type: ignore[type-arg]
-        ) -> Carried:
-            (key,) = keys  # on the host, a frame at a time
-            if key in truths:
-                true = dataset.classes.train_id_of[read_label(truths[key], dataset.classes)]
-                made = {CARRIED: carried, **{name: each(carried, targets, keys) for name, each in corrections.items()}}
-                for name, found in made.items():
-                    scores[name].add(abs(offset_of[key]), true, found.label[0, 0], found.confidence[0, 0])
-            return carried
+    def look(carried: Carried, targets: Tensor, key: str, true: np.ndarray, distance: int) -> None:
+        if key not in taught:
+            made = {CARRIED: carried, **{name: each(carried, targets, [key]) for name, each in corrections.items()}}
+            for name, found in made.items():
+                scores[name].add(distance, true, found.label[0, 0], found.confidence[0, 0])
 
-        samples = propagate_clip(
-            open_clip(clip, dataset.classes, Stopwatch()),
-            ignore_id=dataset.classes.ignore_id,
-            estimator=estimator,
-            path=path_of(estimator),
-            sample_settings=SampleSettings(images="raw", source=False),
-            watch=Stopwatch(),
-            on_failure=print,
-            corrections=[look],
-        )
-        for _ in samples:
-            pass
+    look_at_carried(dataset, truth, look)
     rows = []
     for name, score in scores.items():
         there = score.matrices

@@ -33,6 +33,7 @@ from propagate.carry.samples import propagate_clip
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.images import read_label
 from propagate.data.sample import CONFIDENCE_LEVELS, quantize_confidence
+from propagate.datasets.base import Dataset
 from propagate.datasets.registry import DatasetOptions, open_dataset
 from propagate.scoring.calibration import expected_calibration_error
 from propagate.scoring.evaluate import count_reliability
@@ -136,37 +137,24 @@ def instances_of_street(size: tuple[int, int], snippets: int, seed: int) -> dict
     return found
 
 
-def measure(
-    name: str, options: DatasetOptions, truth: Path, kinds: Sequence[str], instances: Mapping[str, np.ndarray]
-) -> list[list[str]]:
-    """A row for the carried labels, and for each kind of masks. instances: of the frames, if they are known."""
-    dataset = open_dataset(name, options)
+def look_at_carried(
+    dataset: Dataset, truth: Path, look: Callable[[Carried, Tensor, str, np.ndarray, int], None]
+) -> None:
+    """Carry labels to all neighbours, by DIS, and look at those whose truth is known.
+
+    look: takes what was carried, the frame [1,3,H,W], its key, its true train ids [H,W], and how far away it is.
+    """
     classes, estimator = dataset.classes, Dis()
-    ignored = torch.from_numpy(classes.train_id_of == IGNORE_TRAIN_ID)
-    scores: dict[str, Score] = defaultdict(lambda: Score(classes))
+    truth_of = truth_directory(truth)
     for clip in dataset.clips(REACH):
         offset_of = {frame.key: offset for offset, frame in clip.frames.items()}
-        truths = truth_directory(truth)(offset_of)
 
-        def look(
-            carried: Carried,
-            targets: Tensor,
-            keys: Sequence[str],
-            offset_of: Mapping[str, int] = offset_of,
-            truths: Mapping = truths,  # type: ignore[type-arg]
+        def correct(
+            carried: Carried, targets: Tensor, keys: Sequence[str], offset_of: Mapping[str, int] = offset_of
         ) -> Carried:
             (key,) = keys  # on the host, a frame at a time
-            if key in truths:
-                true = classes.train_id_of[read_label(truths[key], classes)]
-                label, confidence = carried.label[0, 0], carried.confidence[0, 0]
-                frame = targets[0].permute(1, 2, 0).numpy()
-                ids = instances.get(key, np.zeros(true.shape, np.uint16))
-                if instances:
-                    assert all(len(np.unique(true[ids == each])) == 1 for each in np.unique(ids)), key
-                scores[CARRIED].add(abs(offset_of[key]), true, label, confidence)
-                for kind in kinds:
-                    masks = torch.from_numpy(KINDS[kind](ids, frame).astype(np.int32))
-                    scores[kind].add(abs(offset_of[key]), true, *vote(label, confidence, masks, ignored))
+            for label in truth_of(keys).values():
+                look(carried, targets, key, classes.train_id_of[read_label(label, classes)], abs(offset_of[key]))
             return carried
 
         samples = propagate_clip(
@@ -177,10 +165,33 @@ def measure(
             sample_settings=SampleSettings(images="raw", source=False),
             watch=Stopwatch(),
             on_failure=print,
-            corrections=[look],
+            corrections=[correct],
         )
         for _ in samples:
             pass
+
+
+def measure(
+    name: str, options: DatasetOptions, truth: Path, kinds: Sequence[str], instances: Mapping[str, np.ndarray]
+) -> list[list[str]]:
+    """A row for the carried labels, and for each kind of masks. instances: of the frames, if they are known."""
+    dataset = open_dataset(name, options)
+    classes = dataset.classes
+    ignored = torch.from_numpy(classes.train_id_of == IGNORE_TRAIN_ID)
+    scores: dict[str, Score] = defaultdict(lambda: Score(classes))
+
+    def look(carried: Carried, targets: Tensor, key: str, true: np.ndarray, distance: int) -> None:
+        label, confidence = carried.label[0, 0], carried.confidence[0, 0]
+        frame = targets[0].permute(1, 2, 0).numpy()
+        ids = instances.get(key, np.zeros(true.shape, np.uint16))
+        if instances:
+            assert all(len(np.unique(true[ids == each])) == 1 for each in np.unique(ids)), key
+        scores[CARRIED].add(distance, true, label, confidence)
+        for kind in kinds:
+            masks = torch.from_numpy(KINDS[kind](ids, frame).astype(np.int32))
+            scores[kind].add(distance, true, *vote(label, confidence, masks, ignored))
+
+    look_at_carried(dataset, truth, look)
     return [[kind, *score.cells()] for kind, score in scores.items()]
 
 

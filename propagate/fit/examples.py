@@ -9,7 +9,7 @@ Reference for the cycle: Ganeshan et al., "Warp-Refine Propagation", ICCV 2021.
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
@@ -34,8 +34,6 @@ from sdcnet.geometry import warp_labels
 from sdcnet.motion.estimator import MotionEstimator
 
 MOST_WINDOWS = 4  # of one frame that are kept
-
-LabelsOf = Callable[[Sequence[str]], Mapping[str, Label]]  # keys -> the label maps that are known, by key
 
 _log = logging.getLogger(__name__)
 
@@ -88,18 +86,17 @@ def wanted_examples(clips: Sequence[Clip], most: int, seed: int) -> list[Wanted]
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleMaker:
-    """Makes the examples of clips, each a whole frame. labels_of: the label maps that are known of frames, by key."""
+    """Makes the examples of clips, each a whole frame. known: the label maps that there are of frames, by key."""
 
     classes: ClassTable
     estimator: MotionEstimator
     path: CarryingPath
     reads_vectors: bool
-    labels_of: LabelsOf
+    known: Mapping[str, Label]
 
     def __call__(self, wanted: Wanted) -> list[Example]:
-        """What cannot be read or estimated is left out, and logged. Raises: DatasetError for two maps of one frame."""
+        """What cannot be read or estimated is left out, and logged."""
         clip = wanted.clip
-        known = self.labels_of(wanted.keys)
         opened = open_clip(clip, self.classes, Stopwatch(), with_vectors=self.reads_vectors)
         for failure in opened.failures:
             _log.warning("%s: left out: %s", failure.clip, failure.reason)
@@ -109,19 +106,17 @@ class ExampleMaker:
         for direction in (1, -1):
             offsets = [offset for offset in wanted.offsets if offset in opened.pictures and offset * direction > 0]
             try:
-                for made in self._made(opened, offsets, known):
+                for made in self._made(opened, offsets):
                     examples.append(self._example(*made))  # what came before a failure is kept
             except (SdcnetError, ComputeError, InputError) as error:
                 _log.warning("%s: left out: %s", clip.key, error)
         return examples
 
-    def _made(
-        self, opened: OpenClip, offsets: Sequence[int], known: Mapping[str, Label]
-    ) -> Iterator[tuple[Carried, OpenFrame, np.ndarray]]:
+    def _made(self, opened: OpenClip, offsets: Sequence[int]) -> Iterator[tuple[Carried, OpenFrame, np.ndarray]]:
         """Of each offset, all in one direction: what was carried, the frame it was carried to, and its label map."""
         pictures, annotated = opened.pictures, torch.from_numpy(opened.label)[None, None]
         for offset, out in self._carried(pictures, 0, offsets, annotated):
-            truth = known.get(opened.clip.frames[offset].key)
+            truth = self.known.get(opened.clip.frames[offset].key)
             if truth is not None:
                 yield out, pictures[offset], read_label_of(truth, self.classes, pictures[offset].size)
                 continue

@@ -17,7 +17,7 @@ from propagate.data.clip import Label
 from propagate.datasets.registry import open_dataset
 from propagate.errors import DatasetError
 from propagate.fit.config import FitConfig
-from propagate.fit.examples import Example, ExampleMaker, LabelsOf, Wanted, wanted_examples, windows
+from propagate.fit.examples import Example, ExampleMaker, Wanted, wanted_examples, windows
 from propagate.fit.task import CORRECTOR, Job, library_versions
 from propagate.fit.validation import CorrectionScores
 from propagate.scoring.truth import truth_directory
@@ -57,20 +57,16 @@ def fit_corrector(
     assert config.dataset is not None
     dataset = open_dataset(config.dataset, config.options)
     clips = dataset.clips(config.frames)
-    further = truth_directory(config.truth) if config.truth is not None else None
-
-    def labels_of(keys: Sequence[str]) -> Mapping[str, Label]:
-        return {**dataset.labels(keys), **(further(keys) if further else {})}
-
     wanted = wanted_examples(clips, config.examples, config.seed)
     _require_usable(wanted, config)
     keys = [frame.key for clip in clips for frame in clip.frames.values()]
-    known = labels_of(keys)
-    if further is not None and not further(sorted(set(keys) - {clip.key for clip in clips})):
+    further = {} if config.truth is None else truth_directory(config.truth)(keys)
+    if config.truth is not None and further.keys() <= {clip.key for clip in clips}:
         raise DatasetError(
             f"{config.truth}: no true label map of any neighbour; --truth takes a directory in which there are KEY.png "
             f"or KEY_gtFine_labelIds.png, such as {wanted[0].keys[0]}.png"
         )
+    known = {**dataset.labels(keys), **further}
     settings = config.described(dataset.classes, clips, known)
     with locked(config.out):
         begin(config.out, settings, library_versions())
@@ -88,10 +84,10 @@ def fit_corrector(
             estimator=estimator,
             path=path_of(estimator),
             reads_vectors=config.motion.reads_vectors,
-            labels_of=labels_of,
+            known=known,
         )
         on_plan(len(wanted))
-        examples, held_out = _made(wanted, maker, known, config, on_carried)
+        examples, held_out = _made(wanted, maker, config, on_carried)
         trained = train(
             Job(
                 config=config,
@@ -112,7 +108,6 @@ def fit_corrector(
 def _made(
     wanted: Sequence[Wanted],
     maker: ExampleMaker,
-    known: Mapping[str, Label],
     config: FitConfig,
     on_carried: Callable[[int], None],
 ) -> tuple[list[Example], list[Example]]:
@@ -124,16 +119,18 @@ def _made(
     num_held_out = min(max(1, len(wanted) // HELD_OUT), MOST_HELD_OUT)
     held, learning = wanted[:num_held_out], wanted[num_held_out:]
     teaching = {each.clip.key for each in learning}
-    scored = {each.clip.key for each in held} | {key for each in held for key in each.keys if key in known} - teaching
+    scored = {each.clip.key for each in held} | {
+        key for each in held for key in each.keys if key in maker.known
+    } - teaching
     held_out: list[Example] = []
     for each in held:
-        held_out += replace(maker, labels_of=_without(maker.labels_of, teaching))(each)
+        held_out += replace(maker, known=_without(maker.known, teaching))(each)
         on_carried(1)
     examples: list[Example] = []
     window = (2 * config.crop[0], 2 * config.crop[1])
     for number, each in enumerate(learning):
         random = np.random.default_rng((config.seed, number))
-        for example in replace(maker, labels_of=_without(maker.labels_of, scored))(each):
+        for example in replace(maker, known=_without(maker.known, scored))(each):
             examples += windows(example, window, random)
         on_carried(1)
     if not examples or not held_out:
@@ -144,8 +141,8 @@ def _made(
     return examples, held_out[:MOST_HELD_OUT]
 
 
-def _without(labels_of: LabelsOf, left_out: Collection[str]) -> LabelsOf:
-    return lambda keys: labels_of([key for key in keys if key not in left_out])
+def _without(known: Mapping[str, Label], left_out: Collection[str]) -> dict[str, Label]:
+    return {key: label for key, label in known.items() if key not in left_out}
 
 
 def _require_usable(wanted: Sequence[Wanted], config: FitConfig) -> None:

@@ -54,12 +54,14 @@ def one_thread() -> None:
 
 @pytest.fixture
 def maker(street: Path) -> ExampleMaker:
+    dataset = open_dataset("cityscapes", DatasetOptions(root=street))
+    clips = dataset.clips(2)
     return ExampleMaker(
-        classes=open_dataset("cityscapes", DatasetOptions(root=street)).classes,
+        classes=dataset.classes,
         estimator=NoMotion(),
         path=HostPath(),
         reads_vectors=False,
-        labels_of=truth_directory(street / "truth"),
+        known=truth_directory(street / "truth")([frame.key for clip in clips for frame in clip.frames.values()]),
     )
 
 
@@ -88,7 +90,7 @@ def test_known_labels_teach_where_they_are_and_else_those_that_come_back(street:
     assert np.array_equal(known.classes.numpy(), annotated)  # left in place
     assert np.array_equal(known.frame.permute(1, 2, 0).numpy(), clip.frames[2].pixels())
 
-    (cycle,) = replace(maker, labels_of=lambda _: {}, estimator=Dis())(wanted)
+    (cycle,) = replace(maker, known={}, estimator=Dis())(wanted)
     assert np.array_equal(cycle.truth.numpy(), annotated)
     assert np.array_equal(cycle.frame.permute(1, 2, 0).numpy(), clip.frames[0].pixels())
     assert 0.001 < cycle.wrong.float().mean() < 0.2
@@ -205,8 +207,7 @@ def test_no_label_that_teaches_is_of_a_frame_that_is_scored_on(
     make = ExampleMaker.__call__
 
     def watched(maker: ExampleMaker, wanted: Wanted) -> list[Example]:
-        known = maker.labels_of(wanted.keys)
-        targets[wanted.clip.key] = {key if key in known else wanted.clip.key for key in wanted.keys}
+        targets[wanted.clip.key] = {key if key in maker.known else wanted.clip.key for key in wanted.keys}
         return make(maker, wanted)
 
     monkeypatch.setattr(ExampleMaker, "__call__", watched)
@@ -257,7 +258,7 @@ def test_what_came_before_a_failure_is_kept(
     clip = open_dataset("cityscapes", DatasetOptions(root=street)).clips(2)[0]
     (damaged,) = (Label(Resource("gone", "gone.png", 1)),)
     labels = {**truth_directory(street / "truth")([clip.frames[1].key]), clip.frames[2].key: damaged}
-    found = replace(maker, labels_of=lambda keys: {key: labels[key] for key in keys})(Wanted(clip=clip, offsets=(1, 2)))
+    found = replace(maker, known=labels)(Wanted(clip=clip, offsets=(1, 2)))
     assert len(found) == 1
     assert "left out: gone/gone.png" in caplog.text
 
