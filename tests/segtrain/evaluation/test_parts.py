@@ -214,8 +214,8 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2}
     second = run(*kept, "--part", "2/2")
     assert second.stdout == run(*kept).stdout == run(*about).stdout
-    with pytest.raises(InferenceError, match=r"another evaluation \(inference\)"):
-        run(*kept, "--overlap", "0.5")
+    with pytest.raises(InferenceError, match=r"another evaluation \(inference: .*None.* there, .*16.* now\); give"):
+        run(*kept, "--window", "16x16")
 
 
 @pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine", "instanceIds"])
