@@ -70,5 +70,5 @@ def _as_kind(name: str, value: Any, kind: Any) -> Any:
         return Path(value)
     if kind in (int, float, bool, str) and type(value) is kind:
         return value
-    expected = "names with numbers, as {pole: 2}" if kind not in _WORDS else _WORDS[kind]
+    expected = _WORDS.get(kind, "names with numbers, as {pole: 2}")
     raise ValueError(f"{name}: expected {expected}, found {'nothing' if value is None else repr(value)}")

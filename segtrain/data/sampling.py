@@ -38,7 +38,7 @@ class Sampling:
     pseudo-labelled ones, 0…1, no more than 1 together. The others have the rest; none leaves it to how many there are.
     propagated_until: the last epoch with propagated samples.
     max_offset, min_score: which propagated samples are used at all, by |offset| and by mean confidence.
-    offsets: exactly those that are used, 0 for annotated frames; a fused sample has two. Pseudo-labelled ones have none.
+    offsets: exactly those that are used, 0 for annotated frames; a fused sample has two, a pseudo-labelled none.
     length: of an epoch; none means as many as there are samples to be used.
 
     Raises: ValueError for what lies outside these ranges.

@@ -54,7 +54,7 @@ def test_a_training_says_how_many_samples_chosen_offsets_leave(augmented: FitCon
     chosen = replace(augmented, epochs=1, propagated_until=None, offsets=(3, 0))
     fit(chosen, told.append)
     assert told[0].line is not None
-    assert "on cpu, 3 of 6 samples, 1 steps" in told[0].line
+    assert "on cpu, 3 of 6 samples, 2 steps" in told[0].line
     fit(replace(chosen, offsets=(0, 3)))
     with pytest.raises(RunFolderError, match="offsets: exactly 0, 3 then, exactly 3 now"):
         fit(replace(chosen, offsets=(3,)))
