@@ -8,7 +8,7 @@ import click
 
 from jobs.console.options import command, config_file, configured, json_option
 from jobs.console.progress import Progress
-from jobs.console.values import print_json
+from jobs.console.values import percent, print_json
 from propagate.cli.places import failed_place, layout_of
 from propagate.job.config import Continuation, RunConfig
 
@@ -63,6 +63,8 @@ def print_summary(summary: "RunSummary", out: Path) -> None:
     click.echo(f"{out}: {summary.samples} samples of {summary.clips} clips in {summary.shards} shards")
     if summary.masked:
         click.echo(f"masks were given of {summary.masked} neighbours; the labels of others are as they were carried")
+    if summary.corrected is not None:
+        click.echo(f"the corrector changed the labels of {percent(summary.corrected, 2)} % of the carried pixels")
     for failure in summary.failures:
         click.echo(f"failed: {failed_place(failure.clip, failure.offset)}: {failure.reason}", err=True)
     if summary.failures:

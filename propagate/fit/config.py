@@ -6,9 +6,10 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jobs.console.settings import require_settings, setting, setting_of
+from jobs.training.devices import RuntimeSettings
 from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, Label
 from propagate.datasets.registry import DatasetChoice, found_dataset
@@ -18,8 +19,19 @@ from sdcnet.motion.registry import MotionSettings, open_estimator
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaughtMotion(MotionSettings):
+    """The motion whose labels teach. `device`: of the training, whatever the motion is, and of its network, if any."""
+
+    OF_ALL: ClassVar[tuple[str, ...]] = ("name", "device")
+
+    device: str = setting_of(
+        RuntimeSettings, "device", help="Where the corrector and networks compute; auto: on a GPU, where there is one."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig(DatasetChoice):
-    """A training. `crop` is (H, W). Raises: ValueError for settings that make no sense."""
+    """A training. `crop` is (H, W), at most. Raises: ValueError for settings that make no sense."""
 
     out: Path = setting(MISSING, "The run's folder: a new one, or one to go on with.", passing=True)
     truth: Path | None = setting(
@@ -28,11 +40,11 @@ class FitConfig(DatasetChoice):
         otherwise="none: annotated frames teach it, to which labels are carried out and back",
     )
     frames: int = setting_of(RunConfig, "frames", default=NUM_NEIGHBOURS, least=1, otherwise="")
-    motion: MotionSettings = field(default_factory=MotionSettings)
+    motion: TaughtMotion = field(default_factory=TaughtMotion)
     examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
     steps: int = setting(600, "Of the whole training.", least=1)
     batch_size: int = setting(6, "Crops of a step.", least=2)
-    crop: tuple[int, int] = setting((160, 224), "Height x width.")
+    crop: tuple[int, int] = setting((160, 224), "Height x width; less where frames are smaller.")
     learning_rate: float = setting(2e-3, "The highest.")
     seed: int = setting(0, "Another one draws other examples and first weights.", least=0)
     save_every: int = setting(200, "Steps between checkpoints.", least=1, passing=True)

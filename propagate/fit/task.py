@@ -22,7 +22,8 @@ from jobs.training.schedules import poly
 from jobs.training.state import TrainState
 from jobs.training.task import Due, Losses
 from propagate.carry.corrector import NEVER, LabelCorrector
-from propagate.carry.corrector_files import save_corrector
+from propagate.carry.corrector_files import evidence_settings, save_corrector
+from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.fit.config import FitConfig
 from propagate.fit.examples import Example, cut, place_of
@@ -109,7 +110,11 @@ class CorrectorTask:
         return {"scores": asdict(self._scores) if self._scores else None, "examples": self._digest}
 
     def introduction(self) -> str | None:
-        return f"{len(self._job.examples)} windows to learn from, {len(self._job.held_out)} frames to score on"
+        size = "x".join(map(str, self._config.crop))
+        return (
+            f"{len(self._job.examples)} windows to learn from, in crops of {size}, {len(self._job.held_out)} frames to "
+            "score on"
+        )
 
     def beginning(self) -> dict[str, Any]:
         return {"versions": library_versions(), "device": str(self._runtime.device)}
@@ -164,7 +169,13 @@ class CorrectorTask:
             "scores": asdict(self._scores) if self._scores else None,
             "recipe": self._job.settings,
         }
-        save_corrector(self._config.out / CORRECTOR, self.state.average, self._job.classes, about=about)
+        save_corrector(
+            self._config.out / CORRECTOR,
+            self.state.average,
+            self._job.classes,
+            taught_with=evidence_settings(self._config.motion.name, SampleSettings()),
+            about=about,
+        )
 
     def not_finite(self, step: int, rate: float, loss: float) -> FitError:
         return FitError(

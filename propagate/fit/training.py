@@ -50,7 +50,7 @@ def fit_corrector(
 
     Raises: DatasetError, InputError, MotionError, JobError and its kinds: CheckpointError, ComputeError;
     RunFolderError, where settings or data have changed since it was begun, or something cannot be written; FitError,
-    where there is nothing to learn from, frames are smaller than a crop, or the loss is not finite. What was saved
+    where there is nothing to learn from, or the loss is not finite. What was saved
     before stays.
     """
     config = replace(config.found(), out=config.out.resolve())
@@ -58,7 +58,13 @@ def fit_corrector(
     dataset = open_dataset(config.dataset, config.options)
     clips = dataset.clips(config.frames)
     wanted = wanted_examples(clips, config.examples, config.seed)
-    _require_usable(wanted, config)
+    if len(wanted) < 2:
+        raise FitError(
+            f"{config.options.root}: {len(wanted)} annotated frames with neighbours, expected 2 or more: to learn from "
+            "and to score on"
+        )
+    heights, widths = zip(*(each.clip.frames[0].size() for each in wanted), strict=True)
+    config = replace(config, crop=(min(config.crop[0], *heights), min(config.crop[1], *widths)))
     keys = [frame.key for clip in clips for frame in clip.frames.values()]
     further = {} if config.truth is None else truth_directory(config.truth)(keys)
     if config.truth is not None and further.keys() <= {clip.key for clip in clips}:
@@ -143,20 +149,6 @@ def _made(
 
 def _without(known: Mapping[str, Label], left_out: Collection[str]) -> dict[str, Label]:
     return {key: label for key, label in known.items() if key not in left_out}
-
-
-def _require_usable(wanted: Sequence[Wanted], config: FitConfig) -> None:
-    """Raises: FitError, InputError."""
-    if len(wanted) < 2:
-        raise FitError(
-            f"{config.options.root}: {len(wanted)} annotated frames with neighbours, expected 2 or more: to learn from "
-            "and to score on"
-        )
-    for each in wanted:
-        size = each.clip.frames[0].size()
-        if size[0] < config.crop[0] or size[1] < config.crop[1]:
-            found, asked = ("{}x{}".format(*each) for each in (size, config.crop))
-            raise FitError(f"frames of {found} are smaller than the crop of {asked}; lower --crop")
 
 
 def _summary(config: FitConfig, steps: int, seconds: float, scores: Mapping[str, Any]) -> FitSummary:

@@ -1,14 +1,16 @@
 """Samples made of the labels of annotated frames, carried along the motion: what `propagate run` writes."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from jobs.training.runtime import Runtime
 from jobs.training.weights import digest
-from propagate.carry.carried import LabelCorrection
+from propagate.carry.carried import Carried, LabelCorrection
 from propagate.carry.correction import NetworkCorrection
 from propagate.carry.corrector_files import open_corrector
 from propagate.carry.masks import MaskVote
@@ -20,6 +22,8 @@ from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from propagate.data.sample import Sample
 from propagate.job.making import Notes
 from sdcnet.motion.registry import MotionSettings, open_estimator
+
+CARRIED, CORRECTED = "carried", "corrected"  # what is counted of pixels, where there is a corrector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +63,22 @@ class Carrier:
         self._ignored = torch.from_numpy(classes.train_id_of == IGNORE_TRAIN_ID)
         self._settings, self._classes = carrying.sample_settings, classes
         self.fingerprint: Mapping[str, object] = self._estimator.fingerprint
-        self._corrections: list[LabelCorrection] = []
+        self._corrector: NetworkCorrection | None = None
         if carrying.corrector is not None:
             runtime = Runtime(device=self._path.device)
             corrector = runtime.prepare(open_corrector(carrying.corrector, classes))
-            self._corrections.append(NetworkCorrection(corrector, classes, runtime))
+            self._corrector = NetworkCorrection(corrector, classes, runtime)
             self.fingerprint = {**self.fingerprint, "corrector": digest(carrying.corrector)}
         self.transfers = self._estimator.transfers
 
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
         clip = opened.clip
         masks = {clip.frames[offset].key: file for offset, file in clip.masks.items()}
+        corrections: list[LabelCorrection] = []
+        if self._corrector is not None:
+            corrections.append(Counted(self._corrector, notes.counts))
+        if masks:
+            corrections.append(MaskVote(masks, self._ignored))
         return propagate_clip(
             opened,
             ignore_id=self._classes.ignore_id,
@@ -78,5 +87,19 @@ class Carrier:
             sample_settings=self._settings,
             watch=notes.watch,
             on_failure=notes.failures.append,
-            corrections=[*self._corrections, *([MaskVote(masks, self._ignored)] if masks else [])],
+            corrections=corrections,
         )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A `LabelCorrection` that counts the pixels it sees, and those whose label it changes."""
+
+    correction: LabelCorrection
+    counts: Counter[str]
+
+    def __call__(self, carried: Carried, targets: Tensor, keys: Sequence[str]) -> Carried:
+        corrected = self.correction(carried, targets, keys)
+        self.counts[CARRIED] += carried.label.numel()
+        self.counts[CORRECTED] += int((corrected.label != carried.label).sum())
+        return corrected

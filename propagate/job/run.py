@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,17 +15,19 @@ import PIL
 import torch
 
 import propagate
+from jobs.differences import told_differences
 from jobs.pool.places import Staff
 from jobs.pool.run import run_units
 from propagate.carry.corrector import NEVER
-from propagate.carry.corrector_files import open_corrector
+from propagate.carry.corrector_files import evidence_settings, open_corrector, taught_with
 from propagate.carry.samples import CARRYING
+from propagate.data.classes import ClassTable
 from propagate.data.clip import Clip, CodedFrame, within
 from propagate.data.masks import with_masks
 from propagate.datasets.registry import open_dataset
 from propagate.datasets.sides import two_sided
 from propagate.errors import DatasetError
-from propagate.job.carrying import Carrying
+from propagate.job.carrying import CARRIED, CORRECTED, Carrying
 from propagate.job.config import RunConfig
 from propagate.job.making import Making
 from propagate.job.places import room_for
@@ -51,7 +53,8 @@ VERSIONS = {
 class RunSummary:
     """How a run ended. `samples`, `shards` and `failures` describe the store; `written` counts this
     run's samples, `planned` the shards that it had to write, `lost` those of them that it could not; `barred` says
-    which machines got no work, and why. `masked`: neighbours of the clips that masks were given of.
+    which machines got no work, and why. `masked`: neighbours of the clips that masks were given of. `corrected`: of the
+    pixels that this run carried labels to, the share whose label a corrector changed; None without one.
     """
 
     clips: int
@@ -65,6 +68,7 @@ class RunSummary:
     masked: int
     seconds: float
     stages: dict[str, float]
+    corrected: float | None = None
 
     @property
     def samples_per_second(self) -> float:
@@ -101,12 +105,7 @@ def run(
     if config.masks is not None:
         clips = with_masks(clips, config.masks)
     if config.corrector is not None:
-        corrector = open_corrector(config.corrector, dataset.classes)  # says what is wrong with it
-        if corrector.margin >= NEVER:
-            _log.warning(
-                "%s: won nothing on frames held out: it changes no label, and lowers confidence where it doubts",
-                config.corrector,
-            )
+        _look_at_corrector(config, config.corrector, dataset.classes)
     if config.motion.reads_vectors and not any(
         isinstance(frame, CodedFrame) for clip in clips for frame in clip.frames.values()
     ):
@@ -122,7 +121,8 @@ def run(
         classes=dataset.classes,
         plan=make_plan(clips, config.clips_per_shard),
     )
-    return make_store(
+    counts: Counter[str] = Counter()
+    summary = make_store(
         config.out,
         fresh,
         clips,
@@ -135,7 +135,28 @@ def run(
         on_plan=on_plan,
         on_started=on_started,
         on_progress=on_progress,
+        on_counts=counts.update,
     )
+    return replace(summary, corrected=counts[CORRECTED] / counts[CARRIED] if counts[CARRIED] else None)
+
+
+def _look_at_corrector(config: RunConfig, path: Path, classes: ClassTable) -> None:
+    """Say where a corrector is of little use, or taught by labels that were carried otherwise than here.
+
+    Raises: CheckpointError where it cannot be used.
+    """
+    if open_corrector(path, classes).margin >= NEVER:
+        _log.warning(
+            "%s: won nothing on frames held out: it changes no label, and lowers confidence where it doubts", path
+        )
+    taught, here = taught_with(path), evidence_settings(config.motion.name, config.sample_settings)
+    if taught and (told := told_differences(taught, here, "then")):
+        _log.warning(
+            "%s: was taught with labels that were carried otherwise (%s), and may be wrong about these; train one for "
+            "them: propagate fit-corrector",
+            path,
+            "; ".join(told),
+        )
 
 
 def make_store(

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from jobs.console.settings import setting, setting_of
 from jobs.errors import UnknownNameError
@@ -55,7 +55,10 @@ class MotionSettings:
 
     input_flow: of the video predictors: 'flownet2' or 'dis'; None takes what the weights were trained with, if they
     say so, else FlowNet2. flownet2_weights: None takes those in the video predictor's file, if it holds any.
+    OF_ALL: the settings that mean something with every estimator.
     """
+
+    OF_ALL: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str = setting("dis", "The estimator of motion.", choices=ESTIMATORS, option="motion")
     sdcnet_weights: Path | None = setting(
@@ -97,7 +100,7 @@ class MotionSettings:
         except UnknownNameError as error:
             raise MotionError(str(error)) from None
         for field in fields(self):
-            if getattr(self, field.name) != field.default and field.name not in ("name", *takes):
+            if getattr(self, field.name) != field.default and field.name not in (*self.OF_ALL, *takes):
                 raise MotionError(f"motion '{self.name}' has no setting {field.name}; leave it out")
 
     @property

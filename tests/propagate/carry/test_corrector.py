@@ -13,7 +13,8 @@ from propagate.carry.carried import Carried
 from propagate.carry.confidence import Match
 from propagate.carry.correction import NetworkCorrection, evidence_of
 from propagate.carry.corrector import NUM_EVIDENCE, LabelCorrector, cell_for
-from propagate.carry.corrector_files import open_corrector, save_corrector
+from propagate.carry.corrector_files import evidence_settings, open_corrector, save_corrector, taught_with
+from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import IGNORE_TRAIN_ID, ClassTable
 from sdcnet.networks.checkpoints import read_checkpoint
 
@@ -117,7 +118,10 @@ def test_a_file_brings_back_the_same_network_and_says_of_which_classes_it_is(tmp
     network = LabelCorrector(2, cell=2)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
-    save_corrector(tmp_path / "a.safetensors", network, classes, about={"steps": 3})
+    taught = evidence_settings("dis", SampleSettings())
+    save_corrector(tmp_path / "a.safetensors", network, classes, taught_with=taught, about={"steps": 3})
+    assert taught_with(tmp_path / "a.safetensors") == taught
+    assert {"motion": "dis", "resample": "composed"}.items() <= taught.items()
     found = open_corrector(tmp_path / "a.safetensors", classes)
     assert not found.training
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in network.state_dict().items())
@@ -138,7 +142,7 @@ def test_other_files_of_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="no description of one, expected a corrector"):
         open_corrector(tmp_path / "other.pth", classes)
-    save_corrector(tmp_path / "a.safetensors", LabelCorrector(1, cell=2), classes, about={})
+    save_corrector(tmp_path / "a.safetensors", LabelCorrector(1, cell=2), classes, taught_with={}, about={})
     content = (tmp_path / "a.safetensors").read_bytes()
     assert b'num_classes\\": 1' in content
     (tmp_path / "b.safetensors").write_bytes(content.replace(b'num_classes\\": 1', b'num_classes\\": 3'))

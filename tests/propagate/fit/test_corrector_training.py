@@ -1,6 +1,7 @@
 """`propagate fit-corrector`: what it learns from, that labels become better by it, and that it goes on as it was."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 import torch
 from helpers.scores import matrix_of_store
 
-from jobs.errors import FitError, RunFolderError
+from jobs.errors import FitError, JobError, RunFolderError
 from jobs.training import run_folder
 from jobs.training.runtime import open_runtime
 from jobs.training.weights import digest
@@ -25,14 +26,14 @@ from propagate.data.images import read_label
 from propagate.datasets.registry import DatasetOptions, open_dataset
 from propagate.errors import DatasetError, InputError
 from propagate.fit import task
-from propagate.fit.config import FitConfig
+from propagate.fit.config import FitConfig, TaughtMotion
 from propagate.fit.examples import Example, ExampleMaker, Wanted, cut, place_of, wanted_examples
 from propagate.fit.training import FitSummary, fit_corrector
 from propagate.fit.validation import validate
 from propagate.scoring.truth import truth_directory
 from propagate.shards.reader import open_store
+from sdcnet.errors import MotionError
 from sdcnet.motion.classical import Dis, NoMotion
-from sdcnet.motion.registry import MotionSettings
 
 pytestmark = pytest.mark.slow
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,9 +41,9 @@ TINY: dict[str, Any] = {"frames": 2, "examples": 4, "steps": 4, "batch_size": 2,
 
 
 def fitted(street: Path, out: Path, **settings: Any) -> FitSummary:
-    config = FitConfig(
-        options=DatasetOptions(root=street), out=out, motion=MotionSettings(name="none"), **{**TINY, **settings}
-    )
+    """Labels are left in place, if nothing else is said."""
+    motion = settings.pop("motion", TaughtMotion(name="none"))
+    config = FitConfig(options=DatasetOptions(root=street), out=out, motion=motion, **{**TINY, **settings})
     return fit_corrector(config)
 
 
@@ -150,14 +151,33 @@ def test_a_run_with_the_corrector_has_better_labels_and_is_another_store(
         assert process.returncode == code, process.stderr
         return process
 
-    run("with", "--corrector", file)
-    run("without")
+    corrected = run("with", "--corrector", file)
+    plain = run("without")
     before, after = (matrix_of_store(tmp_path / out, street) for out in ("without", "with"))
     wrong, still_wrong = (1 - np.trace(matrix) / matrix.sum() for matrix in (before, after))
     assert still_wrong < 0.97 * wrong
+    told = re.search(r"the corrector changed the labels of (\S+) % of the carried pixels", corrected.stdout)
+    assert told is not None
+    assert float(told[1]) == pytest.approx(100 * changed_share(tmp_path / "without", tmp_path / "with"), abs=0.006)
+    assert "corrector" not in plain.stdout + corrected.stderr
     assert open_store(tmp_path / "with").manifest.settings["corrector"] == digest(file)
     assert "corrector: None in the store" in run("without", "--corrector", file, code=1).stderr
-    assert "nothing to do" in run("with", "--corrector", file).stdout
+    again = run("with", "--corrector", file)
+    assert "nothing to do" in again.stdout
+    assert "the corrector changed" not in again.stdout
+    other = cli(
+        "run", "--root", street, "--frames", 1, "--engine", "local", "--corrector", file, "--out", tmp_path / "o"
+    )
+    assert other.returncode == 0
+    told_once = "was taught with labels that were carried otherwise (motion: none then, dis now), and may be wrong"
+    assert other.stderr.count(told_once) == 1
+
+
+def changed_share(before: Path, after: Path) -> float:
+    """Of the pixels that labels were carried to, the share whose label differs."""
+    pairs = zip(open_store(before).samples(images=False), open_store(after).samples(images=False), strict=True)
+    differ = [one.label != other.label for one, other in pairs if one.offset]
+    return float(np.mean(differ))
 
 
 def test_a_corrector_that_cannot_serve_is_refused_at_once(cli: Cli, street: Path, tmp_path: Path) -> None:
@@ -277,8 +297,6 @@ def test_a_batch_that_has_nothing_to_learn_from_costs_nothing(street: Path, tmp_
 
 
 def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
-    with pytest.raises(FitError, match="frames of 128x256 are smaller than the crop of 160x224; lower --crop"):
-        fitted(street, tmp_path / "run", crop=(160, 224))
     with pytest.raises(FitError, match="1 annotated frames with neighbours, expected 2 or more"):
         fitted(street, tmp_path / "run", examples=1)
     with pytest.raises(ValueError, match="learning_rate must be a number above 0"):
@@ -286,6 +304,22 @@ def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no true label map of any neighbour; --truth takes a directory"):
         fitted(street, tmp_path / "run", truth=street / "gtFine")
     assert not (tmp_path / "run").exists()
+
+
+def test_crops_are_no_larger_than_frames(street: Path, tmp_path: Path) -> None:
+    """Those of the street are smaller than crops usually are."""
+    assert FitConfig(out=tmp_path).crop == (160, 224)
+    fitted(street, tmp_path / "run", crop=(160, 224), steps=1)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["crop"] == [128, 224]
+
+
+def test_the_device_is_of_the_training_whatever_the_motion(street: Path, tmp_path: Path) -> None:
+    fitted(street, tmp_path / "run", motion=TaughtMotion(name="dis", device="cpu"), steps=1)
+    with pytest.raises(MotionError, match="motion 'dis' has no setting dtype; leave it out"):
+        TaughtMotion(name="dis", dtype="bfloat16")
+    if not torch.cuda.is_available():
+        with pytest.raises(JobError, match="cuda"):
+            fitted(street, tmp_path / "gpu", motion=TaughtMotion(name="dis", device="cuda"), steps=1)
 
 
 def test_rare_classes_weigh_more_up_to_a_limit() -> None:
