@@ -1,7 +1,6 @@
 """`propagate fit-corrector`: what it learns from, that labels become better by it, and that it goes on as it was."""
 
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -151,33 +150,14 @@ def test_a_run_with_the_corrector_has_better_labels_and_is_another_store(
         assert process.returncode == code, process.stderr
         return process
 
-    corrected = run("with", "--corrector", file)
-    plain = run("without")
+    run("with", "--corrector", file)
+    run("without")
     before, after = (matrix_of_store(tmp_path / out, street) for out in ("without", "with"))
     wrong, still_wrong = (1 - np.trace(matrix) / matrix.sum() for matrix in (before, after))
     assert still_wrong < 0.97 * wrong
-    told = re.search(r"the corrector changed the labels of (\S+) % of the carried pixels", corrected.stdout)
-    assert told is not None
-    assert float(told[1]) == pytest.approx(100 * changed_share(tmp_path / "without", tmp_path / "with"), abs=0.006)
-    assert "corrector" not in plain.stdout + corrected.stderr
     assert open_store(tmp_path / "with").manifest.settings["corrector"] == digest(file)
     assert "corrector: None in the store" in run("without", "--corrector", file, code=1).stderr
-    again = run("with", "--corrector", file)
-    assert "nothing to do" in again.stdout
-    assert "the corrector changed" not in again.stdout
-    other = cli(
-        "run", "--root", street, "--frames", 1, "--engine", "local", "--corrector", file, "--out", tmp_path / "o"
-    )
-    assert other.returncode == 0
-    told_once = "was taught with labels that were carried otherwise (motion: none then, dis now), and may be wrong"
-    assert other.stderr.count(told_once) == 1
-
-
-def changed_share(before: Path, after: Path) -> float:
-    """Of the pixels that labels were carried to, the share whose label differs."""
-    pairs = zip(open_store(before).samples(images=False), open_store(after).samples(images=False), strict=True)
-    differ = [one.label != other.label for one, other in pairs if one.offset]
-    return float(np.mean(differ))
+    assert "nothing to do" in run("with", "--corrector", file).stdout
 
 
 def test_a_corrector_that_cannot_serve_is_refused_at_once(cli: Cli, street: Path, tmp_path: Path) -> None:
@@ -308,7 +288,7 @@ def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
 
 def test_crops_are_no_larger_than_frames(street: Path, tmp_path: Path) -> None:
     """Those of the street are smaller than crops usually are."""
-    assert FitConfig(out=tmp_path).crop == (160, 224)
+    assert FitConfig(options=DatasetOptions(root=street), out=tmp_path).crop == (160, 224)
     fitted(street, tmp_path / "run", crop=(160, 224), steps=1)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["crop"] == [128, 224]
 
@@ -318,7 +298,7 @@ def test_the_device_is_of_the_training_whatever_the_motion(street: Path, tmp_pat
     with pytest.raises(MotionError, match="motion 'dis' has no setting dtype; leave it out"):
         TaughtMotion(name="dis", dtype="bfloat16")
     if not torch.cuda.is_available():
-        with pytest.raises(JobError, match="cuda"):
+        with pytest.raises(JobError, match="a GPU is asked for, and there is none"):
             fitted(street, tmp_path / "gpu", motion=TaughtMotion(name="dis", device="cuda"), steps=1)
 
 
