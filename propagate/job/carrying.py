@@ -70,6 +70,7 @@ class Carrier:
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
         clip = opened.clip
         masks = {clip.frames[offset].key: file for offset, file in clip.masks.items()}
+        masked = MaskVote(masks, self._ignored, notes.unreachable.append)
         return propagate_clip(
             opened,
             ignore_id=self._classes.ignore_id,
@@ -78,5 +79,5 @@ class Carrier:
             sample_settings=self._settings,
             watch=notes.watch,
             on_failure=notes.failures.append,
-            corrections=[*self._corrections, *([MaskVote(masks, self._ignored)] if masks else [])],
+            corrections=[*self._corrections, *([masked] if masks else [])],
         )
