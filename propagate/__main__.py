@@ -1,6 +1,12 @@
 """`python -m propagate` is `propagate`."""
 
-from propagate.cli.main import main
+from jobs.console.entry import enter
+
+
+def main() -> None:
+    """Run the command line."""
+    enter("propagate")
+
 
 if __name__ == "__main__":
-    main(prog_name="propagate")
+    main()

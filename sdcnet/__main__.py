@@ -1,6 +1,12 @@
 """`python -m sdcnet` is `sdcnet`."""
 
-from sdcnet.cli.main import main
+from jobs.console.entry import enter
+
+
+def main() -> None:
+    """Run the command line."""
+    enter("sdcnet")
+
 
 if __name__ == "__main__":
-    main(prog_name="sdcnet")
+    main()

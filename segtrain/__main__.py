@@ -1,6 +1,12 @@
 """`python -m segtrain` is `segtrain`."""
 
-from segtrain.cli.main import main
+from jobs.console.entry import enter
+
+
+def main() -> None:
+    """Run the command line."""
+    enter("segtrain")
+
 
 if __name__ == "__main__":
-    main(prog_name="segtrain")
+    main()

@@ -11,6 +11,7 @@ from jobs.console.settings import require_settings, setting, setting_of
 from jobs.training.devices import RuntimeSettings
 from jobs.training.optimisers import OPTIMISERS
 from jobs.training.schedules import SCHEDULES
+from propagate.data.sample import require_chosen_offsets
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import DatasetChoice, found_dataset
 from segtrain.losses.consistency.settings import ConsistencySettings
@@ -70,7 +71,7 @@ class TrainingConfig:
     )
     max_offset: int | None = setting(None, "Use propagated samples up to this |offset|.", otherwise="all", least=0)
     offsets: tuple[int, ...] | None = setting(
-        None, "Use propagated samples at exactly these offsets, as -3,3.", otherwise="all"
+        None, "Use samples at exactly these offsets, as -3,0,3, where 0 is the annotated frames.", otherwise="all"
     )
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
@@ -168,8 +169,8 @@ class TrainingConfig:
             raise ValueError(f"crop is in pixels, 1 or more, found {self.crop}")
         if (self.propagated or 0) + (self.pseudo or 0) > 1:
             raise ValueError(f"propagated {self.propagated} and pseudo {self.pseudo} are shares, at most 1 together")
-        if self.offsets is not None and self.max_offset is not None:
-            raise ValueError("--max-offset says how far, --offsets exactly which; give one of them, the other none")
+        if self.offsets is not None:
+            self._require_offsets(self.offsets)
         if self.coarse_split is not None and not self.coarse_classes:
             raise ValueError(f"--coarse-split {self.coarse_split} for which classes? Give --coarse-classes")
         if self.coarse_split is not None and self.data is None:
@@ -191,6 +192,16 @@ class TrainingConfig:
             )
         if self.as_published:
             self._require_published()
+
+    def _require_offsets(self, offsets: tuple[int, ...]) -> None:
+        if self.max_offset is not None:
+            raise ValueError("--max-offset says how far, --offsets exactly which; give one of them, the other none")
+        require_chosen_offsets(offsets, none_else="--max-offset 0")
+        if 0 not in offsets and self.trains_on_split is not None:
+            raise ValueError(
+                f"the split '{self.trains_on_split}' is of annotated frames, which --offsets leaves out without a 0; "
+                "give one, or train on --shards alone"
+            )
 
     def _require_published(self) -> None:
         if self.loss not in PUBLISHED_LOSSES:

@@ -32,3 +32,5 @@ class Inference:
         if self.window is not None and min(self.window) < 1:
             raise ValueError(f"window must be at least 1x1 pixels, found {self.window}")
         require_settings(self)
+        if self.window is None and self.overlap != DEFAULT_OVERLAP:
+            raise ValueError("--overlap is of windows, and images are seen whole; give --window too, or leave it out")

@@ -19,7 +19,8 @@ MAY_IMPORT = {
 
 # The rooms of each package, from the ground up: a room may import those before it, and none after it.
 ROOMS = {
-    "jobs": "errors registry files image_limit yaml_files timing ahead signals console pages ray pool crew training",
+    "jobs": "errors registry differences files image_limit yaml_files timing ahead signals console pages ray pool "
+    "crew training",
     "sdcnet": "errors geometry flow_files frames flow_truth scores networks losses motion evaluate fit cli __main__",
     "propagate": "errors data datasets synth shards carry memory torch_dataset job scoring fit review export formats "
     "cli __main__",

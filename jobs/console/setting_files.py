@@ -12,6 +12,21 @@ from jobs.console.types import text_type
 from jobs.registry import meant
 from jobs.yaml_files import parse_yaml
 
+_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    tuple[int, int]: "height and width, as 256x512",
+    tuple[float, float]: "a range, as 0.5,2",
+    tuple[int, ...]: "a list of whole numbers, as [1, 2]",
+    tuple[float, ...]: "a list of numbers, as [0.5, 1]",
+    tuple[str, ...]: "a list of names, as [pole, rider]",
+    tuple[Path, ...]: "a list of paths",
+}
+_FOUND = {list: "a list", str: "a text", type(None): "nothing"}
+
 
 def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, example: str, help: str) -> dict[str, Any]:
     """The settings of a YAML file, by name, as their dataclass takes them; `-` in a name counts as `_`.
@@ -22,7 +37,7 @@ def read_settings(path: Path, settings: Mapping[str, Setting], *, kind: str, exa
     """
     data = parse_yaml(path.read_bytes())
     if not isinstance(data, dict):
-        raise ValueError(f"a {kind} is a list of settings, as `{example}`, found {type(data).__name__}")
+        raise ValueError(f"a {kind} is a list of settings, as `{example}`, found {_FOUND.get(type(data), 'a value')}")
     named = {str(name).replace("-", "_"): value for name, value in data.items()}
     if unknown := sorted(named.keys() - settings.keys()):
         nearest = meant(unknown[0], settings)
@@ -55,4 +70,5 @@ def _as_kind(name: str, value: Any, kind: Any) -> Any:
         return Path(value)
     if kind in (int, float, bool, str) and type(value) is kind:
         return value
-    raise ValueError(f"{name}: expected {kind if origin else kind.__name__}, found {value!r}")
+    expected = _WORDS.get(kind, "names with numbers, as {pole: 2}")
+    raise ValueError(f"{name}: expected {expected}, found {'nothing' if value is None else repr(value)}")

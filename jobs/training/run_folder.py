@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from jobs.differences import told_differences
 from jobs.errors import RunFolderError
 from jobs.files import open_regular, partial_names, remove_leftovers, write_whole
 from jobs.training.checksums import prove_members, say_unproven
@@ -94,11 +95,7 @@ def begin(
         return
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(f"{out / CONFIG}: cannot be read ({error!r}); choose another --out") from None
-    differences = [
-        f"{name}: {begun.get(name)} then, {settings.get(name)} now"
-        for name in sorted(begun.keys() | settings.keys())
-        if begun.get(name) != settings.get(name)
-    ]
+    differences = told_differences(begun, settings, "then")
     has_grown = growing is not None and len(differences) == 1 and settings[growing] > begun[growing]
     if (has_grown and may_grow) or (differences and not is_begun(out)):
         replace(out / CONFIG, text.encode())

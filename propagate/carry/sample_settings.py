@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.console.settings import require_settings, setting
-from propagate.data.sample import PAIRINGS
+from propagate.data.sample import PAIRINGS, require_chosen_offsets
 from propagate.shards.schema import IMAGE_FORMS
 
 RESAMPLINGS = ("composed", "recursive")
@@ -52,11 +52,7 @@ class SampleSettings:
         require_settings(self)
         if self.offsets is None:
             return
-        if len(set(self.offsets)) < len(self.offsets) or not any(self.offsets):
-            raise ValueError(
-                f"offsets are different ones, of neighbours and perhaps 0, as -3,0,3, found {list(self.offsets)}; "
-                "--frames 0 takes annotated frames alone"
-            )
+        require_chosen_offsets(self.offsets, none_else="--frames 0")
         if not self.source:
             raise ValueError("--offsets has a 0, or none, for the annotated frames; leave out --no-source")
 

@@ -1,5 +1,6 @@
 """One sample: a frame, its label map, how sure we are of every pixel, and where all of it came from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ class Sample:
     def score(self) -> float:
         """The mean confidence, in [0, 1]."""
         return float(self.confidence.mean(dtype=np.float64)) / (CONFIDENCE_LEVELS - 1)
+
+
+def require_chosen_offsets(offsets: Sequence[int], *, none_else: str) -> None:
+    """Raise ValueError unless chosen offsets differ, and are not 0 alone. none_else: the option that says that."""
+    if len(set(offsets)) < len(offsets) or not any(offsets):
+        raise ValueError(
+            f"offsets are different ones, of neighbours and perhaps 0, as -3,0,3, found {list(offsets)}; "
+            f"{none_else} takes annotated frames alone"
+        )
 
 
 def quantize_confidence(confidence: "Tensor") -> "Tensor":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from jobs.differences import told_differences
 from jobs.files import partial_names, remove_leftovers, sync_directory
 from propagate.errors import StoreError
 from propagate.shards.manifest import (
@@ -183,10 +184,9 @@ def _refuse_another(store: Path, old: Manifest, new: Manifest, *, retry_failed: 
     A clip that failed may be mended, and a retry takes every clip's inputs as they are now.
     """
     differences = [
-        f"{name}: {before.get(name)} in the store, {after.get(name)} now"
+        sentence
         for before, after in ((old.settings, new.settings), (old.versions, new.versions))
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+        for sentence in told_differences(before, after, "in the store")
     ]
     if old.classes != new.classes:
         differences.append(f"class table: '{old.classes.name}' in the store differs from '{new.classes.name}' now")

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sdcnet.geometry import endpoints
 from sdcnet.networks.flownet2 import require_finite
 from sdcnet.networks.raft_layers import STRIDE, VARIANTS, Encoder, MaskPredictor, UpdateBlock
-from sdcnet.networks.raft_lookup import correlation_lookup
 
 SMALLEST_SIDE = 128  # the published networks take no less: their coarsest features need two pixels
 NUM_UPDATES = 12
@@ -84,6 +83,8 @@ class RAFT(nn.Module):
         """
         if num_updates < 1:
             raise ValueError(f"num_updates must be at least 1, found {num_updates}")
+        from sdcnet.networks.raft_lookup import correlation_lookup  # with all that compiles: no file waits for that
+
         lookup = correlation_lookup(features1, features2, self._numbers.radius)
         context1 = context1.to(torch.promote_types(context1.dtype, torch.float32))
         hidden, context = context1.split((self._numbers.hidden, self._numbers.context), dim=1)

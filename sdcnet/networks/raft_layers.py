@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from sdcnet.networks.raft_lookup import NUM_LEVELS
-
 STRIDE = 8  # pixels to a pixel of the features
+NUM_LEVELS = 4  # of the pyramid of features, each of half the size of the one before
 
 
 @dataclass(frozen=True, kw_only=True)

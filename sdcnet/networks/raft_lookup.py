@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from sdcnet.geometry import pixel_before
+from sdcnet.networks.raft_layers import NUM_LEVELS
 
-NUM_LEVELS = 4  # of the pyramid, each of half the size of the one before
 VOLUME_BYTES = 2**30  # a pair's volume may have: beyond 900x1000 pixels products are formed when they are asked for
 GATHERED_BYTES = 2**28  # of features that a GPU copies at a time
 NEIGHBOURS = 32  # pixels whose windows a CPU looks at together: most lie beside one another

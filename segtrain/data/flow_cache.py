@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.differences import told_differences
 from jobs.files import write_whole
 from sdcnet.geometry import is_seen
 from sdcnet.motion.estimator import MotionEstimator, ObservedPixels, Step
@@ -223,9 +224,7 @@ def _name(frame: str, neighbour: str) -> str:
 def _differences(found: str, method: Mapping[str, object]) -> str:
     """What is wrong with a folder of flows whose method is not this one, and what to do."""
     try:
-        before = json.loads(found)
-        names = sorted(name for name in {*before, *method} if before.get(name) != method.get(name))
+        told = "; ".join(told_differences(json.loads(found), method, "there"))
     except (ValueError, TypeError, AttributeError):
         return f"its {METHOD} is damaged, so that nobody knows which motion it holds; give another --flow-cache"
-    told = ", ".join(f"{name}: {before.get(name)} there, {method.get(name)} now" for name in names)
     return f"holds flows of another method ({told}); give the former motion, or another --flow-cache"

@@ -37,8 +37,8 @@ class Sampling:
     propagated, pseudo: the shares of propagated samples, which are all but annotated and pseudo-labelled ones, and of
     pseudo-labelled ones, 0…1, no more than 1 together. The others have the rest; none leaves it to how many there are.
     propagated_until: the last epoch with propagated samples.
-    max_offset, offsets, min_score: which propagated samples are used at all, by |offset|, by exactly these offsets, of
-    which a fused sample has two, and by mean confidence.
+    max_offset, min_score: which propagated samples are used at all, by |offset| and by mean confidence.
+    offsets: exactly those that are used, 0 for annotated frames; a fused sample has two, a pseudo-labelled none.
     length: of an epoch; none means as many as there are samples to be used.
 
     Raises: ValueError for what lies outside these ranges.
@@ -76,7 +76,8 @@ class Epoch:
     """The items of an epoch in the order of training; all [n] int64.
 
     sample: the number of the sample in the index. train_id, x, y: the class whose centroid is at pixel (x, y), around
-    which to crop, or ANYWHERE. absent: the train ids that no usable sample has a pixel of.
+    which to crop, or ANYWHERE. num_usable: of how many samples the items may be. absent: the train ids that none of
+    these has a pixel of.
     """
 
     seed: int
@@ -85,6 +86,7 @@ class Epoch:
     train_id: np.ndarray
     x: np.ndarray
     y: np.ndarray
+    num_usable: int
     absent: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -124,9 +126,12 @@ def build_epoch(index: ClassIndex, sampling: Sampling, *, seed: int, epoch: int)
         np.append(column.astype(np.int64), ANYWHERE)[centroid[order]]  # ANYWHERE is -1, the last
         for column in (index.centroids.train_id, index.centroids.x, index.centroids.y)
     )
-    usable = also | np.isin(index.centroids.sample, np.concatenate([pool for pool, *_ in pools]))
+    pooled = np.concatenate([pool for pool, *_ in pools])
+    usable = also | np.isin(index.centroids.sample, pooled)
+    num_usable = len(np.union1d(pooled, index.centroids.sample[also]))
     pixels = np.bincount(index.centroids.train_id[usable], minlength=index.num_classes)
-    return Epoch(seed, epoch, sample[order], train_id, x, y, tuple(np.flatnonzero(pixels == 0).tolist()))
+    absent = tuple(np.flatnonzero(pixels == 0).tolist())
+    return Epoch(seed, epoch, sample[order], train_id, x, y, num_usable, absent)
 
 
 def _is_over(last: int | None, epoch: int) -> bool:
@@ -143,6 +148,7 @@ def _pools(index: ClassIndex, sampling: Sampling, *, with_propagated: bool) -> l
         for origin in (ANNOTATED, PSEUDO, COARSELY)
     )
     propagated = ~(annotated | pseudo | coarse) & near & (score >= sampling.min_score) & with_propagated
+    annotated &= near
     usable = annotated | propagated | pseudo
     length = sampling.length or int(usable.sum())
     kinds = []
@@ -160,7 +166,7 @@ def _pools(index: ClassIndex, sampling: Sampling, *, with_propagated: bool) -> l
     for name, pool, num_items in kinds:
         if not pool.any() and (num_items or not length):
             raise DataError(
-                f"no {name}sample to train on among {len(near)}, of propagated ones {_told_limits(sampling)} and "
+                f"no {name}sample to train on among {len(near)}, {_told_limits(sampling)}, of propagated ones "
                 f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
                 "pseudo-labelled samples, or name a store that has some, or by --train-split annotated frames"
             )

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from jobs.differences import told_differences
 from jobs.files import write_new, write_whole
 from segtrain.errors import InferenceError
 
@@ -81,8 +82,10 @@ class CountsFolder:
         except OSError as error:
             raise InferenceError(f"{path}: cannot be used ({error.strerror}); choose another --counts") from None
         if found != text:
-            differing = ", ".join(_differing(found, json.loads(text)))
-            raise InferenceError(f"{path}: holds the counts of another evaluation ({differing}); choose another folder")
+            raise InferenceError(
+                f"{path}: holds the counts of another evaluation ({_differences(found, json.loads(text))}); give what "
+                "was given then, or choose another folder"
+            )
         return cls(path, num_classes, inputs)
 
     def get(self, number: int, key: str) -> Counts | None:
@@ -145,11 +148,9 @@ def _sparse(matrix: np.ndarray) -> list[list[int]]:
     return np.stack([true, found, matrix[true, found]], axis=1).tolist()
 
 
-def _differing(found: str, described: Mapping[str, Any]) -> list[str]:
+def _differences(found: str, described: Mapping[str, Any]) -> str:
     """What two evaluations differ in."""
     try:
-        other = json.loads(found)
-    except ValueError:
-        return [f"its {ABOUT} is damaged"]
-    names = other.keys() | described.keys() if isinstance(other, dict) else described.keys()
-    return sorted(name for name in names if not isinstance(other, dict) or other.get(name) != described.get(name))
+        return "; ".join(told_differences(json.loads(found), described, "there"))
+    except (ValueError, AttributeError):
+        return f"its {ABOUT} is damaged"

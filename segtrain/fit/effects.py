@@ -40,7 +40,7 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         for owner, names in table.get(chosen, {}).items():
             if options := _given(config, [name for name in names if name not in used]):
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
-    if not config.shards and (options := _given(config, ("weigh_by_confidence", "offset_weights"))):
+    if not config.shards and (options := _given(config, ("offsets", "weigh_by_confidence", "offset_weights"))):
         yield f"{options} without effect: of samples of --shards, and there are none"
     if config.coarse_split is None and (options := _given(config, ("coarse_classes",))):
         yield f"{options} without effect: of --coarse-split, and there is none"

@@ -83,6 +83,7 @@ class LabelledTask(ABC):
         self._job, self._config, self._member, self._runtime = job, config, member, runtime
         self._objective: Objective = open_objective(config, job.training.classes.train_names)
         first = job.epoch(0)
+        self._num_usable = first.num_usable
         self._absent = [job.training.classes.train_names[train_id] for train_id in first.absent]
         coarse = config.coarse_split is not None and config.class_uniform > 0
         self._lacks_coarse = coarse and not any(job.index.records[each].origin == COARSELY for each in first.sample)
@@ -105,7 +106,9 @@ class LabelledTask(ABC):
     def introduction(self) -> str:
         config, training, step = self._config, self._job.training, self.state.step
         begins = f"goes on after step {step} of {self.num_steps}" if step else f"{self.num_steps} steps"
-        told = [f"{self.title} on {self._runtime.device}, {len(training.records)} samples, {begins}"]
+        num_samples = len(training.records)
+        of = "" if self._num_usable == num_samples else f"{self._num_usable} of "
+        told = [f"{self.title} on {self._runtime.device}, {of}{num_samples} samples, {begins}"]
         if self._absent:
             told.append(f"without a pixel to train on: {', '.join(self._absent)}")
         height, width = training.size(0)

@@ -196,6 +196,8 @@ def described(
     settings["dataset"] = config.dataset or UNUSED_LAYOUT
     digests = (read_decisions(path).digest for path in config.decisions)
     settings["decisions"] = sorted(each for each in digests if each is not None)
+    if config.offsets is not None:  # annotated frames were trained on without a 0 before
+        settings["offsets"] = f"exactly {', '.join(map(str, sorted(config.offsets)))}"
     if weighing_of(config) != NO_WEIGHING:  # losses were divided by the weights of each part of a step before
         settings["weights"] = "over their mean in the epoch"
     settings["training"] = identity(training)

@@ -26,7 +26,7 @@ KINDS = {each.name: each.kind for each in settings_of(FitConfig)}
 SPECIAL: dict[str, tuple[list[str], Any]] = {  # what is typed, and the value: those that no rule below makes
     "shards": (["--shards", "a", "--shards", "b"], (Path("a"), Path("b"))),
     "decisions": (["--decisions", "a", "--decisions", "b"], (Path("a"), Path("b"))),
-    "offsets": (["--offsets", "-3,3"], (-3, 3)),
+    "offsets": (["--offsets", "-3,0,3"], (-3, 0, 3)),
     "scale": (["--scale", "0.7,1.3"], (0.7, 1.3)),
     "offset_weights": (["--offset-weights", "1,.9,.5"], (1.0, 0.9, 0.5)),
     "boost": (["--boost", "pole=2,rider=1.5"], {"pole": 2.0, "rider": 1.5}),
@@ -209,14 +209,14 @@ assert "torch._dynamo" not in sys.modules
     ("text", "message"),
     [
         ("epoch: 3", "no settings epoch; `segtrain fit --help` has them all"),
-        ("epochs: 3.5", "epochs: expected int, found 3.5"),
-        ("flip: 1", "flip: expected bool, found 1"),
-        ("learning_rate: fast", "learning_rate: expected float, found 'fast'"),
-        ("learning_rate: true", "learning_rate: expected float, found True"),
-        ("crop: [640]", r"crop: expected tuple\[int, int\], found \[640\]"),
-        ("crop: null", r"crop: expected tuple\[int, int\], found None"),
+        ("epochs: 3.5", "epochs: expected a whole number, found 3.5"),
+        ("flip: 1", "flip: expected true or false, found 1"),
+        ("learning_rate: fast", "learning_rate: expected a number, found 'fast'"),
+        ("learning_rate: true", "learning_rate: expected a number, found True"),
+        ("crop: [640]", r"crop: expected height and width, as 256x512, found \[640\]"),
+        ("crop: null", r"crop: expected height and width, as 256x512, found nothing"),
         ("boost: [pole]", r"boost: expected .*, found \['pole'\]"),
-        ("- epochs", "a recipe is a list of settings, as `epochs: 180`, found list"),
+        ("- epochs", "a recipe is a list of settings, as `epochs: 180`, found a list"),
         ("epochs: [", "not a YAML file: while parsing"),
     ],
 )
@@ -276,6 +276,12 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
         (
             ["--root", "r", "--max-offset", "3", "--offsets", "3"],
             "--max-offset says how far, --offsets exactly which",
+        ),
+        (["--shards", "s", "--offsets", "0"], "found [0]; --max-offset 0 takes annotated frames alone"),
+        (["--shards", "s", "--offsets", "3,3"], "offsets are different ones, of neighbours and perhaps 0, as -3,0,3"),
+        (
+            ["--shards", "s", "--root", "r", "--train-split", "train", "--offsets", "-3,3"],
+            "the split 'train' is of annotated frames, which --offsets leaves out without a 0",
         ),
         (["--root", "r", "--auxiliary", "-1"], "auxiliary must be at least 0, found -1.0"),
         (["--root", "r", "--network", "vgg"], "'vgg' is not one of 'deepwv3plus'"),

@@ -208,6 +208,7 @@ def test_too_little_memory_says_what_to_choose() -> None:
         ({"scales": (1.0, 0.0)}, "scales must be one or more positive"),
         ({"window": (0, 4)}, "window must be at least 1x1"),
         ({"overlap": 1.0}, "overlap must be within 0…0.99, found 1.0"),
+        ({"overlap": 0.5}, "--overlap is of windows, and images are seen whole; give --window too, or leave it out"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:

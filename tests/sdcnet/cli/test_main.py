@@ -65,6 +65,12 @@ def test_help_does_not_wait_for_torch() -> None:
     assert process.stdout.endswith("False\n")
 
 
+def test_files_of_weights_do_not_wait_for_what_compiles() -> None:
+    script = "import sys, sdcnet.networks.checkpoints; print('torch._dynamo' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert process.stdout == "False\n"
+
+
 def test_module_is_the_command() -> None:
     command = [sys.executable, "-m", "sdcnet", "inspect", "absent"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)

@@ -66,7 +66,7 @@ class Numbered:
 def in_order(num_items: int) -> Epoch:
     """Samples 0, 1, 2, … cropped anywhere."""
     anywhere = np.full(num_items, ANYWHERE)
-    return Epoch(1, 0, np.arange(num_items), anywhere, anywhere, anywhere, ())
+    return Epoch(1, 0, np.arange(num_items), anywhere, anywhere, anywhere, num_items, ())
 
 
 def plain_batches(dataset: Numbered, batches: Sequence[Sequence[int]], num_workers: int) -> Iterator[Batch]:

@@ -84,7 +84,7 @@ def test_it_says_how_much_it_writes_and_writes_it_once(
 
 def test_flows_of_another_method_are_refused(filled: tuple[FlowCache, list[str]]) -> None:
     folder = filled[0].folder
-    with pytest.raises(DataError, match=r"holds flows of another method \(motion: dis there, none now, opencv: .* now"):
+    with pytest.raises(DataError, match=r"holds flows of another method \(motion: dis there, none now; opencv: .* now"):
         FlowCache(folder, {"motion": "none"})
     (folder / METHOD).write_text("{", encoding="utf-8")
     with pytest.raises(

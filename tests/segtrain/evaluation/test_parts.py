@@ -137,7 +137,7 @@ def test_of_two_evaluations_that_begin_at_the_same_time_one_has_the_folder(
         return look(path)
 
     monkeypatch.setattr(Path, "iterdir", other_begins)
-    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(of\)"):
+    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(of: cologne there, bonn now\)"):
         CountsFolder.begun(folder, {"of": "bonn"}, NUM_CLASSES, inputs={})
     CountsFolder.begun(folder, {"of": "cologne"}, NUM_CLASSES, inputs={})
 
@@ -176,7 +176,7 @@ def test_images_that_cannot_be_read_are_tried_again(scored: Evaluate, bonn: Path
 def test_folders_of_others_are_refused_and_damage_is_named(scored: Evaluate, tmp_path: Path) -> None:
     folder = tmp_path / "counts"
     scored(folder, "1/5")
-    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(band, of\); choose another"):
+    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(band: None there, 3 now; of: bonn there"):
         CountsFolder.begun(folder, {"of": "cologne", "band": 3}, NUM_CLASSES, inputs={})
     image = folder / "image-000000.json"
     kept = json.loads(image.read_text())
@@ -214,8 +214,8 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2}
     second = run(*kept, "--part", "2/2")
     assert second.stdout == run(*kept).stdout == run(*about).stdout
-    with pytest.raises(InferenceError, match=r"another evaluation \(inference\)"):
-        run(*kept, "--overlap", "0.5")
+    with pytest.raises(InferenceError, match=r"another evaluation \(inference: .*None.* there, .*16.* now\); give"):
+        run(*kept, "--window", "16x16")
 
 
 @pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine", "instanceIds"])

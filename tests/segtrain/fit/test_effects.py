@@ -74,11 +74,11 @@ def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sente
     assert told(**settings) == sentences
 
 
-def test_annotated_frames_alone_weigh_1() -> None:
-    settings = {"weigh_by_confidence": True, "offset_weights": (1.0, 0.5)}
+def test_annotated_frames_alone_have_no_offset_and_weigh_1() -> None:
+    settings = {"weigh_by_confidence": True, "offset_weights": (1.0, 0.5), "offsets": (-3, 0, 3)}
     assert told(**settings) == []
     assert list(without_effect(FitConfig(out=Path("run"), root=Path("street"), **settings))) == [
-        "--weigh-by-confidence, --offset-weights without effect: of samples of --shards, and there are none"
+        "--offsets, --weigh-by-confidence, --offset-weights without effect: of samples of --shards, and there are none"
     ]
 
 

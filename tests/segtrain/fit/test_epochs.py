@@ -10,6 +10,8 @@ import pytest
 from helpers.runs import assert_same_tensors, checkpoint
 from torch import Tensor
 
+from jobs.console.progress import Advance
+from jobs.errors import RunFolderError
 from jobs.training.state import TrainState
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
@@ -45,6 +47,17 @@ def test_later_epochs_are_shorter_and_the_rate_falls_by_epochs(augmented: FitCon
     lines = [json.loads(line) for line in (augmented.out / "log.jsonl").read_text().splitlines()]
     rates = {line["step"]: line["learning_rate"] for line in lines if "learning_rate" in line}
     assert rates == pytest.approx({3: 0.001 * (1 - 2 / 9), 4: 0.001 * 2 / 3, 5: 0.001 / 3})
+
+
+def test_a_training_says_how_many_samples_chosen_offsets_leave(augmented: FitConfig) -> None:
+    told: list[Advance] = []
+    chosen = replace(augmented, epochs=1, propagated_until=None, offsets=(3, 0))
+    fit(chosen, told.append)
+    assert told[0].line is not None
+    assert "on cpu, 3 of 6 samples, 2 steps" in told[0].line
+    fit(replace(chosen, offsets=(0, 3)))
+    with pytest.raises(RunFolderError, match="offsets: exactly 0, 3 then, exactly 3 now"):
+        fit(replace(chosen, offsets=(3,)))
 
 
 def test_an_interruption_in_a_later_epoch_changes_nothing(

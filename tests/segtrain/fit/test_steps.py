@@ -102,7 +102,7 @@ def test_a_step_goes_down_the_published_gradient(published_step: dict[str, np.nd
 
 def test_members_share_the_steps_of_one() -> None:
     everywhere = np.full(10, ANYWHERE)
-    epoch = Epoch(0, 0, np.arange(10), everywhere, everywhere, everywhere, ())
+    epoch = Epoch(0, 0, np.arange(10), everywhere, everywhere, everywhere, 10, ())
     config = FitConfig(root=Path("data"), out=Path("run"), batch_size=8, accumulate=2, workers=2)
 
     def steps(num_members: int, accumulate: int) -> list[set[int]]:
