@@ -176,7 +176,8 @@ def test_images_that_cannot_be_read_are_tried_again(scored: Evaluate, bonn: Path
 def test_folders_of_others_are_refused_and_damage_is_named(scored: Evaluate, tmp_path: Path) -> None:
     folder = tmp_path / "counts"
     scored(folder, "1/5")
-    with pytest.raises(InferenceError, match=r"holds the counts of another evaluation \(band: None there, 3 now; of: bonn there"):
+    message = r"holds the counts of another evaluation \(band: None there, 3 now; of: bonn there"
+    with pytest.raises(InferenceError, match=message):
         CountsFolder.begun(folder, {"of": "cologne", "band": 3}, NUM_CLASSES, inputs={})
     image = folder / "image-000000.json"
     kept = json.loads(image.read_text())
