@@ -23,9 +23,11 @@ demo: .venv/ready
 test: .venv/developer
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# every system call of a run, and 60 of each training, made to fail in turn, and 1,344 damaged inputs: some minutes
+# every system call of a run, and 60 of each training, made to fail in turn, 1,344 damaged inputs, and 200 flipped bits of
+# each kind of file that carries a checksum: some minutes
 faults: .venv/developer
-	FAULTS=all CHAOS_INPUTS=48 $(BIN)/pytest --timeout 1800 tests/faults tests/chaos/test_inputs.py
+	FAULTS=all CHAOS_INPUTS=48 $(BIN)/pytest --timeout 1800 --capture no tests/faults tests/chaos/test_inputs.py \
+		tests/propagate/shards/test_damage.py tests/propagate/shards/test_manifest.py tests/jobs/training/test_checksums.py
 
 # kills, stops, cut links and nodes that see nothing, on clusters of this machine; goes on where it was
 chaos: .venv/developer

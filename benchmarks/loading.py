@@ -3,16 +3,19 @@
 python benchmarks/loading.py [--size 1024x2048] [--crop 720x720] [--frames 4] [--rounds 4]
 
 One process, one thread, files in the page cache. Every loader draws the same crops, and their pixels are compared.
-With T = 3, a sample is the annotated frame and the two beside it, which are read and transformed as well.
+With T = 3, a sample is the annotated frame and the two beside it, which are read and transformed as well. A second
+table has what a crop costs beyond that where its shard is not open yet, with the proofs of a reader and without.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -22,6 +25,8 @@ from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets.base import DatasetOptions
 from propagate.job.config import RunConfig
 from propagate.job.run import run
+from propagate.shards import opening
+from propagate.shards.reader import Store, open_store
 from propagate.shards.schema import IMAGE_FORMS
 from propagate.synth.render import Renderer
 from propagate.synth.sensor import draw_sensor
@@ -32,10 +37,13 @@ from segtrain.data.dataset import Pixels, SegmentationDataset, Window
 from segtrain.data.labelled_frames import open_labelled_frames
 from segtrain.data.sampling import Sampling, build_epoch
 from segtrain.data.store_samples import open_store_samples
+from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
 from segtrain.data.transforms import Augmentation
 
 Size = tuple[int, int]
 OFFSETS = (-1, 1)
+PROOFS = ("_require_size", "_require_place", "_require_hard_link", "_require_stored_so", "_require_rows")
+READ = {"encoded": ("label", "image/data", "image/start", "image/size"), "raw": ("label", "image/pixels")}  # for a crop
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,37 @@ def seconds_per_crop(loaders: list[Callable[[int], object]], num_crops: int, rou
     return seconds.min(axis=0).mean(axis=1)
 
 
+def nothing(*_: object) -> None:
+    pass
+
+
+@contextmanager
+def unproven() -> Iterator[None]:
+    """Shards are opened as they lie."""
+    with ExitStack() as stack:
+        for name in PROOFS:
+            stack.enter_context(mock.patch.object(opening, name, nothing))
+        yield
+
+
+def seconds_to_open(store: Store, rounds: int) -> tuple[float, float]:
+    """Seconds of the processor until the arrays of a crop can be read, with proofs and without, in turns."""
+
+    def opened() -> float:
+        begin = time.process_time()
+        with store.open(store.indices[0]) as shard:
+            for name in READ[shard.images]:
+                shard.array(name)
+        return time.process_time() - begin
+
+    found = []
+    for _ in range(rounds):
+        proven = opened()
+        with unproven():
+            found.append((proven, opened()))
+    return min(each[0] for each in found), min(each[1] for each in found)
+
+
 def require_same_crops(loaders: list[Callable[[int], Pixels]], num_crops: int) -> None:
     for position in range(num_crops):
         first, *others = (load(position) for load in loaders)
@@ -130,7 +169,8 @@ def main() -> None:
         write_frames(root, size, arguments.frames)
         options = DatasetOptions(root=root)
         frames = open_labelled_frames("cityscapes", options)
-        stores = {images: open_store_samples(write_store(root, images, 0)) for images in IMAGE_FORMS}
+        paths = {images: write_store(root, images, 0) for images in IMAGE_FORMS}
+        stores = {images: open_store_samples(path) for images, path in paths.items()}
         clips = {images: open_store_samples(write_store(root, images, 1), offsets=OFFSETS) for images in IMAGE_FORMS}
         epoch = build_epoch(frames.index(64), Sampling(length=4 * arguments.frames), seed=0, epoch=0)
         augmentation = Augmentation(crop=crop)
@@ -146,14 +186,15 @@ def main() -> None:
         }
         names = [*datasets, *with_neighbours]
         alone, beside = (
-            [partial(draw_crop, dataset, epoch, augmentation) for dataset in each.values()]
-            for each in (datasets, with_neighbours)
+            [partial(draw_crop, dataset, epoch, augmentation, surroundings) for dataset in each.values()]
+            for each, surroundings in ((datasets, NO_NEIGHBOURS), (with_neighbours, Surroundings((OFFSETS,))))
         )
         require_same_crops([*alone, *beside], len(epoch))
         # in turns of their own, so that what single frames cost does not depend on what is measured beside them
         seconds = np.concatenate(
             [seconds_per_crop(loaders, len(epoch), arguments.rounds) for loaders in (alone, beside)]
         )
+        to_open = {images: seconds_to_open(open_store(path), 50 * arguments.rounds) for images, path in paths.items()}
     print(
         f"{arguments.frames} frames of {arguments.size}, crops of {arguments.crop}, best of {arguments.rounds} rounds\n"
     )
@@ -161,6 +202,12 @@ def main() -> None:
     print("|---|---:|---:|---:|")
     for name, value in zip(names, seconds, strict=True):
         print(f"| {name} | {1000 * value:.1f} | {1 / value:.1f} | {seconds[0] / value:.2f} |")
+    print("\n| opening the shard of a crop | ms of CPU | without proofs | the proofs, of opening and crop |")
+    print("|---|---:|---:|---:|")
+    for images, (proven, as_it_lies) in to_open.items():
+        crop_seconds = seconds[names.index(f"store, {images} images")]
+        share = (proven - as_it_lies) / (crop_seconds + as_it_lies)
+        print(f"| {images} images | {1000 * proven:.2f} | {1000 * as_it_lies:.2f} | {100 * share:.1f} % |")
 
 
 if __name__ == "__main__":

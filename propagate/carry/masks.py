@@ -6,15 +6,17 @@ pixels of a frame disagree with the others of their mask as confidence expects t
 as many.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from propagate.carry.carried import Carried
 from propagate.data.clip import Resource
 from propagate.data.masks import read_masks
+from propagate.errors import UnreachableError
 
 # The odds that what a mask changes is wrong: ODDS · excess² · √(the others' share of its votes) / ⁴√(its share of the
 # frame). The excess is how many pixels of the frame disagree with their masks, as a multiple of how many are expected
@@ -33,11 +35,13 @@ _LABELS = 256
 class MaskVote:
     """A `LabelCorrection` by the masks that there are of the frames, by their keys; others stay as they are.
 
-    ignored: [256] bool, the label ids that neither vote nor change.
+    ignored: [256] bool, the label ids that neither vote nor change. on_unreachable: hears of a file that this machine
+    cannot reach, and another one perhaps can.
     """
 
     masks: Mapping[str, Resource]
     ignored: Tensor
+    on_unreachable: Callable[[str], object]
 
     def __call__(self, carried: Carried, targets: Tensor, keys: Sequence[str]) -> Carried:
         """Raises: InputError, where masks cannot be used."""
@@ -45,11 +49,18 @@ class MaskVote:
         label, confidence = carried.label.clone(), carried.confidence.clone()
         for number, key in enumerate(keys):
             if key in self.masks:
-                masks = torch.from_numpy(read_masks(self.masks[key], size)).to(label.device)
+                masks = torch.from_numpy(self._read(key, size)).to(label.device)
                 label[number, 0], confidence[number, 0] = vote(
                     label[number, 0], confidence[number, 0], masks, self.ignored.to(label.device)
                 )
         return replace(carried, label=label, confidence=confidence)
+
+    def _read(self, key: str, size: tuple[int, int]) -> np.ndarray:
+        try:
+            return read_masks(self.masks[key], size)
+        except UnreachableError:
+            self.on_unreachable(str(self.masks[key]))
+            raise
 
 
 def vote(label: Tensor, confidence: Tensor, masks: Tensor, ignored: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,11 @@ class OpenClip:
     beyond: np.ndarray | None = None
 
 
+def told(error: Exception) -> str:
+    """What an error says, with the name of this machine where it is one that another perhaps does not have."""
+    return f"{error} on {socket.gethostname()}" if isinstance(error, UnreachableError) else str(error)
+
+
 def open_clip(
     clip: Clip, classes: ClassTable, watch: Stopwatch, *, num_threads: int = 1, with_vectors: bool = False
 ) -> OpenClip:
@@ -80,11 +85,8 @@ def open_clip(
 
     def fail(offset: int, error: InputError) -> None:
         nonlocal unreachable
-        reason = str(error)
-        if isinstance(error, UnreachableError):
-            unreachable = True
-            reason += f" on {socket.gethostname()}"
-        failures.append(Failure(clip=clip.key, offset=offset, reason=reason))
+        unreachable |= isinstance(error, UnreachableError)
+        failures.append(Failure(clip=clip.key, offset=offset, reason=told(error)))
 
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)

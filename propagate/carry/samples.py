@@ -17,7 +17,7 @@ from jobs.training.memory import enough_memory
 from propagate.carry.carried import Carried, LabelCorrection, judged
 from propagate.carry.confidence import match
 from propagate.carry.destinations import Destination, End, Walker
-from propagate.carry.opened import OpenClip, OpenFrame
+from propagate.carry.opened import OpenClip, OpenFrame, told
 from propagate.carry.paths import CarryingPath, together
 from propagate.carry.resampling import RESAMPLERS, Resampler
 from propagate.carry.sample_settings import SampleSettings
@@ -71,7 +71,7 @@ def propagate_clip(
             with enough_memory(path.device, doing):
                 yield
         except (SdcnetError, ComputeError, PropagateError) as error:
-            reason = f"{clip.frames[offset].where}: {error}"
+            reason = f"{clip.frames[offset].where}: {told(error)}"
             on_failure(Failure(clip=clip.key, offset=offset, reason=reason))
 
     observations: dict[int, OpenFrame] = {}

@@ -17,9 +17,9 @@ class KeyedFiles:
         if not root.is_dir():
             reason = "not a directory" if root.exists() else "no such directory"
             raise DatasetError(f"{root}: {reason}; {advice}")
-        self.root = root
+        self.root = root.absolute()  # a worker may have another working directory
         self._paths_of_name: dict[str, list[Path]] = {}
-        for path in sorted(path for ending in endings for path in root.rglob(f"*{ending}")):
+        for path in sorted(path for ending in endings for path in self.root.rglob(f"*{ending}")):
             self._paths_of_name.setdefault(path.name, []).append(path)
 
     def paths_of(self, name: str) -> list[Path]:

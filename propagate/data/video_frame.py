@@ -1,6 +1,7 @@
 """Frames of videos, by their numbers; what a clip needs of one is decoded once, and never written to a disk."""
 
 import hashlib
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
+from jobs.files import open_regular
 from propagate.data.clip import unreadable
 from propagate.errors import InputError
 from sdcnet.errors import FrameError
@@ -30,7 +32,7 @@ class VideoFile:
     @classmethod
     def of(cls, root: Path, name: str) -> Self:
         """The file as it is now; it is read through, for its digest. Raises: OSError."""
-        with (root / name).open("rb") as file:
+        with open_regular(root / name) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return cls(str(root), name, file.tell(), digest)
 
@@ -130,7 +132,8 @@ class _OpenVideo:
     def _opened(self, video: VideoFile) -> VideoSequence:
         """Raises: InputError, FrameError."""
         try:
-            size = video.path.stat().st_size
+            with open_regular(video.path) as file:
+                size = os.fstat(file.fileno()).st_size
         except OSError as error:
             raise unreadable(str(video.path), error) from None
         if size != video.size:

@@ -78,7 +78,7 @@ class Carrier:
         if self._corrector is not None:
             corrections.append(Counted(self._corrector, notes.counts))
         if masks:
-            corrections.append(MaskVote(masks, self._ignored))
+            corrections.append(MaskVote(masks, self._ignored, notes.unreachable.append))
         return propagate_clip(
             opened,
             ignore_id=self._classes.ignore_id,

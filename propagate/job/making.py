@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from jobs.timing import Stopwatch
 from propagate.carry.opened import OpenClip
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
     from jobs.training.transfers import Transfers
 
 
+Value = TypeVar("Value")
+
+
 @dataclass(frozen=True)
 class Notes:
-    """What is noted as the samples of a shard are made: where the time goes, what failed, and whatever is counted."""
+    """What is noted as the samples of a shard are made: where the time goes, what failed, and whatever is counted.
+
+    unreachable: what this machine could not reach, and another one perhaps can.
+    """
 
     watch: Stopwatch = field(default_factory=Stopwatch)
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    unreachable: list[str] = field(default_factory=list)
 
 
 class Maker(Protocol):
@@ -65,3 +73,12 @@ class Making(Protocol):
     def open(self, classes: ClassTable) -> Maker:
         """classes: of the store. Raises: CheckpointError, and others, where what it needs cannot be used."""
         ...
+
+
+def with_absolute_paths(value: Value) -> Value:
+    """A path as an absolute one, and a dataclass with such paths, however deep: workers may have another folder."""
+    if isinstance(value, Path):
+        return value.absolute()
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{each.name: with_absolute_paths(getattr(value, each.name)) for each in fields(value)})

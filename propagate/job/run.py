@@ -29,7 +29,7 @@ from propagate.datasets.sides import two_sided
 from propagate.errors import DatasetError
 from propagate.job.carrying import CARRIED, CORRECTED, Carrying
 from propagate.job.config import RunConfig
-from propagate.job.making import Making
+from propagate.job.making import Making, with_absolute_paths
 from propagate.job.places import room_for
 from propagate.job.plan import make_plan, num_samples
 from propagate.job.sight import shown_sight
@@ -208,7 +208,9 @@ def make_store(
             )
             outcomes = run_units(
                 tasks,
-                partial(ShardWorker, store=store, classes=manifest.classes, making=making, sight=sight),
+                partial(
+                    ShardWorker, store=store, classes=manifest.classes, making=with_absolute_paths(making), sight=sight
+                ),
                 engine=engine,
                 num_workers=num_workers,
                 address=address,

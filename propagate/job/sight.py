@@ -11,23 +11,24 @@ from typing import Any
 
 from jobs.errors import UnfitNodeError
 from jobs.files import write_whole
-from propagate.data.clip import Clip, Frame, Label
+from propagate.data.clip import Clip, Frame, Resource
 from propagate.errors import InputError, StoreError
 
 NUM_TRIED = 10  # clips, until one is found that can be read
 SIGN = ".sign-{}"
+Place = Frame | Resource
 ADVICE = "mount the data set, the weights and OUT on every node at the same paths"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What a worker has to see: a file in the store that holds its own name, a label map, frames, and weights.
+    """What a worker has to see: a file in the store that holds its own name, a label map, frames, masks, and weights.
 
     inputs: each with the SHA-256 of what the driver read. settings: with the digests of weights, as the store has them.
     """
 
     sign: Path
-    inputs: tuple[tuple[Frame | Label, str], ...]
+    inputs: tuple[tuple[Place, str], ...]
     settings: Mapping[str, Any]
 
     def require_store_and_inputs(self) -> None:
@@ -57,7 +58,7 @@ class Sight:
 def shown_sight(store: Path, clips: Sequence[Clip], settings: Mapping[str, Any]) -> Iterator[Sight]:
     """What the driver sees; the sign in the store is there as long as the context.
 
-    clips: the first of them that can be read is shown, of its frames the annotated one and the last.
+    clips: the first of them that can be read is shown: its label map, the annotated frame and the last, and masks.
     Raises: StoreError where the store cannot be written.
     """
     sign = store / SIGN.format(secrets.token_hex(6))
@@ -72,24 +73,24 @@ def shown_sight(store: Path, clips: Sequence[Clip], settings: Mapping[str, Any])
             sign.unlink()
 
 
-def _shown(clips: Sequence[Clip]) -> tuple[tuple[Frame | Label, str], ...]:
+def _shown(clips: Sequence[Clip]) -> tuple[tuple[Place, str], ...]:
     for clip in islice((clip for clip in clips if 0 in clip.frames), NUM_TRIED):
-        frames = (clip.frames[0], clip.frames[max(clip.frames)])
-        places = frames if clip.label is None else (clip.label, *frames)
+        labels = () if clip.label is None else (clip.label.resource,)
+        places = (*labels, clip.frames[0], clip.frames[max(clip.frames)], *islice(clip.masks.values(), 1))
         with suppress(InputError):
             return tuple((place, _digest(place)) for place in places)
     return ()
 
 
-def _digest(place: Frame | Label) -> str:
+def _digest(place: Place) -> str:
     """SHA-256 of a file, or of the pixels where there is no file. Raises: InputError."""
-    if isinstance(place, Label):
-        data: Any = place.resource.read()
+    if isinstance(place, Resource):
+        data: Any = place.read()
     else:
         encoded = place.encoded()
         data = place.pixels() if encoded is None else encoded
     return hashlib.sha256(data).hexdigest()
 
 
-def _where(place: Frame | Label) -> str:
-    return str(place.resource) if isinstance(place, Label) else place.where
+def _where(place: Place) -> str:
+    return str(place) if isinstance(place, Resource) else place.where

@@ -74,7 +74,6 @@ class ShardWorker:
         transfers = self._maker.transfers
         has_gpu = transfers is not None and transfers.device.type != "cpu"
         self._decoding_threads = decoding_threads(self.share) if has_gpu else 1
-        self._unreachable = False
 
     def __call__(
         self, unit: ShardTask, attempt: str, on_progress: Callable[[int], None]
@@ -83,12 +82,11 @@ class ShardWorker:
 
         Raises: StoreError where the store cannot be written.
         """
-        self._unreachable = False
-        result = self._write(unit, self.store / attempt_name(unit.plan, attempt), on_progress)
-        return Doubtful(result) if self._unreachable else result
-
-    def _write(self, unit: ShardTask, path: Path, on_progress: Callable[[int], None]) -> ShardResult:
         notes = Notes()
+        result = self._write(unit, self.store / attempt_name(unit.plan, attempt), notes, on_progress)
+        return Doubtful(result) if notes.unreachable else result
+
+    def _write(self, unit: ShardTask, path: Path, notes: Notes, on_progress: Callable[[int], None]) -> ShardResult:
         samples = self._samples(unit, notes)
         if self._maker.transfers is not None:
             samples = ahead(samples, depth=2)
@@ -123,7 +121,8 @@ class ShardWorker:
             num_threads=self._decoding_threads,
             with_vectors=self.making.reads_vectors,
         )
-        self._unreachable |= opened.unreachable
+        if opened.unreachable:
+            notes.unreachable.append(clip.key)
         return opened
 
 

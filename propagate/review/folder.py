@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.files import write_whole
+from jobs.files import open_regular, write_whole
 from propagate.data.sample import ANNOTATED, ORIGINS
 from propagate.errors import ReviewError
 from propagate.review.contents import OF_DATA, STORE, Contents
@@ -43,7 +43,7 @@ def require_own(out: Path) -> None:
 
 def _begins(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(BEGINS)) == BEGINS
     except OSError:
         return False

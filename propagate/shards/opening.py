@@ -33,8 +33,9 @@ def open_file(path: Path, entry: ShardSummary, place: ShardPlace, version: int) 
     except UNREADABLE as error:
         raise StoreError(f"{path}: cannot be opened ({error}); {ADVICE}") from None
     try:
-        _require_place(file, path, entry, place, version)
-        images = _text(file, "images")
+        attributes = file.attrs  # which takes a while to make
+        _require_place(attributes, path, entry, place, version)
+        images = _text(attributes, "images")
         if images not in IMAGE_FORMS:
             raise ValueError(f"images are '{images}', expected one of {', '.join(IMAGE_FORMS)}")
     except (StoreError, *UNREADABLE) as error:
@@ -87,23 +88,25 @@ def _require_size(path: Path, entry: ShardSummary) -> None:
         raise _another(path, f"has {found.st_size} bytes, the manifest says {entry.bytes}")
 
 
-def _require_place(file: h5py.File, path: Path, entry: ShardSummary, place: ShardPlace, version: int) -> None:
+def _require_place(
+    attributes: h5py.AttributeManager, path: Path, entry: ShardSummary, place: ShardPlace, version: int
+) -> None:
     """Raise StoreError unless the shard is of this store, belongs here, and holds what the manifest says."""
-    found = file.attrs["schema_version"]
+    found = attributes["schema_version"]
     if found != version:
         raise StoreError(f"{path}: schema version {found}, the manifest says {version}; {ADVICE}")
     if version == 1:  # which did not say where a shard belongs
         return
-    if _text(file, "store_id") != place.store_id:
+    if _text(attributes, "store_id") != place.store_id:
         raise _another(path, "is a shard of another store")
-    index, number = file.attrs["shard_index"], file.attrs["num_shards"]
+    index, number = attributes["shard_index"], attributes["num_shards"]
     if index != place.shard_index:
         raise _another(path, f"is shard {index} of its store, and lies in the place of shard {place.shard_index}")
     if number != place.num_shards:
         raise _another(path, f"is of a store of {number} shards, expected {place.num_shards}")
-    if _text(file, "content") != entry.content:
+    if _text(attributes, "content") != entry.content:
         raise _another(path, "holds other samples than the manifest says")
-    if _text(file, "classes") != place.classes:
+    if _text(attributes, "classes") != place.classes:
         raise _another(path, "was written with another class table than the manifest's")
 
 
@@ -114,8 +117,8 @@ def _another(path: Path, fault: str) -> StoreError:
     )
 
 
-def _text(file: h5py.File, name: str) -> str:
-    value = file.attrs[name]
+def _text(attributes: h5py.AttributeManager, name: str) -> str:
+    value = attributes[name]
     if not isinstance(value, str):
         raise TypeError(f"attribute '{name}' is no text")
     return value

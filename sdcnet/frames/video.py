@@ -13,6 +13,7 @@ import av
 import numpy as np
 from torch import Tensor
 
+from jobs.files import open_regular
 from jobs.image_limit import require_few_pixels
 from sdcnet.errors import FrameError
 from sdcnet.frames.exported import VectorSource
@@ -113,6 +114,11 @@ class VideoSequence(FrameSequence):
         return super().__getstate__() | {"_decoder": None, "_container": None, "_vectors": {}}
 
     def _opened(self) -> Any:
+        try:
+            open_regular(self._path).close()
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror}), expected a file that FFmpeg reads; check the path"
+            raise FrameError(str(self._path), reason) from None
         return open_video(self._path, str(self._path))
 
     def _index(self, container: Any) -> tuple[int, list[int], list[_Key]]:

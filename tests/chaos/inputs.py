@@ -26,7 +26,9 @@ from segtrain.errors import SegtrainError
 
 TYPED = (FileError, JobError, PropagateError, SdcnetError, SegtrainError)
 Told = tuple[int, str, str]  # an input's number, its outcome, and what was said
-LIMIT_SECONDS, LIMIT_MEGABYTES = 30, 400
+LIMIT_SECONDS, LIMIT_MEGABYTES = 30, 400  # of the processor, since a busy machine is no hang
+WAIT_SECONDS = 600  # by the clock: what waits for something that does not come takes no time of the processor
+HUNG = (signal.SIGPROF, signal.SIGALRM)  # which end a process by themselves
 OUTCOMES = ("as written", "accepted", "sentence", "traceback", "hang", "memory", "wrong", "died")
 BAD = OUTCOMES[3:]
 
@@ -56,7 +58,7 @@ def tried(name: str, numbers: range, folder: Path) -> list[Told]:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         begun = told[-1][0] + 1 if told else numbers.start
         if status:
-            how = "hang" if status == -signal.SIGALRM else "died"
+            how = "hang" if -status in HUNG else "died"
             told.append((begun, how, f"exit code {status}"))
             begun += 1
     return told
@@ -68,8 +70,10 @@ def _outcome(name: str, kind: Kind, number: int, good: bytes, folder: Path) -> T
     (folder / kind.file).write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     expected = kind.read(folder.parent / "good" / kind.file) if kind.is_proven else None
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIMIT_SECONDS)
+    for each in HUNG:
+        signal.signal(each, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
+    signal.alarm(WAIT_SECONDS)
     try:
         found = kind.read(folder / kind.file)
         outcome, said = ("as written" if data == good or kind.is_proven else "accepted"), ""
@@ -81,6 +85,7 @@ def _outcome(name: str, kind: Kind, number: int, good: bytes, folder: Path) -> T
             outcome = "traceback"
     except Exception:
         outcome, said = "traceback", traceback.format_exc()[-1500:]
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
     return number, "memory" if grown > LIMIT_MEGABYTES else outcome, said

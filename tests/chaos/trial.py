@@ -20,7 +20,7 @@ from jobs.ray.reaper import processes_in
 from propagate.shards.manifest import load_manifest
 
 OPTIONS = ["--frames", "8", "--clips-per-shard", "1", "--motion", "dis"]
-BEGIN_SECONDS = 120
+BEGIN_SECONDS = 300  # of a busy machine, which the driver says meanwhile
 END_SECONDS = 240
 RAW = re.compile(r"Traceback|^\[20\d\d-|^\((?:raylet|pid|gcs)|core_worker|Fatal Python", re.MULTILINE)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.inputs import KINDS, PIXELS
+from helpers.inputs import IDS, KINDS, PIXELS
 from helpers.mutations import LAUGHS, Damage, of_size
 
 from jobs.errors import FileError, JobError
@@ -105,6 +105,18 @@ def test_pipes_named_like_inputs_end_a_run_with_a_sentence(tmp_path: Path) -> No
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "all.zip: not a whole zip file (no regular file, but a pipe, a socket or a device)" in result.output
+
+
+def test_a_pipe_named_like_a_video_ends_a_run_with_a_sentence(tmp_path: Path) -> None:
+    """Which hung."""
+    labels = tmp_path / "labels" / "monday"
+    labels.mkdir(parents=True)
+    (labels / "1.png").write_bytes(encode_png(IDS))
+    (tmp_path / "layout.yaml").write_text("classes: camvid\n")
+    os.mkfifo(tmp_path / "monday.mp4")
+    result = CliRunner().invoke(main, ["run", "--root", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "monday.mp4: cannot be read (no regular file, but a pipe, a socket or a device)" in result.output
 
 
 def test_an_archive_of_zeros_is_told_by_its_first_bytes(tmp_path: Path) -> None:

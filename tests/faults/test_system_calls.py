@@ -1,7 +1,7 @@
 """Whatever system call fails: a sentence, no wrong entry, no lock left, and the next run ends as an undisturbed one.
 
 Some of the calls of each command, drawn by a seed; with FAULTS=all (`make faults`) every one of a store's, and 60 of
-each training's.
+each training's; `--capture no` shows of how many.
 """
 
 import errno
@@ -187,6 +187,7 @@ def test_a_system_call_that_fails_costs_nothing_but_time(machine: Machine, comma
     num_drawn = (None if command.program == "propagate" else 60) if IS_WHOLE else 5
     faults = draw_faults(undisturbed.counts, num_drawn, seed=1)
     wrong = {fault: reason for fault in faults if (reason := _tried(machine, command, whole, tmp_path / "out", fault))}
+    print(f"{command.program}: {len(faults)} of {sum(undisturbed.counts.values())} system calls failed in turn")
     listed = "\n".join(
         f"{kind} {number} ({errno.errorcode[error]}): {why}" for (kind, number, error), why in wrong.items()
     )

@@ -12,7 +12,7 @@ from propagate.carry.confidence import Match
 from propagate.carry.masks import MaskVote, vote
 from propagate.data.clip import Resource
 from propagate.data.runs import runs_of_mask
-from propagate.errors import InputError
+from propagate.errors import InputError, UnreachableError
 
 SIZE = (60, 80)
 ROAD, CAR, VOID = 7, 26, 0
@@ -106,7 +106,8 @@ def test_only_frames_that_have_masks_are_corrected(tmp_path: Path) -> None:
     car = {"size": size, "counts": runs_of_mask(CAR_THERE.T.numpy())}
     road = {"size": size, "counts": runs_of_mask(~CAR_THERE.T.numpy())}
     (tmp_path / "a.json").write_text(json.dumps([car, road]))
-    vote_of_masks = MaskVote({"a": Resource(str(tmp_path), "a.json", 1)}, IGNORED)
+    unreachable: list[str] = []
+    vote_of_masks = MaskVote({"a": Resource(str(tmp_path), "a.json", 1)}, IGNORED, unreachable.append)
     label = CARRIED.expand(2, 1, -1, -1)
     confidence = doubtful().expand(2, 1, -1, -1)
     nothing = torch.zeros_like(confidence)
@@ -121,3 +122,8 @@ def test_only_frames_that_have_masks_are_corrected(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[0]")
     with pytest.raises(InputError, match="expected COCO's runs"):
         vote_of_masks(carried, targets, ["b", "a"])
+    assert not unreachable
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(UnreachableError):
+        vote_of_masks(carried, targets, ["b", "a"])
+    assert unreachable == [str(tmp_path / "a.json")]

@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.errors import UnfitNodeError
@@ -13,10 +14,13 @@ from jobs.pool.units import Doubtful
 from propagate.carry.sample_settings import SampleSettings
 from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
+from propagate.data.images import encode_png
+from propagate.data.masks import with_masks
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
 from propagate.errors import StoreError
 from propagate.job.carrying import Carrying
+from propagate.job.making import with_absolute_paths
 from propagate.job.plan import make_plan
 from propagate.job.sight import Sight, shown_sight
 from propagate.job.worker import ShardResult, ShardTask, ShardWorker
@@ -35,6 +39,17 @@ def root(street: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clips(root: Path) -> list[Clip]:
     return list(open_dataset("cityscapes", DatasetOptions(root=root)).clips(1))
+
+
+@pytest.fixture
+def masked(clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Clip]:
+    """The clips with masks of all neighbours, in a folder that is named from where one stands."""
+    (tmp_path / "masks").mkdir()
+    for clip in clips:
+        for frame in clip.frames.values():
+            (tmp_path / "masks" / f"{frame.key}.png").write_bytes(encode_png(np.ones(frame.size(), np.uint8)))
+    monkeypatch.chdir(tmp_path)
+    return with_masks(clips, Path("masks"))
 
 
 def worker(out: Path, sight: Sight) -> ShardWorker:
@@ -64,6 +79,13 @@ def test_a_node_without_the_store_is_unfit(clips: list[Clip], tmp_path: Path) ->
             worker(tmp_path, sight)
 
 
+def task_of(clips: list[Clip]) -> ShardTask:
+    """All of them, as one shard."""
+    (plan,) = make_plan(clips, 16)
+    place = ShardPlace(store_id="store", shard_index=0, num_shards=1, classes="{}")
+    return ShardTask(plan=plan, place=place, clips=tuple(clips))
+
+
 @pytest.mark.parametrize("part", ["gtFine", "leftImg8bit_sequence"])
 def test_a_node_without_an_input_or_with_another_one_is_unfit(
     part: str, clips: list[Clip], root: Path, tmp_path: Path
@@ -86,6 +108,34 @@ def test_a_node_with_other_weights_is_unfit(clips: list[Clip], tmp_path: Path) -
         worker(tmp_path, sight)
 
 
+def test_a_node_without_the_masks_is_unfit(masked: list[Clip], tmp_path: Path) -> None:
+    with shown_sight(tmp_path, masked, SETTINGS) as sight:
+        shutil.rmtree(tmp_path / "masks")
+        with pytest.raises(UnfitNodeError, match=r"masks/.*: cannot be read \(No such file"):
+            worker(tmp_path, sight)
+
+
+def test_masks_that_this_machine_cannot_reach_are_doubtful(masked: list[Clip], tmp_path: Path) -> None:
+    with shown_sight(tmp_path, masked, SETTINGS) as sight:
+        make = worker(tmp_path, sight)
+        Path(masked[1].masks[1].root, masked[1].masks[1].name).unlink()
+        doubtful = make(task_of(masked), "a", lambda _: None)
+    assert isinstance(doubtful, Doubtful)
+    [failure] = doubtful.record.shard.entry.failures
+    assert failure.reason.endswith(f"cannot be read (No such file or directory) on {socket.gethostname()}")
+
+
+def test_another_working_folder_finds_the_same_files(
+    masked: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    motion = MotionSettings(name="raft", raft_weights=Path("raft.pth"))
+    carrying = Carrying(motion=motion, sample_settings=SampleSettings(), corrector=Path("own.safetensors"))
+    sent = with_absolute_paths(carrying)
+    assert (sent.motion.raft_weights, sent.corrector) == (tmp_path / "raft.pth", tmp_path / "own.safetensors")
+    monkeypatch.chdir("/")
+    assert masked[0].masks[1].read()
+
+
 def test_a_store_that_takes_no_sign_is_said(clips: list[Clip], tmp_path: Path) -> None:
     with (
         pytest.raises(StoreError, match=r"gone: cannot be written \(No such file or directory\)"),
@@ -95,9 +145,7 @@ def test_a_store_that_takes_no_sign_is_said(clips: list[Clip], tmp_path: Path) -
 
 
 def test_what_this_machine_cannot_reach_is_doubtful_and_damage_is_not(clips: list[Clip], tmp_path: Path) -> None:
-    (plan,) = make_plan(clips, 16)
-    place = ShardPlace(store_id="store", shard_index=0, num_shards=1, classes="{}")
-    task = ShardTask(plan=plan, place=place, clips=tuple(clips))
+    task = task_of(clips)
 
     def write(attempt: str) -> ShardResult | Doubtful[ShardResult]:
         return make(task, attempt, lambda _: None)

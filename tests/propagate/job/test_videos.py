@@ -1,5 +1,6 @@
 """The main job on a video and label maps of colours: nothing is extracted, and every frame is stored as it is."""
 
+import errno
 import json
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from propagate.data.images import decode_frame
 from propagate.data.video_frame import VideoFrame
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
+from propagate.errors import UnreachableError
 from propagate.shards.reader import open_store
 
 
@@ -92,3 +94,17 @@ def test_frames_in_files_have_no_vectors(
     again = cli(*arguments, "--motion", "dis")
     assert again.returncode == 1
     assert "vectors" in again.stderr
+
+
+def test_a_video_that_this_machine_cannot_reach_may_be_read_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_drive(tmp_path, 6, ("2.png",))
+    [clip] = open_dataset("video", DatasetOptions(root=tmp_path)).clips(1)
+
+    def forbidden(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("propagate.data.video_frame.open_regular", forbidden)
+    with pytest.raises(UnreachableError, match=r"drive\.mp4: cannot be read \(Permission denied\)"):
+        clip.frames[0].pixels()
