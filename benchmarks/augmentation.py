@@ -3,21 +3,21 @@
 python benchmarks/augmentation.py synth WORK --resume results.jsonl [--minutes 100] [--jobs 2] [--seeds 5]
 python benchmarks/augmentation.py camvid WORK --resume results.jsonl --labels 3 [--data ../shared/data]
 
-Streets: unseen ones are scored, in the seven categories of Cityscapes. CamVid: labels of 3, 5, … frames in 21, of which
-a later stretch is scored. The annotated frames of a sequence are ten apart or nearer, so that some lie between two.
+Streets: networks begin anew; unseen streets are scored, in the seven categories of Cityscapes. CamVid: labels of 3 or 5
+frames in 21; networks begin with what they have learnt of other streets, and a later stretch is scored. The annotated
+frames of a sequence are ten apart or nearer, so that some lie between two. How much could be gained at all is what true
+labels of the same frames gain.
 
 Every finished run is a line of the file of --resume, which says all that decides it; the same command goes on with what
 is missing, begins none that would end after --minutes, and prints what there is: means, and the differences to
 annotated frames alone of the same seed, with their standard error. A run is commands in processes of one thread; with
-`--jobs 2` there are two at a time. WORK holds data, stores and trainings, and may be removed. Networks begin anew.
+`--jobs 2` there are two at a time. WORK holds data, stores and trainings, and may be removed.
 """
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import yaml
+from trainings import FIRST_SCORED, Results, call, camvid_stretch, link, with_error, write_layout
 
 from jobs.console.tables import Table
 from propagate.data.classes import load_classes
@@ -43,34 +43,39 @@ STORES: Mapping[str, tuple[str, ...]] = {
 CORRECTED = "corrected"  # by a corrector that learns from the same annotated frames
 REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")
 ALONE, CARRIED = "annotated alone", "±5"
+EVERY = "every"  # a split: the frames of train, annotated also where labels are carried to
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What a training goes on beside its regime. store: of STORES, corrected, or refined by the network of CARRIED."""
+    """What a training goes on beside its regime.
 
-    store: str
+    store: of STORES, corrected, or refined by the network of CARRIED; None: annotated frames.
+    """
+
+    store: str | None = None
     options: tuple[str, ...] = ()
 
 
 RELAXED = ("--loss", "relaxed")
 VARIANTS: Mapping[str, Variant] = {
-    ALONE: Variant("one-sided", ("--max-offset", "0")),
+    ALONE: Variant(),
     CARRIED: Variant("one-sided"),
     "±5, weighed by confidence": Variant("one-sided", ("--weigh-by-confidence",)),
     "fused from two sides": Variant("fused"),
+    "true labels of the frames of ±5": Variant(options=("--train-split", EVERY)),
     "±1": Variant("one-sided", ("--max-offset", "1")),
     "±3": Variant("one-sided", ("--max-offset", "3")),
     "±5, relaxed": Variant("one-sided", RELAXED),
     "±5, corrected": Variant(CORRECTED),
     "refined by the network": Variant(REFINED),
-    "annotated alone, relaxed": Variant("one-sided", ("--max-offset", "0", *RELAXED)),
+    "annotated alone, relaxed": Variant(options=RELAXED),
     "±1, relaxed": Variant("one-sided", ("--max-offset", "1", *RELAXED)),
     "±3, relaxed": Variant("one-sided", ("--max-offset", "3", *RELAXED)),
     "±5, stepwise": Variant("stepwise"),
     "±5, stepwise, relaxed": Variant("stepwise", RELAXED),
 }
-NUM_FIRST, SEEDS_OF_OTHERS = 4, 3
+NUM_FIRST, SEEDS_OF_OTHERS = 5, 3
 
 CATEGORIES = (
     ("road", "sidewalk"),
@@ -82,34 +87,29 @@ CATEGORIES = (
     ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
 STREETS: Mapping[str, Any] = {"size": (128, 256), "length": 30, "seed": 1}
-SNIPPETS = {"train": 4, "val": 24}
+SNIPPETS = {"train": 2, "val": 24}
 AROUND, ANNOTATED = 10, (14, 24)  # of the frames 9…29
-LAST_ANNOTATED, NUM_SEEN, FIRST_SCORED = 20, 28, 32  # of the 49 frames of CamVid
-BATCH = 8
+LAST_ANNOTATED = 20  # of CamVid's
+LEARNT: Mapping[str, Any] = {"size": (192, 384), "num_snippets": 120, "around": 0, "seed": 3}  # other streets
+BATCH = 4
 
 
 @dataclass(frozen=True)
 class Regime:
-    """How the networks of a data set are trained. steps: unless told otherwise."""
+    """How the networks of a data set are trained. steps: unless told otherwise. steps_before: on other streets."""
 
     steps: int
-    options: tuple[str, ...]
+    crop: str
+    rate: float
+    steps_before: int = 0
 
 
-NETWORK = (
-    *("--recipe", "tiny", "--network", "lateral-mobilenetv2", "--output-stride", "32", "--loader-workers", "0"),
-    *("--learning-rate", "0.006", "--epochs", "1", "--max-val-images", "1"),  # the last network is scored afterwards
-    *("--batch-size", str(BATCH)),
-)
+NETWORK, STRIDE = "lateral-mobilenetv2", 32
+RATE = 0.006  # of networks that begin anew
 REGIMES = {
-    "synth": Regime(300, (*NETWORK, "--crop", "64x128")),
-    "camvid": Regime(300, (*NETWORK, "--crop", "128x160")),
+    "synth": Regime(2700, "64x128", RATE),
+    "camvid": Regime(1600, "128x160", 0.003, steps_before=3000),
 }
-
-
-def layout_of(root: Path, frames: str, labels: str, classes: str) -> None:
-    text = f"frames: {frames}\nlabels: {labels}\nclasses: {classes}\n"
-    (root / "layout.yaml").write_text(text, encoding="utf-8")
 
 
 def streets(root: Path) -> None:
@@ -119,15 +119,17 @@ def streets(root: Path) -> None:
         for truth in sorted((root / "street" / "truth" / split).rglob("*_gtFine_labelIds.png")):
             number = int(truth.name.split("_")[-3])
             if split == "val" or number in ANNOTATED:
-                copy = root / "labels" / split / truth.name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(truth, copy)
+                link(root / "labels" / split / truth.name, truth)
+            if split == "train" and is_reached(number, ANNOTATED):
+                link(root / "labels" / EVERY / truth.name, truth)
+    frames = root / "street" / "leftImg8bit_sequence"
+    link(frames / EVERY, frames / "train")
     table = load_classes("cityscapes").to_json()
     of_name = {name: number for number, names in enumerate(CATEGORIES) for name in names}
     classes = [{**each, "train_id": of_name.get(each["name"], 255)} for each in table["classes"]]
     text = yaml.safe_dump({**table, "name": "categories", "classes": classes}, sort_keys=False)
     (root / "categories.yaml").write_text(text, encoding="utf-8")
-    layout_of(
+    write_layout(
         root,
         "street/leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
         "labels/{split}/{sequence}_{frame}_gtFine_labelIds.png",
@@ -135,21 +137,16 @@ def streets(root: Path) -> None:
     )
 
 
-def camvid(root: Path, data: Path, num_labels: int) -> None:
-    """The annotated frames are spread evenly; those that are scored, nothing was propagated to."""
-    source = data.resolve() / "camvid_15hz"
-    labelled = camvid_labels(num_labels)
-    for number, frame in enumerate(sorted((source / "clip").iterdir())):
-        split = "train" if number < NUM_SEEN else "val"
-        name = f"{split}_{number:04d}.png"
-        kinds = {"frames": source / "clip", "labels": source / "truth"}
-        if number not in labelled and number < FIRST_SCORED:
-            del kinds["labels"]
-        for kind, folder in kinds.items():
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
-            (root / kind / split / name).symlink_to(folder / frame.name)
-    name = "{split}/{sequence}_{frame}.png"
-    layout_of(root, f"frames/{name}", f"labels/{name}", "camvid")
+def camvid(root: Path, data: Path, annotated: Sequence[int]) -> None:
+    camvid_stretch(root, data, annotated)
+    link(root / "frames" / EVERY, root / "frames" / "train")
+    for number, frame in enumerate(sorted((root / "frames" / "train").iterdir())):
+        if is_reached(number, annotated):
+            link(root / "labels" / EVERY / frame.name, data.resolve() / "camvid_15hz" / "truth" / frame.resolve().name)
+
+
+def is_reached(number: int, annotated: Sequence[int]) -> bool:
+    return any(abs(number - other) <= FRAMES for other in annotated)
 
 
 def camvid_labels(num_labels: int) -> list[int]:
@@ -163,17 +160,18 @@ class Bench:
         name, labels = arguments.data_set, arguments.labels
         self.name = name if name == "synth" else f"{name}-{labels}"
         self.work = arguments.work.resolve() / self.name
-        self.root, self.results = self.work / "data", arguments.resume.resolve()
-        self.steps = arguments.steps or REGIMES[name].steps
-        self.options = REGIMES[name].options
-        if arguments.network:
-            self.options += ("--network", arguments.network, "--output-stride", str(arguments.output_stride))
+        self.root, self.results = self.work / "data", Results(arguments.resume.resolve())
+        self.regime = REGIMES[name]
+        self.steps = arguments.steps or self.regime.steps
+        network, stride = arguments.network or NETWORK, arguments.output_stride if arguments.network else STRIDE
+        self.options = ("--recipe", "tiny", "--loader-workers", 0, "--epochs", 1, "--batch-size", BATCH)
+        self.options += ("--network", network, "--output-stride", stride, "--crop", self.regime.crop)
+        self.before = arguments.work.resolve() / f"before-{network}"
         self.data = {**STREETS, "snippets": SNIPPETS, "annotated": ANNOTATED, "classes": CATEGORIES}
         if name == "camvid":
             self.data = {"annotated": camvid_labels(labels), "first_scored": FIRST_SCORED}
         self._arguments = arguments
         self._until = time.monotonic() + 60 * arguments.minutes
-        self._lock = Lock()
 
     def prepare(self, variants: Sequence[str]) -> None:
         """The data set and the stores, whole or not at all."""
@@ -183,31 +181,45 @@ class Bench:
             if self._arguments.data_set == "synth":
                 streets(self.root)
             else:
-                camvid(self.root, self._arguments.data, self._arguments.labels)
-        wanted = {VARIANTS[each].store for each in variants}
+                camvid(self.root, self._arguments.data, camvid_labels(self._arguments.labels))
+        if self.regime.steps_before:
+            self._learn_before()
         where = ("--root", self.root, "--split", "train", "--frames", FRAMES)
-        for store in {"one-sided" if each == REFINED else each for each in wanted}:
+        for store in {"one-sided" if each == REFINED else each for each in (VARIANTS[name].store for name in variants)}:
+            if store is None:
+                continue
             options: tuple[object, ...] = STORES[self._made_as(store)]
             if store == CORRECTED:
-                self._call("propagate", "fit-corrector", *where, "--crop", "96x160", "--out", self.work / "corrector")
+                call("propagate", "fit-corrector", *where, "--crop", "96x160", "--out", self.work / "corrector")
                 options += ("--corrector", self.work / "corrector" / "corrector.safetensors")
-            self._call("propagate", "run", *where, *options, "--engine", "local", "--out", self.work / store)
+            call("propagate", "run", *where, *options, "--engine", "local", "--out", self.work / store)
+
+    def _learn_before(self) -> None:
+        """The network that every run begins with."""
+        if (self.before / "last.safetensors").exists():
+            return
+        root = self.before.with_name("streets-before")
+        shutil.rmtree(root, ignore_errors=True)
+        write_dataset(root, **LEARNT)
+        length = ("--epoch-length", BATCH * self.regime.steps_before, "--learning-rate", RATE, "--seed", 0)
+        data = ("--root", root, "--train-split", "train", "--val-split", "none")
+        call("segtrain", "fit", *self.options, *length, *data, "--out", self.before)
 
     def told(self, name: str, seed: int) -> dict[str, Any]:
         """All that decides a run, as JSON gives it back."""
         variant = VARIANTS[name]
-        store = [*STORES[self._made_as(variant.store)], "--frames", str(FRAMES)]
-        run: dict[str, Any] = {
+        run = {
             "data": self.name,
             "data_settings": self.data,
             "variant": name,
             "seed": seed,
             "steps": self.steps,
+            "rate": self.regime.rate,
+            "before": {**LEARNT, "steps": self.regime.steps_before, "rate": RATE} if self.regime.steps_before else None,
+            "store": variant.store and [*STORES[self._made_as(variant.store)], "--frames", FRAMES, variant.store],
+            "options": [*self.options, *variant.options, *(REFINE if variant.store == REFINED else ())],
         }
-        run |= {"store": store, "refined": REFINE if variant.store == REFINED else None}
-        if variant.store == CORRECTED:
-            run["corrected"] = True
-        told: dict[str, Any] = json.loads(json.dumps({**run, "options": [*self.options, *variant.options]}))
+        told: dict[str, Any] = json.loads(json.dumps(run))
         return told
 
     def _made_as(self, store: str) -> str:
@@ -216,25 +228,18 @@ class Bench:
 
     def run(self, name: str, seed: int) -> None:
         """Train, score, and add a line, unless it is there, or no time is left for what another seed took."""
-        told, lines = self.told(name, seed), self.lines()
+        told, lines = self.told(name, seed), self.results.lines()
         longest = max((line["seconds"] for line in lines if {**line["run"], "seed": seed} == told), default=0)
         begin = time.monotonic()
         if begin + longest > self._until or any(line["run"] == told for line in lines):
             return
         weights = self._trained(name, seed)
-        report = json.loads(self._call("segtrain", "evaluate", weights, "--root", self.root, "--json"))
+        report = json.loads(call("segtrain", "evaluate", weights, "--root", self.root, "--json"))
         of_classes = {of: scores["iou"] for of, scores in report["classes"].items()}
         scores = {"miou": report["miou"], "boundary": report["trimap_miou"], "classes": of_classes}
         line = {"run": told, **scores, "seconds": round(time.monotonic() - begin, 1)}
-        with self._lock, self.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.results.add(line)
         print(f"seed {seed}: {100 * report['miou']:.2f} {name}, {line['seconds']:.0f} s", file=sys.stderr, flush=True)
-
-    def lines(self) -> list[dict[str, Any]]:
-        if not self.results.exists():
-            return []
-        with self._lock:
-            return [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines()]
 
     def table(self, names: Sequence[str]) -> str:
         """Means in percent, and what is gained to annotated frames alone, in the mean of the pairs."""
@@ -255,36 +260,27 @@ class Bench:
         return f"{self.name}, {self.steps} steps\n\n{Table(heads, rows).markdown()}"
 
     def _own(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        lines = self.lines()
+        lines = self.results.lines()
         return [line for line in lines if line["run"] in [self.told(each, line["run"]["seed"]) for each in names]]
 
     def _trained(self, name: str, seed: int) -> Path:
         """The weights of a run, which goes on where it was interrupted."""
         digest = sha256(json.dumps(self.told(name, seed)).encode()).hexdigest()[:12]
         out, variant = self.work / "runs" / digest, VARIANTS[name]
-        store = self.work / variant.store
+        data: tuple[object, ...] = ("--root", self.root)
         if variant.store == REFINED:
             store = self.work / f"refined-{digest}"
             teacher = ("--weights", self._trained(CARRIED, seed), *REFINE, "--engine", "local")
-            self._call("segtrain", "refine", self.work / "one-sided", *teacher, "--out", store)
-        length = ("--epoch-length", BATCH * self.steps, "--seed", seed)
-        data = ("--shards", store, "--root", self.root)
-        self._call("segtrain", "fit", *self.options, *variant.options, *length, *data, "--out", out)
+            call("segtrain", "refine", self.work / "one-sided", *teacher, "--out", store)
+            data += ("--shards", store)
+        elif variant.store is not None:
+            data += ("--shards", self.work / variant.store)
+        if self.regime.steps_before:
+            data += ("--weights", self.before / "last.safetensors", "--new-head")
+        length = ("--epoch-length", BATCH * self.steps, "--learning-rate", self.regime.rate, "--seed", seed)
+        unseen = ("--max-val-images", 1)  # the last network is scored afterwards
+        call("segtrain", "fit", *self.options, *variant.options, *length, *unseen, *data, "--out", out)
         return out / "last.safetensors"
-
-    def _call(self, program: str, *arguments: object) -> str:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        line = [sys.executable, "-m", program, *map(str, arguments)]
-        process = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
-        if process.returncode:
-            raise RuntimeError(f"{program} {' '.join(map(str, arguments))}\n{process.stderr}")
-        return process.stdout
-
-
-def with_error(gains: Sequence[float]) -> str:
-    """Mean and standard error."""
-    mean = f"{statistics.mean(gains):+.2f}"
-    return mean if len(gains) < 2 else f"{mean} ± {statistics.stdev(gains) / len(gains) ** 0.5:.2f}"
 
 
 def main() -> None:
@@ -294,7 +290,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, required=True, help="the file of finished runs; it may not be there yet")
     parser.add_argument("--minutes", type=float, default=100, help="0: print what there is")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=5, help="of the first four; others have up to three")
+    parser.add_argument("--seeds", type=int, default=5, help="of the first five; others have up to three")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--steps", type=int, help="another length of training")
     parser.add_argument("--network", help="another network")

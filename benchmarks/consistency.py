@@ -12,18 +12,15 @@ is. Every run is commands of `segtrain` in a process of one thread.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
+from trainings import Results, call, camvid_stretch, with_error
 
 from propagate.datasets.base import DatasetOptions
 from propagate.synth.write import write_dataset
@@ -46,7 +43,7 @@ RIVALS: dict[str, dict[str, tuple[str, ...]]] = {
     "propagated samples": {"stores": (PROPAGATED,)},
     "all": {"options": (*TEMPORAL, *DISTILLATION), "stores": (PSEUDO, PROPAGATED)},
 }
-OF_CAMVID = (BASELINE, "TL", "all")
+OF_CAMVID, ANNOTATED = (BASELINE, "TL", "all"), (0, 10, 20)
 NETWORK = ("--recipe", "tiny", "--network", "resnet18", "--batch-size", "4", "--loader-workers", "0")
 CROPS = {"synth": "96x192", "camvid": "128x160"}
 FREQUENT = 0.005  # of the annotated pixels: TC moves by points with classes that are seldom found
@@ -58,26 +55,6 @@ def synthetic_street(root: Path) -> None:
             write_dataset(root, split=split, num_snippets=snippets, size=(192, 384), length=30, around=around, seed=11)
 
 
-def camvid_stretch(root: Path, data: Path) -> None:
-    """Labels of frames 0, 10 and 20; frames from 32 on, which nothing was propagated to, are scored."""
-    source = data.resolve() / "camvid_15hz"
-    for split, first, last in (("train", 0, 28), ("val", 28, 57)):
-        for kind in ("frames", "labels"):
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
-        for number, frame in enumerate(sorted((source / "clip").iterdir())[first:last], start=first):
-            name = f"{split}_{number:04d}.png"
-            _link(root / "frames" / split / name, frame)
-            if number in (0, 10, 20) or number >= 32:
-                _link(root / "labels" / split / name, source / "truth" / frame.name)
-    places = "\n".join(f"{kind}: {kind}/{{split}}/{{sequence}}_{{frame}}.png" for kind in ("frames", "labels"))
-    (root / "layout.yaml").write_text(f"{places}\nclasses: camvid\n", encoding="utf-8")
-
-
-def _link(path: Path, target: Path) -> None:
-    if not path.is_symlink():
-        path.symlink_to(target)
-
-
 class Bench:
     """The runs of one data set, in a folder of their own."""
 
@@ -87,23 +64,22 @@ class Bench:
         self.work = arguments.work.resolve() / arguments.data_set
         self.root = self.work / "data"
         self._layout = ("cityscapes" if self.name == "synth" else "folder", DatasetOptions(root=self.root, split="val"))
-        self.results = self.work / "results.jsonl"
-        self._lock = Lock()
         self.work.mkdir(parents=True, exist_ok=True)
+        self.results = Results(self.work / "results.jsonl")
 
     def prepare(self, data: Path, stores: Sequence[str]) -> None:
         """The data set, and the stores that some of the runs train on."""
         if self.name == "synth":
             synthetic_street(self.root)
         else:
-            camvid_stretch(self.root, data)
+            camvid_stretch(self.root, data, ANNOTATED)
         frames = ("--root", str(self.root), "--split", "train")
         if PROPAGATED in stores:
             limits = ("--frames", str(NEIGHBOURS), "--engine", "local")
-            self._call("propagate", "run", *frames, *limits, "--out", str(self.work / PROPAGATED))
+            call("propagate", "run", *frames, *limits, "--out", str(self.work / PROPAGATED))
         if PSEUDO in stores:
             limits = ("--frames", "9", "--scales", "0.75,1,1.25", "--threshold", "0.5", "--engine", "local")
-            self._call("segtrain", "pseudo", str(self.teacher), *frames, *limits, "--out", str(self.work / PSEUDO))
+            call("segtrain", "pseudo", str(self.teacher), *frames, *limits, "--out", str(self.work / PSEUDO))
 
     def start(self, seed: int) -> None:
         """The student that every run of a seed begins with."""
@@ -112,7 +88,7 @@ class Bench:
 
     def run(self, rival: str, seed: int) -> None:
         """Train, score, and add a line, unless it is there."""
-        if any((line["rival"], line["seed"]) == (rival, seed) for line in self.lines()):
+        if any((line["rival"], line["seed"]) == (rival, seed) for line in self.results.lines()):
             return
         parts = RIVALS[rival]
         options = ["--weights", str(self._weights(seed)), "--learning-rate", "0.001", *parts.get("options", ())]
@@ -128,14 +104,7 @@ class Bench:
         name = f"{rival.replace(' ', '-')}-{seed}"
         seconds = self._fit(name, seed, self.steps, options)
         scores = self._evaluate(self.work / name / "last.safetensors")
-        line = {"rival": rival, "seed": seed, "steps": self.steps, "seconds": seconds, **scores}
-        with self._lock, self.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def lines(self) -> list[dict[str, Any]]:
-        if not self.results.exists():
-            return []
-        return [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines()]
+        self.results.add({"rival": rival, "seed": seed, "steps": self.steps, "seconds": seconds, **scores})
 
     def _weights(self, seed: int) -> Path:
         return self.work / f"start-{seed}" / "last.safetensors"
@@ -145,13 +114,13 @@ class Bench:
         data = ("--root", str(self.root), "--train-split", "train")
         length = ("--epochs", "1", "--epoch-length", str(4 * steps), "--crop", CROPS[self.name], "--seed", str(seed))
         unseen = ("--max-val-images", "1")  # the last network counts, and is scored afterwards
-        self._call("segtrain", "fit", *NETWORK, *data, *length, *unseen, *options, "--out", str(self.work / name))
+        call("segtrain", "fit", *NETWORK, *data, *length, *unseen, *options, "--out", str(self.work / name))
         rates = [json.loads(line) for line in (self.work / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         return 4 * steps / statistics.mean(line["samples_per_second"] for line in rates if "samples_per_second" in line)
 
     def _evaluate(self, weights: Path) -> dict[str, float]:
         around = ("--temporal", "--before", "3")
-        out = self._call("segtrain", "evaluate", str(weights), "--root", str(self.root), *around, "--json")
+        out = call("segtrain", "evaluate", str(weights), "--root", str(self.root), *around, "--json")
         report = json.loads(out)
         temporal = report["temporal"]
         of_classes = [temporal["classes"][name]["tc"] or 0.0 for name in self.frequent]
@@ -166,15 +135,6 @@ class Bench:
         labels = (frames.read(number).label.ravel() for number in range(len(frames.records)))
         counts = sum(np.bincount(label, minlength=256)[: len(names)] for label in labels)
         return [name for name, share in zip(names, counts / counts.sum(), strict=True) if share >= FREQUENT]
-
-    def _call(self, program: str, *arguments: str) -> str:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.run(
-            [sys.executable, "-m", program, *arguments], capture_output=True, text=True, env=environment, check=False
-        )
-        if process.returncode:
-            sys.exit(f"{program} {' '.join(arguments)}\n{process.stderr}")
-        return process.stdout
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
@@ -194,18 +154,10 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
                 for run in runs
                 if (BASELINE, run["seed"]) in by_seed
             ]
-            cells.append("–" if rival == BASELINE or not paired else told(paired))
+            cells.append("–" if rival == BASELINE or not paired else with_error(paired))
         cells.append(f"{statistics.mean(run['seconds'] / run['steps'] for run in runs):.2f}")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def told(differences: Sequence[float]) -> str:
-    """Mean and standard error."""
-    mean = f"{statistics.mean(differences):+.2f}"
-    if len(differences) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(differences) / len(differences) ** 0.5:.2f}"
 
 
 def main() -> None:
@@ -227,7 +179,7 @@ def main() -> None:
         list(pool.map(bench.start, range(arguments.seeds)))
         runs = [(rival, seed) for seed in range(arguments.seeds) for rival in rivals]
         list(pool.map(lambda run: bench.run(*run), runs))
-    print(table(bench.lines()))
+    print(table(bench.results.lines()))
 
 
 if __name__ == "__main__":
