@@ -19,21 +19,35 @@ pytest.importorskip("flask", reason="the extra `review` is not installed")
 HOSTILE = """</script><img src=x onerror="document.title='broken'">"""
 
 
-def served(store: Store) -> tuple[ReviewServer, threading.Thread]:
-    path = default_decisions(store.path)
-    server = ReviewServer(Desk(look_at(store.path, saved_at=path, decisions=path if path.exists() else None), path))
-    thread = threading.Thread(target=server.serve)
-    thread.start()
-    return server, thread
+@pytest.fixture
+def serve() -> Iterator[Callable[[Store], ReviewServer]]:
+    """Serves the report of a store."""
+    running = []
+
+    def begin(store: Store) -> ReviewServer:
+        path = default_decisions(store.path)
+        server = ReviewServer(Desk(look_at(store.path, saved_at=path, decisions=path if path.exists() else None), path))
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield begin
+    for server, thread in running:
+        if thread.is_alive():
+            server.close()
+        thread.join(10)
 
 
 @pytest.fixture
-def server(clip: Store) -> Iterator[ReviewServer]:
-    server, thread = served(clip)
-    yield server
-    if thread.is_alive():
-        server.close()
-    thread.join(10)
+def tab(serve: Callable[[Store], ReviewServer], tab: Tab) -> Tab:  # noqa: ARG001 (ends after it)
+    """Closed before what serves it: the page would complain of samples that it still asks for."""
+    return tab
+
+
+@pytest.fixture
+def server(serve: Callable[[Store], ReviewServer], clip: Store) -> ReviewServer:
+    return serve(clip)
 
 
 def test_decisions_are_saved_as_they_are_taken_and_there_after_a_reload(
@@ -93,6 +107,7 @@ def test_a_failure_to_save_is_said_and_mended(tab: Tab, clip: Store, server: Rev
 
 def test_a_server_that_is_gone_is_told(tab: Tab, server: ReviewServer) -> None:
     tab.open(server.address)
+    tab.page.wait_for_load_state("networkidle")
     server.close()
     tab.keys("r")
     tab.wait_for_text("#saved", "Not saved: the server does not answer")
@@ -100,16 +115,14 @@ def test_a_server_that_is_gone_is_told(tab: Tab, server: ReviewServer) -> None:
 
 
 def test_a_hostile_name_of_a_sequence_stays_text(
-    tab: Tab, make_store: Callable[..., Store], make_sample: Callable[..., Sample]
+    tab: Tab,
+    serve: Callable[[Store], ReviewServer],
+    make_store: Callable[..., Store],
+    make_sample: Callable[..., Sample],
 ) -> None:
     names = {"key": f"{HOSTILE}_000001", "source_key": f"{HOSTILE}_000001", "group": HOSTILE}
-    server, thread = served(make_store([make_sample(1, offset=0, **names)]))
-    try:
-        tab.open(server.address)
-        assert tab.text("#sample-name") == names["key"]
-        assert HOSTILE in (tab.page.text_content("#sample-facts") or "")
-        assert tab.page.locator("img[src=x]").count() == 0
-        assert tab.page.title() == "store – propagated labels"
-    finally:
-        server.close()
-        thread.join(10)
+    tab.open(serve(make_store([make_sample(1, offset=0, **names)])).address)
+    assert tab.text("#sample-name") == names["key"]
+    assert HOSTILE in (tab.page.text_content("#sample-facts") or "")
+    assert tab.page.locator("img[src=x]").count() == 0
+    assert tab.page.title() == "store – propagated labels"
