@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from trainings import FIRST_SCORED, Results, call, camvid_stretch, link, with_error, write_layout
+from trainings import FIRST_SCORED, NUM_SEEN, Results, call, camvid_stretch, link, with_error, write_layout
 
 from jobs.console.tables import Table
 from propagate.data.classes import load_classes
@@ -138,11 +138,11 @@ def streets(root: Path) -> None:
 
 
 def camvid(root: Path, data: Path, annotated: Sequence[int]) -> None:
-    camvid_stretch(root, data, annotated)
     link(root / "frames" / EVERY, root / "frames" / "train")
-    for number, frame in enumerate(sorted((root / "frames" / "train").iterdir())):
+    for number, truth in enumerate(sorted((data.resolve() / "camvid_15hz" / "truth").iterdir())[:NUM_SEEN]):
         if is_reached(number, annotated):
-            link(root / "labels" / EVERY / frame.name, data.resolve() / "camvid_15hz" / "truth" / frame.resolve().name)
+            link(root / "labels" / EVERY / f"train_{number:04d}.png", truth)
+    camvid_stretch(root, data, annotated)
 
 
 def is_reached(number: int, annotated: Sequence[int]) -> bool:
@@ -185,9 +185,8 @@ class Bench:
         if self.regime.steps_before:
             self._learn_before()
         where = ("--root", self.root, "--split", "train", "--frames", FRAMES)
-        for store in {"one-sided" if each == REFINED else each for each in (VARIANTS[name].store for name in variants)}:
-            if store is None:
-                continue
+        stores = {VARIANTS[name].store for name in variants} - {None}
+        for store in {"one-sided" if each == REFINED else each for each in stores}:
             options: tuple[object, ...] = STORES[self._made_as(store)]
             if store == CORRECTED:
                 call("propagate", "fit-corrector", *where, "--crop", "96x160", "--out", self.work / "corrector")
