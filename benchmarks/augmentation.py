@@ -108,7 +108,7 @@ NETWORK, STRIDE = "lateral-mobilenetv2", 32
 RATE = 0.006  # of networks that begin anew
 REGIMES = {
     "synth": Regime(8100, "64x128", RATE),
-    "camvid": Regime(1600, "128x160", 0.003, steps_before=3000),
+    "camvid": Regime(800, "128x160", 0.003, steps_before=3000),
 }
 
 
