@@ -44,6 +44,12 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 def assert_close_moments(one: Path, other: Path) -> None:
-    """Each tensor's difference, relative to its norm: sums of gradients are rounded otherwise."""
-    for first, second in zip(moments(one), moments(other), strict=True):
-        assert (first - second).norm() <= 1e-4 * second.norm()
+    """Each tensor's difference, relative to its norm: sums are rounded otherwise.
+
+    That can take the input of a ReLU to the other side of its kink, which changes the gradients of all layers before by
+    thousandths; those of the last layer, whose weight and bias these are, cannot tell.
+    """
+    first, second = moments(one), moments(other)
+    for number, (mine, yours) in enumerate(zip(first, second, strict=True)):
+        most = 1e-2 if number < len(first) - 2 else 1e-4
+        assert (mine - yours).norm() <= most * yours.norm()
