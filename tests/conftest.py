@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from filelock import FileLock
-from helpers.drivers import IMPORT_PATH
+from helpers.drivers import IMPORT_PATH, PATIENCE
 from hypothesis import settings
 
 from jobs.ray.cluster import connected
@@ -93,7 +93,7 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `propagate` as users do, in a process of its own."""
 
-    def call(*args: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def call(*args: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "propagate", *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 

@@ -64,7 +64,7 @@ class Trial:
             found[:] = self.processes("ray::UnitActor")
             return bool(found) or self.driver.poll() is not None
 
-        wait_for(there_is_one, BEGIN_SECONDS, "a worker")
+        wait_for(there_is_one, "a worker", BEGIN_SECONDS)
         return self.chance.sample(sorted(found, key=lambda process: process.pid), min(1, len(found)))
 
     def processes(self, name: str, numbers: tuple[int, ...] = (0, 1, 2)) -> list[psutil.Process]:
@@ -172,7 +172,7 @@ def contents(store: Path) -> dict[int, str]:
 def _wait_for_work(trial: Trial) -> None:
     """Until a shard is entered and the next one begun, or the driver has ended."""
     wait_for(
-        lambda: trial.driver.poll() is not None or list(trial.out.glob("shard-*.h5")), BEGIN_SECONDS, "the first shard"
+        lambda: trial.driver.poll() is not None or list(trial.out.glob("shard-*.h5")), "the first shard", BEGIN_SECONDS
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.documents import REPOSITORY
-from helpers.drivers import wait_for
+from helpers.drivers import PATIENCE, wait_for
 from helpers.services import check_command
 
 FOLDER = REPOSITORY / "docker" / "slurm"
@@ -72,7 +72,9 @@ def submitted(name: str) -> list[str]:
 
 def run(name: str, job: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = ["bash", f"docker/slurm/{name}", *submitted(name)]
-    return subprocess.run(command, cwd=REPOSITORY, env=job, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=job, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,9 +149,9 @@ def test_the_end_of_its_time_reaches_the_program_and_then_ray(job: dict[str, str
         ["bash", "docker/slurm/propagate.sbatch"], cwd=REPOSITORY, env={**job, "DO": script}, text=True
     ) as process:
         said = Path(job["SAID"])
-        wait_for(lambda: said.exists() and "ready" in said.read_text(), 20, "the program")
+        wait_for(lambda: said.exists() and "ready" in said.read_text(), "the program")
         process.send_signal(signal.SIGTERM)  # as --signal=B:TERM@300 does: to the script alone
-        assert process.wait(timeout=20) == 143
+        assert process.wait(timeout=PATIENCE) == 143
     assert said.read_text().endswith("ended\n")
 
 

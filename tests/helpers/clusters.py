@@ -17,7 +17,6 @@ from helpers.drivers import IMPORT_PATH, alive, wait_for
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # other machines can reach Ray's ports
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-START_SECONDS = 120
 
 
 def free_port() -> int:
@@ -124,7 +123,7 @@ class Loopback:
                 node.process = self._ray(node)
             return "Ray runtime started" in node.log.read_text(errors="replace")
 
-        wait_for(joined, START_SECONDS, f"node {node.number}")
+        wait_for(joined, f"node {node.number}")
 
     def driver(self, *command: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
         """A program on the head's machine."""
@@ -140,7 +139,7 @@ class Loopback:
                 process.send_signal(signal.SIGKILL)
         node.process.kill()
         node.process.wait()
-        wait_for(lambda: not alive(processes), 30, "the end of a node")
+        wait_for(lambda: not alive(processes), "the end of a node")
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **TOKEN, "PYTHONPATH": IMPORT_PATH, **self.environment}

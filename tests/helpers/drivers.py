@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+PATIENCE = 120  # seconds, for what takes a moment: all tests may run at a time, on a machine that is slow
 TESTS = Path(__file__).resolve().parents[1]
 IMPORT_PATH = os.pathsep.join(map(str, (TESTS.parent, TESTS)))  # of the packages, and of these helpers
 PRELUDE = """
@@ -39,12 +40,12 @@ def driver(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]
 def answer(code: str, folder: Path, **environment: str) -> dict:
     """What a driver prints, which must be one JSON object and nothing else on either stream."""
     with driver(code, folder, **environment) as process:
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, stderr) == (0, ""), stderr
     return json.loads(stdout)
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"

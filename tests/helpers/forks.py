@@ -6,6 +6,8 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.drivers import PATIENCE
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["propagate.cli.main", "propagate.job.run", "propagate.job.worker"])
 
@@ -28,12 +30,12 @@ class Fork:
         assert self._process.pid is not None
         os.kill(self._process.pid, signum)
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         self._process.join(timeout)
         assert self._process.exitcode is not None, f"not ended within {timeout} s"
         return self._process.exitcode
 
-    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+    def communicate(self, timeout: float = PATIENCE) -> tuple[str, str]:
         self.wait(timeout)
         stdout, stderr = (path.read_text() for path in self._files)
         return stdout, stderr

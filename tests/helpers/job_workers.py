@@ -12,6 +12,8 @@ from jobs.errors import UnfitNodeError
 from jobs.pool.places import Share
 from jobs.pool.units import Doubtful
 
+LONG = 1800  # seconds: nobody waits for the end of that
+
 
 class FullDisk(Exception):
     """Stands for an error of another package; it takes two arguments, as errors of some packages do."""
@@ -99,16 +101,16 @@ class Fails(Plain):
             raise OneWay("shard-00001.h5", "odd")
         if unit == "locked":
             raise Locked("a lock is in it")
-        time.sleep(60)
+        time.sleep(LONG)
         return unit
 
 
 class Slow(Plain):
-    """Reports a frame every tenth of a second, for a minute; leaves a file in a folder, named by its process id."""
+    """Reports a frame every tenth of a second, for half an hour; leaves a file in a folder, named by its process id."""
 
     def __call__(self, unit: Path, attempt: str, report: Callable[[int], None]) -> None:  # noqa: ARG002
         (unit / f"{os.getpid()}.pid").touch()
-        for _ in range(600):
+        for _ in range(10 * LONG):
             time.sleep(0.1)
             report(1)
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.job_workers import FullDisk
+from helpers.job_workers import LONG, FullDisk
 
 from jobs.crew.member import Member
 
@@ -63,11 +63,11 @@ class Fails:
 
 @dataclass(frozen=True)
 class Waits:
-    """Leaves a file, named by its process id, in a folder as soon as the crew has met, and stays for a minute."""
+    """Leaves a file, named by its process id, in a folder as soon as the crew has met, and stays for half an hour."""
 
     folder: Path
 
     def __call__(self, member: Member) -> None:
         sum_of_ranks(member)
         (self.folder / str(os.getpid())).touch()
-        time.sleep(60)
+        time.sleep(LONG)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers.drivers import PATIENCE
 
 from jobs.ahead import ahead
 
@@ -28,7 +29,7 @@ def test_no_more_is_made_than_the_depth_says(depth: int) -> None:
 
     iterator = ahead(items(), depth)
     assert next(iterator) == 0
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while len(made) < 1 + depth and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.drivers import PATIENCE
 
 
 def entered(folder: Path, main: str) -> "subprocess.CompletedProcess[str]":
@@ -12,7 +13,7 @@ def entered(folder: Path, main: str) -> "subprocess.CompletedProcess[str]":
     (folder / "program" / "cli").mkdir(parents=True)
     (folder / "program" / "cli" / "main.py").write_text(main)
     script = f"import sys\nsys.path.insert(0, {str(folder)!r})\nfrom jobs.console.entry import enter\nenter('program')"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_an_interruption_of_its_import_ends_it_with_a_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.clusters import TOKEN, Loopback
-from helpers.drivers import driver, wait_for
+from helpers.drivers import PATIENCE, driver, wait_for
 
 from jobs.pool.queue import Queue, Turn
 
@@ -62,10 +62,10 @@ with connected({cluster.address!r}):
 print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim, gpus=gpus)))
 """
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
-            wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, 60, "the first worker")
+            wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, "the first worker")
             cluster.wait(cluster.start(NODE="second", num_cpus=1, num_gpus=1))
             cluster.wait(cluster.start(num_cpus=0))
-            stdout, stderr = process.communicate(timeout=90)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, stderr) == (0, "")
     said = json.loads(stdout)
     assert said["late"]["records"] == ["first", "second"]

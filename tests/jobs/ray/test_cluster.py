@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.drivers import IMPORT_PATH, alive, answer, driver, family, listeners, wait_for
+from helpers.drivers import IMPORT_PATH, PATIENCE, alive, answer, driver, family, listeners, wait_for
 
 from jobs.errors import JobError
 from jobs.ray.cluster import connected
@@ -38,7 +38,7 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
     wrong = {"RAY_ADDRESS": "127.0.0.1:9", "RAY_AUTH_MODE": "disabled"}  # where no cluster is
     with driver(script, folder, **wrong) as process:
         try:
-            wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, 60, "workers")
+            wait_for(lambda: len(list(marks.iterdir())) == 2 or process.poll() is not None, "workers")
             assert process.poll() is None, process.communicate()
             processes = family(process)
             assert {int(path.stem) for path in marks.iterdir()} <= {p.pid for p in processes}
@@ -51,8 +51,8 @@ def test_a_local_ray_listens_on_loopback_alone_and_goes_with_its_driver(
             assert_private(folder, processes)
         finally:
             process.send_signal(signum)
-        stdout, stderr = process.communicate(timeout=50)  # its units take 60 s
-        wait_for(lambda: not alive(processes), 10, "the end of every process")
+        stdout, stderr = process.communicate(timeout=PATIENCE)  # its units take half an hour
+        wait_for(lambda: not alive(processes), "the end of every process")
     assert stdout == ""
     assert (process.returncode, stderr[-len(said) :] if said else stderr) == (code, said)
     assert [path.name for path in folder.iterdir()] == ["marks"], "Ray's files went with it"
@@ -136,7 +136,7 @@ def test_where_nobody_answers_is_said_soon() -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(JobError, match=f"^{address}: no Ray cluster answers there"), connected(address):
         pass
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def cluster(folder: Path) -> Iterator[str]:
         finally:
             processes = family(head)
             head.terminate()
-            head.communicate(timeout=30)
+            head.communicate(timeout=PATIENCE)
             for process in alive(processes):
                 process.kill()
 

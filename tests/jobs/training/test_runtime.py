@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from helpers.drivers import PATIENCE
 from torch import Tensor, nn
 
 from jobs.errors import ComputeError, NotFiniteError, TooLargeError
@@ -72,7 +73,9 @@ used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
 open_runtime("cpu").run(network, torch.zeros(1, 3, 1024, 1024))
 """
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert process.stderr.splitlines()[-1].startswith(
         "jobs.errors.TooLargeError: out of memory on cpu with one sample of 1024x1024"
     )

@@ -163,7 +163,7 @@ def test_no_truncated_file_passes(data: bytes, length: int) -> None:
             check_encoded(data[:length], WHERE)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(position=st.integers(2, len(JPEG) - 1), junk=st.binary(min_size=1, max_size=8))
 @pytest.mark.parametrize("data", [JPEG, PNG])
 def test_junk_is_decoded_or_refused_but_never_crashes(data: bytes, position: int, junk: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.drivers import PATIENCE
 from helpers.reviews import data_of
 
 from propagate.errors import ReviewError
@@ -34,7 +35,7 @@ class Page:
         self.origin = f"http://127.0.0.1:{self.port}"
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str | None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", int(self.port), timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.port), timeout=PATIENCE)
         sent = {"Host": f"127.0.0.1:{self.port}", **headers}
         connection.putrequest(method, path, skip_host=True)
         for name, value in sent.items():
@@ -235,7 +236,7 @@ def test_signals_end_it_with_a_line_and_their_exit_code(clip: Store, signum: int
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         os.kill(process.pid, signum)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signum
     assert said.splitlines()[-1] == f"Ended. Decisions, if any, are in {default_decisions(clip.path)}."
     assert "Traceback" not in said

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from helpers.drivers import PATIENCE
 
 from propagate.data.sample import Sample
 from propagate.errors import StoreError
@@ -158,7 +159,7 @@ except StoreError as error:
 @pytest.mark.parametrize("limit", [1_000, 100_000, 1_000_000, 1_900_000])
 def test_a_full_disk_is_an_error_not_a_crash(tmp_path: Path, limit: int) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "s.h5"), str(limit)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert process.returncode == 0, process.stderr
     sentence, left_over = process.stdout.splitlines()
     assert "s.h5: cannot be written (File too large); make room or choose another OUT" in sentence

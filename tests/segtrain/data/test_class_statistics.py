@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.drivers import PATIENCE
 
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
@@ -93,4 +94,4 @@ def test_help_and_index_need_no_torch(store: Path) -> None:
         f"index([{str(store)!r}], standalone_mode=False); "
         "assert 'torch' not in sys.modules and 'ray' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.classes import CAMVID, merged_classes
+from helpers.drivers import PATIENCE
 from helpers.stores import damage_chunk, write_store
 
 from propagate.data.classes import load_classes
@@ -266,7 +267,7 @@ def test_processes_forked_after_reading_open_their_own_files(tmp_path: Path, mak
 
     process = context.Process(target=child)
     process.start()
-    assert answers.get(timeout=30) == (True, True)
+    assert answers.get(timeout=PATIENCE) == (True, True)
     process.join()
     assert same(dataset.read(1), expected[1])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.drivers import PATIENCE
 from helpers.runs import assert_equal_runs, assert_same_tensors, checkpoint, lines
 
 from jobs.console.progress import Advance
@@ -49,7 +50,7 @@ def test_ctrl_c_is_for_readers_of_samples_too_and_one_line_is_said(roads: Path, 
     out = tmp_path / "run"
     process = begun(roads, out, "--epochs 200 --save-every 2 --loader-workers 2")
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert said.endswith(f"Interrupted. The same command goes on in {out}, from its last checkpoint, if any.\n")
     assert not re.search("Traceback|Exception|Error", said), said

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.drivers import PATIENCE
 
 from jobs.errors import RunFolderError
 from jobs.pages.chart import BOTTOM, HEIGHT, LEFT, MOST_POINTS, Chart, thinned, tick_label, ticks
@@ -359,6 +360,8 @@ def test_a_browser_has_nothing_to_complain_of(run: Path, tmp_path: Path) -> None
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     told = ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     page = write_page(run).as_uri()
-    process = subprocess.run([browser, *quiet, *told, page], capture_output=True, text=True, timeout=60, check=True)
+    process = subprocess.run(
+        [browser, *quiet, *told, page], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     assert "resnet18 on cityscapes" in process.stdout
     assert ":CONSOLE" not in process.stderr

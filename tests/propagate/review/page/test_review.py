@@ -111,6 +111,7 @@ def test_a_server_that_is_gone_is_told(tab: Tab, server: ReviewServer) -> None:
     server.close()
     tab.keys("r")
     tab.wait_for_text("#saved", "Not saved: the server does not answer")
+    tab.page.close()  # what it still asks for is refused
     tab.complaints.clear()
 
 
