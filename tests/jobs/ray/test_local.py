@@ -30,7 +30,7 @@ def test_a_start_that_takes_long_is_waited_for_and_said(
 
 
 def test_a_quick_start_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with local._patient(0.05):
+    with local._patient(0.5):
         pass
-    time.sleep(0.1)
+    time.sleep(0.7)
     assert not caplog.records

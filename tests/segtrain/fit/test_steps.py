@@ -128,8 +128,8 @@ def members(number: int) -> list[Any]:
 def alone(config: FitConfig, tmp_path: Path) -> FitConfig:
     """Two steps of four images by one member, done, from weights with useful batch norms, which are now frozen.
 
-    They are too short to move the weights: where rounding does, a ReLU's input that is nearly zero changes its sign, and
-    with it the gradients of all layers before.
+    They are too short to move the weights: where rounding moves them, a ReLU's input that is nearly zero changes its
+    sign, and with it the gradients of all layers before.
     """
     before = replace(config, val_split=None, batch_size=4, epoch_length=20, out=tmp_path / "before")
     fit(before)

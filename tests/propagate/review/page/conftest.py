@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.browsing import Tab
+from helpers.drivers import PATIENCE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -20,7 +21,7 @@ def window() -> Iterator[Any]:
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
         context = browser.new_context(viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(1000 * PATIENCE)
         context.new_page()  # stays, and what draws pages with it: to start that anew takes most of a test's time
         yield context
         browser.close()

@@ -217,7 +217,7 @@ def test_views_zoom_together(tab: Tab, folder: Path) -> None:
     assert box is not None
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.page.mouse.wheel(0, -100)
-    assert tab.page.evaluate("viewer.zoom.scale") > 2.25
+    tab.page.wait_for_function("viewer.zoom.scale > 2.25")
     tab.keys("0")
     assert tab.page.evaluate("viewer.zoom.scale") == 1
     tab.page.focus("#list")
@@ -335,8 +335,7 @@ def test_a_phone_needs_no_scrolling_sideways(tab: Tab, folder: Path) -> None:
     tab.open(folder)
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
     tab.page.click(".row >> nth=2")
-    tab.page.wait_for_timeout(50)
-    assert tab.page.evaluate("document.querySelector('#viewer').getBoundingClientRect().top") < 100
+    tab.page.wait_for_function("document.querySelector('#viewer').getBoundingClientRect().top < 100")
     tab.page.set_viewport_size({"width": 1280, "height": 800})
 
 
