@@ -1,6 +1,6 @@
 """The frames of a clip that labels are carried to, each with the ways to the annotated frames that they come from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -53,20 +53,20 @@ class Walker:
         """The frames in `direction` (+1 or -1) of the clip's own annotated frame, nearest first."""
         return map(partial(_destination, end, {}), self._walked(end, direction))
 
-    def between(self, end: End | None, beyond: End, offsets: Sequence[int]) -> Iterator[Destination]:
+    def between(self, end: End | None, beyond: End, reach: int) -> Iterator[Destination]:
         """The frames between the clip's own annotated frame, if that can be used, and the one beyond.
 
-        offsets: where both do, if they can. Of these, the displacements from beyond are there all at a time.
+        reach: those that only one side comes to are at most so far from it. The displacements from beyond are there all
+        at a time.
         """
-        far = {
-            displacement.offset: (beyond, displacement)
-            for displacement in self._walked(beyond, -1, last=offsets[0])
-            if displacement.offset in offsets
-        }
+        walked = self._walked(beyond, -1, last=1)
+        far = {displacement.offset: (beyond, displacement) for displacement in walked}
         if end is not None:
-            yield from map(partial(_destination, end, far), self._walked(end, 1, last=offsets[-1]))
+            near = map(partial(_destination, end, far), self._walked(end, 1, last=beyond.offset - 1))
+            yield from (place for place in near if len(place.ways) == 2 or place.offset <= reach)
         for offset in sorted(far):
-            yield Destination(offset, (far[offset],))
+            if beyond.offset - offset <= reach:
+                yield Destination(offset, (far[offset],))
 
     def _walked(self, end: End, direction: int, last: int | None = None) -> Iterator[Displacement]:
         """The displacements up to that at the last offset, or to the first that is not there, or cannot be estimated.

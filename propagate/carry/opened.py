@@ -217,7 +217,7 @@ def _decode_back(
     except InputError as error:
         fail(beyond.offset, error)
         return {}, None
-    before = range(beyond.offset - 1, beyond.fused[0] - 1, -1)
+    before = range(beyond.offset - 1, max(0, beyond.offset - beyond.reach - 1), -1)
     pictures = {beyond.offset: annotated, **_decode_usable(clip, annotated.size, decoded, fail, before)}
     return dict(sorted(pictures.items())), label
 

@@ -109,7 +109,7 @@ def propagate_clip(
     )
     for direction in (1, -1):
         if direction in ends and clip.beyond is not None:
-            places = walker.between(ends.get(0), ends[direction], clip.beyond.fused)
+            places = walker.between(ends.get(0), ends[direction], clip.beyond.reach)
         elif 0 in ends:
             places = walker.beside(ends[0], direction)
         else:

@@ -159,7 +159,7 @@ class CodedFrame(Frame, Protocol):
 class Beyond:
     """The next annotated frame after a clip's own: at which offset, of which key, and its label map.
 
-    reach: how many frames labels are carried from either of the two.
+    reach: how many frames the labels of either are carried by themselves.
     """
 
     offset: int
@@ -168,9 +168,9 @@ class Beyond:
     reach: int
 
     @property
-    def fused(self) -> range:
+    def between(self) -> range:
         """The offsets, from the clip's own annotated frame, that the labels of both are carried to."""
-        return range(max(1, self.offset - self.reach), min(self.reach, self.offset - 1) + 1)
+        return range(1, self.offset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from propagate.errors import InputError
 
 
 def two_sided(clips: Sequence[Clip], num_neighbours: int) -> list[Clip]:
-    """The clips, in their order: between neighbours, the frames that both reach are worked on once, by the earlier one.
+    """The clips, in their order: the frames between neighbours are worked on once, by the earlier one.
 
     num_neighbours: how far labels are carried from each annotated frame, and how far the frames of each clip reach.
 
     Two clips are neighbours where one has a frame ahead that the other has behind, or annotated, and no annotated frame
     lies between. The earlier is given the later one's frames up to its annotated frame, and what is `beyond`; the later
-    keeps those that the earlier has no samples of. Nothing changes where annotated frames have two sizes, or do not
-    tell them, where clips are of two groups, or one is without a label map.
+    keeps those after it. Nothing changes where annotated frames have two sizes, or do not tell them, where clips are of
+    two groups, or one is without a label map.
     """
     changed = list(clips)
     for earlier, later, distance in _neighbours(clips):
@@ -26,18 +26,17 @@ def two_sided(clips: Sequence[Clip], num_neighbours: int) -> list[Clip]:
         ahead, behind = changed[earlier], changed[later]
         between = {offset + distance: frame for offset, frame in clips[later].frames.items() if -distance < offset <= 0}
         beyond = Beyond(offset=distance, key=behind.key, label=label, reach=num_neighbours)
-        last = distance if beyond.fused else 0
+        last = distance if beyond.between else 0
         frames = {offset: frame for offset, frame in {**between, **ahead.frames}.items() if offset <= last}
         changed[earlier] = replace(
             ahead,
             frames=dict(sorted(frames.items())),
             missing={offset: reason for offset, reason in ahead.missing.items() if offset <= 0},
-            beyond=beyond if beyond.fused else None,
+            beyond=beyond if beyond.between else None,
         )
-        first = min(0, num_neighbours + 1 - distance)
         changed[later] = replace(
             behind,
-            frames={offset: frame for offset, frame in behind.frames.items() if offset >= first},
+            frames={offset: frame for offset, frame in behind.frames.items() if offset >= 0},
             missing={offset: reason for offset, reason in behind.missing.items() if offset >= 0},
         )
     return changed

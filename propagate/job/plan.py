@@ -59,7 +59,7 @@ def _planned(clip: Clip) -> PlannedClip:
     for frame in clip.frames.values():
         encode_key(frame.key)
     encode_key(clip.group)
-    after = max(clip.frames, default=0) if clip.beyond is None else clip.beyond.fused[-1]
+    after = max(clip.frames, default=0) if clip.beyond is None else clip.beyond.between[-1]
     return PlannedClip(key=clip.key, inputs=_digest(clip), before=-min(clip.frames, default=0), after=after)
 
 

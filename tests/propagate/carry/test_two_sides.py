@@ -90,10 +90,11 @@ def test_each_frame_says_the_nearer_source_first_and_has_its_label() -> None:
     samples, failures = carry(between(6, 4))
     assert failures == []
     assert told(samples) == [
-        ("f1", "propagated", "a", 1, "", 0, 7),
+        ("f1", "fused", "a", 1, "b", -5, 7),
         ("f2", "fused", "a", 2, "b", -4, 7),
         ("f3", "fused", "a", 3, "b", -3, 7),
         ("f4", "fused", "b", -2, "a", 4, 9),
+        ("f5", "fused", "b", -1, "a", 5, 9),
     ]
 
 
@@ -137,7 +138,22 @@ def test_a_clip_whose_own_frame_is_lost_leaves_what_it_shares_to_the_other() -> 
         ("f2", "propagated", "b", -4),
         ("f3", "propagated", "b", -3),
         ("f4", "propagated", "b", -2),
+        ("f5", "propagated", "b", -1),
     ]
+
+
+def test_one_side_alone_carries_no_farther_than_it_was_asked_to() -> None:
+    samples, failures = carry(between(8, 4, without=[2]))
+    assert failures == []
+    assert [(s.key, s.origin, s.source_key) for s in samples] == [
+        ("f1", "propagated", "a"),
+        ("f4", "propagated", "b"),
+        ("f5", "propagated", "b"),
+        ("f6", "propagated", "b"),
+        ("f7", "propagated", "b"),
+    ]
+    samples, _ = carry(between(8, 4, without=[7]))
+    assert [(s.key, s.source_key) for s in samples] == [("f1", "a"), ("f2", "a"), ("f3", "a"), ("f4", "a")]
 
 
 def test_corrections_see_the_frames_and_their_keys_in_turn_and_what_they_raise_is_a_failure() -> None:

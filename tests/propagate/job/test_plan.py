@@ -52,10 +52,10 @@ def test_a_planned_clip_says_how_far_it_reaches_both_ways(root: Path) -> None:
     assert [(planned.before, planned.after) for planned in shard.clips] == [(1, 2), (0, 0), (3, 0)]
 
 
-def test_of_frames_up_to_another_annotated_one_a_clip_has_those_that_its_labels_reach(root: Path) -> None:
+def test_of_frames_up_to_another_annotated_one_a_clip_has_all_between(root: Path) -> None:
     label = Label(Resource(str(root), "b.png", 70))
     settings = {"source": True}
-    for distance, reach, after in ((2, 5, 1), (4, 3, 3), (6, 3, 3)):
+    for distance, reach, after in ((2, 5, 1), (4, 3, 3), (6, 3, 5)):
         beyond = Beyond(offset=distance, key="b", label=label, reach=reach)
         [shard] = make_plan([clip(root, "a", reach=(-1, distance), beyond=beyond)], 16)
         [planned] = shard.clips

@@ -105,14 +105,32 @@ def test_frames_between_are_fused_once_and_named_by_the_nearer(run: Callable[...
     ]
 
 
-def test_where_labels_reach_from_one_side_alone_they_are_propagated(run: Callable[..., Store]) -> None:
-    records = [place(record) for record in run(frames=3).records()]
-    assert sorted(records)[5:9] == [
-        ("s_05", "propagated", "s_04", 1, "", 0),
-        ("s_06", "fused", "s_04", 2, "s_09", -3),
-        ("s_07", "fused", "s_09", -2, "s_04", 3),
-        ("s_08", "propagated", "s_09", -1, "", 0),
-    ]
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (
+            3,
+            [
+                ("fused", "s_04", "s_09"),
+                ("fused", "s_04", "s_09"),
+                ("fused", "s_09", "s_04"),
+                ("fused", "s_09", "s_04"),
+            ],
+        ),
+        (2, [("propagated", "s_04", ""), ("propagated", "s_04", "")] + [("propagated", "s_09", "")] * 2),
+    ],
+)
+def test_frames_are_fused_where_two_neighbourhoods_meet(
+    run: Callable[..., Store], frames: int, expected: list[tuple[str, str, str]]
+) -> None:
+    """The annotated frames are five apart."""
+    store = run(frames=frames)
+    records = sorted(
+        (record.key, record.origin, record.source_key, record.second_source_key) for record in store.records()
+    )
+    assert [record[1:] for record in records if "s_05" <= record[0] <= "s_08"] == expected
+    status = status_of(store.path)
+    assert status.samples == status.planned_samples == len(store)
 
 
 @pytest.mark.parametrize("args", [("--one-sided",), ("--pairing", "joint"), ("--resample", "recursive")])
