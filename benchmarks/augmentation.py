@@ -107,7 +107,7 @@ class Regime:
 NETWORK, STRIDE = "lateral-mobilenetv2", 32
 RATE = 0.006  # of networks that begin anew
 REGIMES = {
-    "synth": Regime(2700, "64x128", RATE),
+    "synth": Regime(8100, "64x128", RATE),
     "camvid": Regime(800, "128x160", 0.003, steps_before=3000),
 }
 
