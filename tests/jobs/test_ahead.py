@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from helpers.drivers import PATIENCE
+from helpers.drivers import wait_for
 
 from jobs.ahead import ahead
 
@@ -29,9 +29,7 @@ def test_no_more_is_made_than_the_depth_says(depth: int) -> None:
 
     iterator = ahead(items(), depth)
     assert next(iterator) == 0
-    deadline = time.monotonic() + PATIENCE
-    while len(made) < 1 + depth and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(made) >= 1 + depth, "what is made ahead")
     time.sleep(0.05)
     assert len(made) == 1 + depth
 

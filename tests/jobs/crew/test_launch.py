@@ -130,7 +130,7 @@ def test_more_workers_than_the_cluster_holds_are_refused_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(JobError, match=r"^5 workers need 5 CPUs, and the cluster has 2; ask for fewer workers"):
         launch(train_functions.alone, num_workers=5)
-    assert time.monotonic() - begin < PATIENCE
+    assert time.monotonic() - begin < 5
 
 
 def test_whatever_becomes_of_a_supervisor_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,20 +7,13 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import job_workers as workers
-from helpers.drivers import PATIENCE
+from helpers.drivers import PATIENCE, wait_for
 
 from jobs.errors import JobError
 from jobs.pool import actors
 from jobs.pool.run import ENGINES, run_units
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
-
-
-def gone(pid: int, seconds: float = PATIENCE) -> bool:
-    deadline = time.monotonic() + seconds
-    while psutil.pid_exists(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not psutil.pid_exists(pid)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -133,7 +126,7 @@ def test_progress_arrives_in_the_middle_of_a_unit_and_a_failing_driver_stops_its
     assert seconds / 3 < 1.0, "about twice a second"
     assert 4 <= sum(count for _, count in heard) <= 10 * (seconds + 2)
     (pid,) = [int(path.stem) for path in tmp_path.iterdir()]
-    assert gone(pid)
+    wait_for(lambda: not psutil.pid_exists(pid), "the end of the worker")
 
 
 def test_closing_early_stops_the_workers_and_leaves_the_callers_ray(tmp_path: Path) -> None:
@@ -141,7 +134,7 @@ def test_closing_early_stops_the_workers_and_leaves_the_callers_ray(tmp_path: Pa
     assert next(run).index == 0
     run.close()
     (pid,) = [int(path.stem) for path in tmp_path.iterdir()]
-    assert gone(pid)
+    wait_for(lambda: not psutil.pid_exists(pid), "the end of the worker")
     assert len(list(run_units([1], workers.Square, engine="ray"))) == 1, "the caller's Ray is still up"
 
 

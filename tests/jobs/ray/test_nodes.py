@@ -37,7 +37,7 @@ def test_a_control_store_that_never_answers_is_dead(monkeypatch: pytest.MonkeyPa
     begin = time.monotonic()
     with pytest.raises(JobError, match=r"control store has not answered for 0 s; what is finished is kept; run it"):
         pulse(threading.Event().wait).wait()
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 5
 
 
 def test_a_ray_without_a_node_is_dead() -> None:
