@@ -56,7 +56,9 @@ class TrainingConfig:
     # which samples
     class_uniform: float = setting(0.5, "Share of crops around centroids of classes.", least=0, most=1)
     class_uniform_tile: int = setting(1024, "Tiles of so many pixels have a centroid per class.", least=1)
-    class_uniform_until: int | None = setting(None, "The last epoch with such crops.", otherwise="all", least=0)
+    class_uniform_until: int | None = setting(
+        None, "The last epoch with such crops, counted from 0.", otherwise="all", least=0
+    )
     coarse_split: str | None = setting(
         None, "cityscapes: take crops of --coarse-classes from the coarse annotations of this split too."
     )
@@ -65,7 +67,9 @@ class TrainingConfig:
     propagated: float | None = setting(
         None, "Share of propagated samples.", otherwise="as many as there are", least=0, most=1
     )
-    propagated_until: int | None = setting(None, "The last epoch with propagated samples.", otherwise="all", least=0)
+    propagated_until: int | None = setting(
+        None, "The last epoch with propagated samples, counted from 0.", otherwise="all", least=0
+    )
     pseudo: float | None = setting(
         None, "Share of pseudo-labelled samples.", otherwise="as many as there are", least=0, most=1
     )
@@ -76,7 +80,7 @@ class TrainingConfig:
     min_score: float = setting(0.0, "Use propagated samples from this mean confidence on.", least=0, most=1)
     min_confidence: float = setting(0.0, "Ignore pixels below this confidence.", least=0, most=1)
     weigh_by_confidence: bool = setting(
-        False, "Let each pixel of samples that nobody annotated count in the loss as much as its confidence says."
+        False, "Let each pixel of propagated samples count in the loss as much as its confidence says."
     )
     offset_weights: tuple[float, ...] = setting(
         (),
@@ -97,7 +101,9 @@ class TrainingConfig:
     loss: str = setting("relaxed", "relaxed: boundary label relaxation.", choices=LOSSES)
     border: int = setting(1, "Relaxed labels: windows of (2 border + 1)² pixels.", least=0)
     strict_classes: tuple[str, ...] = setting((), "Classes that are never relaxed, as pole,rider.")
-    relax_until: int | None = setting(None, "The last epoch with relaxed labels.", otherwise="all", least=0)
+    relax_until: int | None = setting(
+        None, "The last epoch with relaxed labels, counted from 0.", otherwise="all", least=0
+    )
     class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
     class_weights: Mapping[str, float] = setting(
         {}, "cross-entropy, ohem: what classes weigh, as pole=1.2,rider=1.1; the others 1."

@@ -155,7 +155,7 @@ def _say_unfinished(report: "SegmentationReport", config: EvaluateConfig, *, as_
     else:
         click.echo(
             f"{config.counts}: {report.images} images counted, {report.missing} are missing; scores follow once the "
-            "other parts are there too"
+            "other parts are there too; the same command without --part counts whatever is missing"
         )
     if report.failures:
         say_left_out(report.failures)

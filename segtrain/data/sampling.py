@@ -27,6 +27,11 @@ COARSELY = "coarsely annotated"  # the origin of samples of which there is no mo
 ANYWHERE = -1  # in place of a class and a point: cropped where the generator says
 
 
+def is_carried(record: SampleRecord) -> bool:
+    """Whether its labels were propagated, from one annotated frame or two, refined or not."""
+    return record.origin not in (ANNOTATED, PSEUDO, COARSELY)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """What an epoch is made of. Samples of origin COARSELY give crops around centroids of `coarse_classes` alone.
@@ -167,7 +172,7 @@ def _pools(index: ClassIndex, sampling: Sampling, *, with_propagated: bool) -> l
         if not pool.any() and (num_items or not length):
             raise DataError(
                 f"no {name}sample to train on among {len(near)}, {_told_limits(sampling)}, of propagated ones "
-                f"from mean confidence {sampling.min_score}; widen the limits, change the shares of propagated and "
+                f"{_told_scores(sampling, with_propagated)}; widen the limits, change the shares of propagated and "
                 "pseudo-labelled samples, or name a store that has some, or by --train-split annotated frames"
             )
     return [(np.flatnonzero(pool), num_items, pool is rest) for _, pool, num_items in kinds if num_items]
@@ -187,7 +192,7 @@ def _offsets(record: SampleRecord) -> set[int]:
 
 def _require_offsets(index: ClassIndex, sampling: Sampling) -> None:
     """Raise DataError where there are propagated samples, but at one of the offsets asked for none."""
-    propagated = [record for record in index.records if record.origin not in (ANNOTATED, PSEUDO, COARSELY)]
+    propagated = [record for record in index.records if is_carried(record)]
     there = set[int]().union(*map(_offsets, propagated))
     if propagated and (lacking := set(sampling.offsets or ()) - there - {0}):
         raise DataError(
@@ -199,7 +204,13 @@ def _require_offsets(index: ClassIndex, sampling: Sampling) -> None:
 def _told_limits(sampling: Sampling) -> str:
     if sampling.offsets is not None:
         return f"at offsets {', '.join(map(str, sampling.offsets))}"
-    return f"within |offset| {'inf' if sampling.max_offset is None else sampling.max_offset}"
+    return "at all offsets" if sampling.max_offset is None else f"within |offset| {sampling.max_offset}"
+
+
+def _told_scores(sampling: Sampling, with_propagated: bool) -> str:
+    if not with_propagated:
+        return f"none after epoch {sampling.propagated_until} (--propagated-until, counted from 0)"
+    return f"from mean confidence {sampling.min_score}"
 
 
 class Permutations(Protocol):

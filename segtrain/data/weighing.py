@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from propagate.data.sample import ANNOTATED, CONFIDENCE_LEVELS, PSEUDO
+from propagate.data.sample import CONFIDENCE_LEVELS
 from propagate.shards.reader import SampleRecord
+from segtrain.data.sampling import is_carried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class Weighing:
     """by_confidence: whether a pixel counts as much as its confidence says. by_offset: what a propagated sample counts
     at |offset| 1, 2, …, each above 0; farther ones as the last; none, all the same.
 
-    Annotated samples count 1, whatever is said of them; pseudo-labelled ones have no offset that counts.
+    Annotated and pseudo-labelled samples count 1: of the latter, what is not sure has no label.
     """
 
     by_confidence: bool = False
@@ -36,12 +37,12 @@ class Weighing:
         return float(np.mean(of_samples)) or 1.0
 
     def _of_offset(self, record: SampleRecord) -> float:
-        if not self.by_offset or not record.offset or record.origin in (ANNOTATED, PSEUDO):
+        if not self.by_offset or not record.offset or not is_carried(record):
             return 1.0
         return self.by_offset[min(abs(record.offset), len(self.by_offset)) - 1]
 
     def _is_by_confidence(self, record: SampleRecord) -> bool:
-        return self.by_confidence and record.origin != ANNOTATED
+        return self.by_confidence and is_carried(record)
 
 
 NO_WEIGHING = Weighing()

@@ -15,6 +15,12 @@ _OF_LOSSES: _Table = {
     "image-weighted": {"relaxed": _RELAXED, "cross-entropy and ohem": ("class_weights",)},
     "relaxed": {"cross-entropy and ohem": ("class_weights",)},
 }
+_OF_STORES = (
+    *("offsets", "max_offset", "min_score", "min_confidence", "weigh_by_confidence", "offset_weights"),
+    "propagated_until",
+)
+_OF_CLASS_UNIFORM = ("class_uniform_until", "boost")
+_SWITCHES = ("class_uniform_until", "propagated_until", "relax_until")
 _OF_ANY_TERM = (
     *("clip_frames", "gap", "consistency_dropout", "consistency_from", "consistency_until"),
     "consistency_as_published",
@@ -40,8 +46,12 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         for owner, names in table.get(chosen, {}).items():
             if options := _given(config, [name for name in names if name not in used]):
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
-    if not config.shards and (options := _given(config, ("offsets", "weigh_by_confidence", "offset_weights"))):
+    if not config.shards and (options := _given(config, _OF_STORES)):
         yield f"{options} without effect: of samples of --shards, and there are none"
+    if config.class_uniform == 0 and (options := _given(config, _OF_CLASS_UNIFORM)):
+        yield f"{options} without effect: of --class-uniform, which is 0"
+    if options := _given(config, [name for name in _SWITCHES if (getattr(config, name) or 0) >= config.epochs]):
+        yield f"{options} without effect: the last of {config.epochs} epochs is {config.epochs - 1}, counted from 0"
     if config.coarse_split is None and (options := _given(config, ("coarse_classes",))):
         yield f"{options} without effect: of --coarse-split, and there is none"
     if config.coarse_split is not None and config.class_uniform == 0:

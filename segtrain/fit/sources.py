@@ -1,5 +1,6 @@
 """What a configuration trains and validates on."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from jobs.errors import FitError
 from jobs.training.run_folder import is_begun
 from jobs.training.weights import digest
 from propagate.data.classes import ClassTable, load_classes
-from propagate.errors import StoreError
+from propagate.errors import DatasetError, StoreError
 from propagate.review.decisions import read_decisions
 from propagate.shards.manifest import load_manifest
 from propagate.shards.verify import verify_store
@@ -16,7 +17,7 @@ from segtrain.config import TrainingConfig
 from segtrain.data.dataset import SegmentationDataset, join, require_apart
 from segtrain.data.identity import groups, identity
 from segtrain.data.labelled_frames import open_labelled_frames
-from segtrain.data.sampling import COARSELY, Sampling
+from segtrain.data.sampling import COARSELY, Sampling, is_carried
 from segtrain.data.store_samples import open_store_samples
 from segtrain.data.stored_frames import KnownFrames, stored_frames
 from segtrain.data.surroundings import NO_NEIGHBOURS, Surroundings
@@ -69,6 +70,8 @@ def open_sources(
         )
         for path, decided in zip(config.shards, decisions, strict=True)
     ]
+    if config.shards and config.offsets is not None:
+        _require_carried(config, parts)
     if config.trains_on_split is not None:
         stored = stored_frames(zip(config.shards, (part.records for part in parts), decisions, strict=True))
         parts.append(_frames(config, config.trains_on_split, classes, surroundings, without=stored))
@@ -87,6 +90,16 @@ def open_sources(
             f"{config.root}: has classes {found}, trained on are {', '.join(names)}; give --classes for both"
         )
     return training, held_out
+
+
+def _require_carried(config: TrainingConfig, stores: Sequence[SegmentationDataset]) -> None:
+    """Raise FitError where stores have no propagated sample at all, of whatever offset."""
+    if not any(is_carried(record) for store in stores for record in store.records):
+        raise FitError(
+            f"{', '.join(map(str, config.shards))}: no propagated sample, at none of --offsets "
+            f"{','.join(map(str, config.offsets or ()))}; leave --offsets out, or name a store of `propagate run` with "
+            "--frames or --offsets"
+        )
 
 
 def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
@@ -140,14 +153,17 @@ def _coarse(
             f"{config.root}: data set '{config.dataset}' has no coarse annotations, {', '.join(COARSE)} has; give "
             "--coarse-split none"
         )
-    return open_labelled_frames(
-        COARSE[config.dataset],
-        replace(config.data, split=split),
-        classes=classes,
-        offsets=surroundings.offsets,
-        all_needed=surroundings.all_needed,
-        origin=COARSELY,
-    )
+    try:
+        return open_labelled_frames(
+            COARSE[config.dataset],
+            replace(config.data, split=split),
+            classes=classes,
+            offsets=surroundings.offsets,
+            all_needed=surroundings.all_needed,
+            origin=COARSELY,
+        )
+    except DatasetError as error:
+        raise FitError(f"{error}; or train without the coarse annotations of --coarse-split: none") from None
 
 
 def weighing_of(config: TrainingConfig) -> Weighing:

@@ -173,6 +173,57 @@ def test_the_rates_and_weights_of_etc_are_the_published_ones() -> None:
     assert sum(config.class_weights.values()) == pytest.approx(19.0001)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "cityscapes-wrn38-released",
+            {
+                "learning_rate": 0.001,
+                "crop": (896, 896),
+                "epochs": 175,
+                "schedule": "scaled-poly",
+                "restart": 100,
+                "restart_power": 1.5,
+                "relax_until": 100,
+                "class_weight": 1.0,
+                "class_uniform_until": 150,
+                "propagated_until": 150,
+                "train_split": "cv2",
+                "val_split": "cv2-val",
+                "dtype": "float16",
+            },
+        ),
+        (
+            "mapillary-wrn38-released",
+            {"loss": "image-weighted", "class_weight": 6.0, "learning_rate": 0.02, "crop": (896, 896), "epochs": 175},
+        ),
+        (
+            "kitti-released",
+            {
+                "loss": "image-weighted",
+                "class_weight": 1.0,
+                "learning_rate": 0.001,
+                "crop": (360, 360),
+                "class_uniform_tile": 300,
+                "scale": (1.0, 2.0),
+                "epochs": 90,
+            },
+        ),
+        ("camvid", {"train_split": "trainval", "val_split": None}),
+    ],
+)
+def test_recipes_of_released_scripts_have_their_numbers(name: str, settings: dict[str, Any]) -> None:
+    config = FitConfig(out=Path("run"), root=Path("data"), **load_recipe(name))
+    assert {key: getattr(config, key) for key in settings} == settings
+
+
+def test_the_classes_of_the_released_cityscapes_recipe_are_the_published_ones() -> None:
+    names, recipe = load_classes("cityscapes").train_names, load_recipe("cityscapes-wrn38-released")
+    found = {key: [names.index(name) for name in recipe[key]] for key in ("strict_classes", "coarse_classes")}
+    assert found == {"strict_classes": [5, 6, 7, 11, 12, 17, 18], "coarse_classes": [14, 15, 16, 3, 12, 17, 4]}
+
+
 def test_a_recipe_may_extend_one_that_there_is(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("extends: tiny\nepochs: 3\n", encoding="utf-8")

@@ -165,10 +165,20 @@ def test_exactly_the_samples_at_chosen_offsets_are_used_and_a_fused_one_has_two(
         used(offsets=(5, 3, 4))
     annotated = index_of([(0, 0)], 1, 2)
     assert len(build_epoch(annotated, Sampling(offsets=(-3, 0, 3)), seed=0, epoch=0)) == 2
-    with pytest.raises(DataError, match="no sample to train on among 2, at offsets -3, 3, of propagated ones from"):
+    with pytest.raises(
+        DataError, match="no sample to train on among 2, at offsets -3, 3, of propagated ones from mean con"
+    ):
         build_epoch(annotated, Sampling(offsets=(-3, 3)), seed=0, epoch=0)
     with pytest.raises(DataError, match="no propagated sample to train on among 2, at offsets -3, 0, 3, of"):
         build_epoch(annotated, Sampling(offsets=(-3, 0, 3), propagated=0.5), seed=0, epoch=0)
+
+
+def test_where_propagated_samples_end_and_there_are_no_others_that_is_said() -> None:
+    index, sampling = index_of([(0, 0)], 1, [record(0, 1)]), Sampling(class_uniform=0.0, propagated_until=0)
+    assert len(build_epoch(index, sampling, seed=0, epoch=0)) == 1
+    told = r"no sample to train on among 1, at all offsets, of propagated ones none after epoch 0 \(--propagated-until"
+    with pytest.raises(DataError, match=told):
+        build_epoch(index, sampling, seed=0, epoch=1)
 
 
 def test_a_published_augmented_epoch_has_8925_samples_where_the_range_makes_20825() -> None:

@@ -209,7 +209,10 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     about = (weights, "--root", bonn, "--device", "cpu")
     kept = (*about, "--counts", tmp_path / "counts")
     first = run(*kept, "--part", "1/2")
-    told = "3 images counted, 2 are missing; scores follow once the other parts are there too"
+    told = (
+        "3 images counted, 2 are missing; scores follow once the other parts are there too; the same command without "
+        "--part counts whatever is missing"
+    )
     assert (first.exit_code, first.stdout) == (0, f"{tmp_path / 'counts'}: {told}\n")
     assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2}
     second = run(*kept, "--part", "2/2")

@@ -54,6 +54,16 @@ def told(**settings: Any) -> list[str]:
             ["--coarse-split without effect: of --class-uniform, which is 0"],
         ),
         ({"coarse_split": "train_extra", "coarse_classes": ("bus",)}, []),
+        (
+            {"boost": {"pole": 2.0}, "class_uniform_until": 3, "class_uniform": 0.0},
+            ["--class-uniform-until, --boost without effect: of --class-uniform, which is 0"],
+        ),
+        (
+            {"epochs": 4, "relax_until": 3, "propagated_until": 4, "class_uniform_until": 5},
+            [
+                "--class-uniform-until, --propagated-until without effect: the last of 4 epochs is 3, counted from 0",
+            ],
+        ),
         ({"teacher_dtype": "bfloat16"}, ["--teacher-dtype without effect: of --teacher, and there is none"]),
         ({"gap": 2, "motion": "none"}, ["--gap, --motion without effect: of terms of consistency, and there is none"]),
         ({"temporal": 1.0, "gap": 2, "motion": "none", "detach": True, "flow_cache": Path("flows")}, []),
@@ -75,10 +85,12 @@ def test_what_another_setting_makes_idle_is_said(settings: dict[str, Any], sente
 
 
 def test_annotated_frames_alone_have_no_offset_and_weigh_1() -> None:
-    settings = {"weigh_by_confidence": True, "offset_weights": (1.0, 0.5), "offsets": (-3, 0, 3)}
+    settings = {"weigh_by_confidence": True, "offset_weights": (1.0, 0.5), "offsets": (-3, 0, 3), "min_score": 0.5}
+    settings = {**settings, "min_confidence": 0.5, "propagated_until": 0}
     assert told(**settings) == []
     assert list(without_effect(FitConfig(out=Path("run"), root=Path("street"), **settings))) == [
-        "--offsets, --weigh-by-confidence, --offset-weights without effect: of samples of --shards, and there are none"
+        "--offsets, --min-score, --min-confidence, --weigh-by-confidence, --offset-weights, --propagated-until without "
+        "effect: of samples of --shards, and there are none"
     ]
 
 

@@ -1,6 +1,7 @@
 """What a training is made of: frames that are there twice, and coarse annotations."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ def test_a_data_set_without_coarse_annotations_says_so(config: FitConfig, root: 
         open_sampling(replace(config, coarse_classes=("dragon",)), CITYSCAPES)
 
 
+def test_a_data_set_whose_coarse_annotations_are_not_there_says_how_to_train_without(
+    config: FitConfig, root: Path
+) -> None:
+    shutil.rmtree(root / "gtCoarse")
+    with pytest.raises(FitError, match=r"gtCoarse.*; or train without the coarse annotations of --coarse-split: none"):
+        open_sources(config)
+
+
 def shards_of(root: Path, out: Path, **settings: Any) -> Path:
     run(RunConfig(options=DatasetOptions(root=root), out=out, frames=0, engine="local", **settings))
     return out
@@ -107,6 +116,14 @@ def test_annotated_frames_of_a_store_are_not_taken_from_the_split_again(
         everything = shards_of(root, tmp_path / form, sample_settings=SampleSettings(images=form))
         training, _ = open_sources(replace(config, shards=(everything,)))
         assert len(training.records) == 2
+
+
+def test_offsets_are_asked_of_a_store_that_has_no_propagated_sample(
+    config: FitConfig, root: Path, tmp_path: Path
+) -> None:
+    config = replace(config, shards=(shards_of(root, tmp_path / "store"),), coarse_split=None, coarse_classes=())
+    with pytest.raises(FitError, match="store: no propagated sample, at none of --offsets -3,0,3; leave --offsets out"):
+        open_sources(replace(config, offsets=(-3, 0, 3)))
 
 
 def test_rejected_frames_of_a_store_are_not_taken_from_the_split_either(

@@ -42,6 +42,17 @@ def test_confidence_and_offsets_change_what_is_learnt(begun: FitConfig, tmp_path
         fit(replace(begun, out=tmp_path / "1"))
 
 
+def test_weights_are_over_those_of_the_epoch(begun: FitConfig, tmp_path: Path) -> None:
+    """Where all samples are one frame away, it is the same to learn whatever they weigh."""
+    shards = [[sample for sample in samples if sample.origin != "pseudo"] for samples in carried_shards()]
+    begun = replace(begun, offsets=(-1, 1), shards=(write_store(tmp_path / "carried", shards, CLASSES),))
+    plain, half = (
+        trained(replace(begun, out=tmp_path / str(number), offset_weights=weights))
+        for number, weights in enumerate(((), (0.5,)))
+    )
+    assert plain == half
+
+
 def test_offsets_count_too_where_a_part_of_a_step_has_one_image(begun: FitConfig, tmp_path: Path) -> None:
     begun = replace(begun, accumulate=4, freeze_batch_norm=True)
     plain = trained(replace(begun, out=tmp_path / "plain"))

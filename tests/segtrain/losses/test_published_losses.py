@@ -176,6 +176,7 @@ OF_PAPER = ["camvid", "cityscapes-srnx50", "cityscapes-wrn38", "kitti", "mapilla
 STEPS = [  # recipe, epoch, the loss that is published for it, and the rate
     *((name, 0, "relax|border1|ub1", 0.002) for name in OF_PAPER),
     ("cityscapes-wrn38-released", 0, "relax|strict|ub1", 0.001),
+    ("cityscapes-wrn38-released", 100, "relax|strict|ub1", 0.001 * RATES["cityscapes_scl_poly"][100]),
     ("cityscapes-wrn38-released", 101, "relax|after_off|ub1", 0.001 * RATES["cityscapes_scl_poly"][101]),
     ("mapillary-wrn38-released", 0, "imgwt|ub6", 0.02),
     ("kitti-released", 0, "imgwt|ub1", 0.001),
