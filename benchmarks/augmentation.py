@@ -1,9 +1,11 @@
 """Does training gain from propagated samples, and from which? As many steps on annotated frames alone and with others.
 
 python benchmarks/augmentation.py synth WORK --resume results.jsonl [--minutes 100] [--jobs 2] [--seeds 5]
+python benchmarks/augmentation.py synth WORK --resume results.jsonl --every 3 --steps 2700
 python benchmarks/augmentation.py camvid WORK --resume results.jsonl --labels 3 [--data ../shared/data]
 
-Streets: networks begin anew; unseen streets are scored, in the seven categories of Cityscapes. CamVid: labels of 3 or 5
+Streets: networks begin anew; unseen streets are scored, in the seven categories of Cityscapes. With --every 3 what is
+trained on is every third frame of longer drives, as of a slower camera or a faster car. CamVid: labels of 3 or 5
 frames in 21; networks begin with what they have learnt of other streets, and a later stretch is scored. The annotated
 frames of a sequence are ten apart or nearer, so that some lie between two. How much could be gained at all is what true
 labels of the same frames gain.
@@ -20,11 +22,13 @@ import shutil
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import yaml
@@ -41,8 +45,9 @@ STORES: Mapping[str, tuple[str, ...]] = {
     "stepwise": ("--one-sided", "--resample", "recursive"),  # as published: labels of each step from the one before
 }
 CORRECTED = "corrected"  # by a corrector that learns from the same annotated frames
-REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")
-ALONE, CARRIED = "annotated alone", "±5"
+REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")  # fused ones, by the network that was trained on them
+REFINED_SURE = "refined-sure"  # … of which no more is kept than what both are sure of
+ALONE, FUSED = "annotated alone", "fused from two sides"
 EVERY = "every"  # a split: the frames of train, annotated also where labels are carried to
 
 
@@ -50,32 +55,35 @@ EVERY = "every"  # a split: the frames of train, annotated also where labels are
 class Variant:
     """What a training goes on beside its regime.
 
-    store: of STORES, corrected, or refined by the network of CARRIED; None: annotated frames.
+    store: of STORES, corrected, or refined by the network of FUSED; None: annotated frames.
     """
 
     store: str | None = None
     options: tuple[str, ...] = ()
 
 
-RELAXED = ("--loss", "relaxed")
+RELAXED, WEIGHED = ("--loss", "relaxed"), ("--weigh-by-confidence",)
+DOUBT: Mapping[str | None, float] = {REFINED: 0.5, REFINED_SURE: 0.8}  # below it, a pixel is ignored
 VARIANTS: Mapping[str, Variant] = {
     ALONE: Variant(),
-    CARRIED: Variant("one-sided"),
-    "±5, weighed by confidence": Variant("one-sided", ("--weigh-by-confidence",)),
-    "fused from two sides": Variant("fused"),
+    "±5": Variant("one-sided"),
+    "±5, weighed by confidence": Variant("one-sided", WEIGHED),
+    FUSED: Variant("fused"),
     "true labels of the frames of ±5": Variant(options=("--train-split", EVERY)),
+    "refined by the network": Variant(REFINED),
     "±1": Variant("one-sided", ("--max-offset", "1")),
     "±3": Variant("one-sided", ("--max-offset", "3")),
     "±5, relaxed": Variant("one-sided", RELAXED),
     "±5, corrected": Variant(CORRECTED),
-    "refined by the network": Variant(REFINED),
+    "fused, weighed by confidence": Variant("fused", WEIGHED),
+    "refined, what is sure": Variant(REFINED_SURE, WEIGHED),
     "annotated alone, relaxed": Variant(options=RELAXED),
     "±1, relaxed": Variant("one-sided", ("--max-offset", "1", *RELAXED)),
     "±3, relaxed": Variant("one-sided", ("--max-offset", "3", *RELAXED)),
     "±5, stepwise": Variant("stepwise"),
     "±5, stepwise, relaxed": Variant("stepwise", RELAXED),
 }
-NUM_FIRST, SEEDS_OF_OTHERS = 5, 3
+NUM_FIRST, SEEDS_OF_OTHERS = 6, 3
 
 CATEGORIES = (
     ("road", "sidewalk"),
@@ -88,7 +96,7 @@ CATEGORIES = (
 )
 STREETS: Mapping[str, Any] = {"size": (128, 256), "length": 30, "seed": 1}
 SNIPPETS = {"train": 2, "val": 24}
-AROUND, ANNOTATED = 10, (14, 24)  # of the frames 9…29
+ANNOTATED = (14, 24)  # of the frames 9…29
 LAST_ANNOTATED = 20  # of CamVid's
 LEARNT: Mapping[str, Any] = {"size": (192, 384), "num_snippets": 120, "around": 0, "seed": 3}  # other streets
 BATCH = 4
@@ -112,18 +120,29 @@ REGIMES = {
 }
 
 
-def streets(root: Path) -> None:
-    """Two annotated frames of each snippet that is trained on, and one of each that is scored."""
-    for split, around in (("train", AROUND), ("val", 0)):
-        write_dataset(root / "street", split=split, num_snippets=SNIPPETS[split], around=around, **STREETS)
-        for truth in sorted((root / "street" / "truth" / split).rglob("*_gtFine_labelIds.png")):
-            number = int(truth.name.split("_")[-3])
-            if split == "val" or number in ANNOTATED:
-                link(root / "labels" / split / truth.name, truth)
-            if split == "train" and is_reached(number, ANNOTATED):
-                link(root / "labels" / EVERY / truth.name, truth)
-    frames = root / "street" / "leftImg8bit_sequence"
-    link(frames / EVERY, frames / "train")
+def streets(root: Path, every: int) -> None:
+    """Two annotated frames of each snippet that is trained on, and one of each that is scored.
+
+    every: of a snippet that is trained on, every so many-th frame is there, by its number among these.
+    """
+    street = root / "street"
+    longer = {**STREETS, "length": every * STREETS["length"]}
+    write_dataset(street, split="train", num_snippets=SNIPPETS["train"], **longer)
+    write_dataset(street, split="val", num_snippets=SNIPPETS["val"], around=0, **STREETS)
+    for truth in sorted((street / "truth").rglob("*_gtFine_labelIds.png")):
+        split, city = truth.parts[-3:-1]
+        rendered = truth.name.removesuffix("_gtFine_labelIds.png")
+        number, rest = divmod(int(rendered[-6:]), every if split == "train" else 1)
+        if rest:
+            continue
+        frame, label = (f"{rendered[:-6]}{number:06d}_{kind}.png" for kind in ("leftImg8bit", "gtFine_labelIds"))
+        image = street / "leftImg8bit_sequence" / split / city / f"{rendered}_leftImg8bit.png"
+        link(root / "frames" / split / city / frame, image)
+        if split == "val" or number in ANNOTATED:
+            link(root / "labels" / split / label, truth)
+        if split == "train" and is_reached(number, ANNOTATED):
+            link(root / "labels" / EVERY / label, truth)
+    link(root / "frames" / EVERY, root / "frames" / "train")
     table = load_classes("cityscapes").to_json()
     of_name = {name: number for number, names in enumerate(CATEGORIES) for name in names}
     classes = [{**each, "train_id": of_name.get(each["name"], 255)} for each in table["classes"]]
@@ -131,7 +150,7 @@ def streets(root: Path) -> None:
     (root / "categories.yaml").write_text(text, encoding="utf-8")
     write_layout(
         root,
-        "street/leftImg8bit_sequence/{split}/*/{sequence}_{frame}_leftImg8bit.png",
+        "frames/{split}/*/{sequence}_{frame}_leftImg8bit.png",
         "labels/{split}/{sequence}_{frame}_gtFine_labelIds.png",
         "categories.yaml",
     )
@@ -157,8 +176,8 @@ class Bench:
     """The runs of one data set, in a folder of their own."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        name, labels = arguments.data_set, arguments.labels
-        self.name = name if name == "synth" else f"{name}-{labels}"
+        name, labels, every = arguments.data_set, arguments.labels, arguments.every
+        self.name = f"{name}-{labels}" if name == "camvid" else f"{name}-{every}" if every > 1 else name
         self.work = arguments.work.resolve() / self.name
         self.root, self.results = self.work / "data", Results(arguments.resume.resolve())
         self.regime = REGIMES[name]
@@ -168,9 +187,12 @@ class Bench:
         self.options += ("--network", network, "--output-stride", stride, "--crop", self.regime.crop)
         self.before = arguments.work.resolve() / f"before-{network}"
         self.data = {**STREETS, "snippets": SNIPPETS, "annotated": ANNOTATED, "classes": CATEGORIES}
+        if every > 1:
+            self.data["every"] = every
         if name == "camvid":
             self.data = {"annotated": camvid_labels(labels), "first_scored": FIRST_SCORED}
         self._arguments = arguments
+        self._training: dict[str, Lock] = defaultdict(Lock)
         self._until = time.monotonic() + 60 * arguments.minutes
 
     def prepare(self, variants: Sequence[str]) -> None:
@@ -179,14 +201,14 @@ class Bench:
             shutil.rmtree(self.root, ignore_errors=True)
             self.root.mkdir(parents=True)
             if self._arguments.data_set == "synth":
-                streets(self.root)
+                streets(self.root, self._arguments.every)
             else:
                 camvid(self.root, self._arguments.data, camvid_labels(self._arguments.labels))
         if self.regime.steps_before:
             self._learn_before()
         where = ("--root", self.root, "--split", "train", "--frames", FRAMES)
         stores = {VARIANTS[name].store for name in variants} - {None}
-        for store in {"one-sided" if each == REFINED else each for each in stores}:
+        for store in {"fused" if each in DOUBT else each for each in stores}:
             options: tuple[object, ...] = STORES[self._made_as(store)]
             if store == CORRECTED:
                 call("propagate", "fit-corrector", *where, "--crop", "96x160", "--out", self.work / "corrector")
@@ -216,14 +238,18 @@ class Bench:
             "rate": self.regime.rate,
             "before": {**LEARNT, "steps": self.regime.steps_before, "rate": RATE} if self.regime.steps_before else None,
             "store": variant.store and [*STORES[self._made_as(variant.store)], "--frames", FRAMES, variant.store],
-            "options": [*self.options, *variant.options, *(REFINE if variant.store == REFINED else ())],
+            "options": [*self.options, *variant.options, *self._refining(variant)],
         }
         told: dict[str, Any] = json.loads(json.dumps(run))
         return told
 
     def _made_as(self, store: str) -> str:
         """As which of STORES its labels are carried."""
-        return "one-sided" if store in (REFINED, CORRECTED) else store
+        return "one-sided" if store == CORRECTED else "fused" if store in DOUBT else store
+
+    def _refining(self, variant: Variant) -> tuple[object, ...]:
+        """The options of `segtrain refine`, if its labels are refined."""
+        return (*REFINE, "--doubt", DOUBT[variant.store]) if variant.store in DOUBT else ()
 
     def run(self, name: str, seed: int) -> None:
         """Train, score, and add a line, unless it is there, or no time is left for what another seed took."""
@@ -267,10 +293,10 @@ class Bench:
         digest = sha256(json.dumps(self.told(name, seed)).encode()).hexdigest()[:12]
         out, variant = self.work / "runs" / digest, VARIANTS[name]
         data: tuple[object, ...] = ("--root", self.root)
-        if variant.store == REFINED:
+        if variant.store in DOUBT:
             store = self.work / f"refined-{digest}"
-            teacher = ("--weights", self._trained(CARRIED, seed), *REFINE, "--engine", "local")
-            call("segtrain", "refine", self.work / "one-sided", *teacher, "--out", store)
+            teacher = ("--weights", self._trained(FUSED, seed), *self._refining(variant), "--engine", "local")
+            call("segtrain", "refine", self.work / "fused", *teacher, "--out", store)
             data += ("--shards", store)
         elif variant.store is not None:
             data += ("--shards", self.work / variant.store)
@@ -278,7 +304,8 @@ class Bench:
             data += ("--weights", self.before / "last.safetensors", "--new-head")
         length = ("--epoch-length", BATCH * self.steps, "--learning-rate", self.regime.rate, "--seed", seed)
         unseen = ("--max-val-images", 1)  # the last network is scored afterwards
-        call("segtrain", "fit", *self.options, *variant.options, *length, *unseen, *data, "--out", out)
+        with self._training[digest]:  # the same network may teach two stores at a time
+            call("segtrain", "fit", *self.options, *variant.options, *length, *unseen, *data, "--out", out)
         return out / "last.safetensors"
 
 
@@ -289,12 +316,13 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, required=True, help="the file of finished runs; it may not be there yet")
     parser.add_argument("--minutes", type=float, default=100, help="0: print what there is")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=5, help="of the first five; others have up to three")
+    parser.add_argument("--seeds", type=int, default=5, help="of the first six; others have up to three")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--steps", type=int, help="another length of training")
     parser.add_argument("--network", help="another network")
     parser.add_argument("--output-stride", type=int, default=16, help="of that network")
     parser.add_argument("--labels", type=int, default=3, help="of CamVid: how many frames are annotated")
+    parser.add_argument("--every", type=int, default=1, help="of streets: train on every so many-th frame")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
     bench = Bench(arguments)
