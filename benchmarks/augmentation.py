@@ -42,6 +42,7 @@ FRAMES = 5
 STORES: Mapping[str, tuple[str, ...]] = {
     "one-sided": ("--one-sided",),
     "fused": (),
+    "joint": ("--pairing", "joint"),  # predicted frames, whose labels moved as their pixels did
     "stepwise": ("--one-sided", "--resample", "recursive"),  # as published: labels of each step from the one before
 }
 CORRECTED = "corrected"  # by a corrector that learns from the same annotated frames
@@ -74,6 +75,7 @@ VARIANTS: Mapping[str, Variant] = {
     "±1": Variant("one-sided", ("--max-offset", "1")),
     "±3": Variant("one-sided", ("--max-offset", "3")),
     "±5, relaxed": Variant("one-sided", RELAXED),
+    "±5, predicted frames": Variant("joint"),
     "±5, corrected": Variant(CORRECTED),
     "fused, weighed by confidence": Variant("fused", WEIGHED),
     "refined, what is sure": Variant(REFINED_SURE, WEIGHED),
