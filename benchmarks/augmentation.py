@@ -98,7 +98,7 @@ CATEGORIES = (
 )
 STREETS: Mapping[str, Any] = {"size": (128, 256), "length": 30, "seed": 1}
 SNIPPETS = {"train": 2, "val": 24}
-ANNOTATED = (14, 24)  # of the frames 9…29
+ANNOTATED = (14, 24)  # of the frames 0…29
 LAST_ANNOTATED = 20  # of CamVid's
 LEARNT: Mapping[str, Any] = {"size": (192, 384), "num_snippets": 120, "around": 0, "seed": 3}  # other streets
 BATCH = 4

@@ -148,11 +148,11 @@ def _pools(index: ClassIndex, sampling: Sampling, *, with_propagated: bool) -> l
     near = np.array([_is_near(record, sampling) for record in index.records], bool)
     _require_offsets(index, sampling)
     score = np.array([record.score for record in index.records])
-    annotated, pseudo, coarse = (
-        np.array([record.origin == origin for record in index.records], bool)
-        for origin in (ANNOTATED, PSEUDO, COARSELY)
+    annotated, pseudo = (
+        np.array([record.origin == origin for record in index.records], bool) for origin in (ANNOTATED, PSEUDO)
     )
-    propagated = ~(annotated | pseudo | coarse) & near & (score >= sampling.min_score) & with_propagated
+    carried = np.array([is_carried(record) for record in index.records], bool)
+    propagated = carried & near & (score >= sampling.min_score) & with_propagated
     annotated &= near
     usable = annotated | propagated | pseudo
     length = sampling.length or int(usable.sum())
