@@ -43,7 +43,7 @@ STORES: Mapping[str, tuple[str, ...]] = {
     "one-sided": ("--one-sided",),
     "fused": (),
     "joint": ("--pairing", "joint"),  # predicted frames, whose labels moved as their pixels did
-    "stepwise": ("--one-sided", "--resample", "recursive"),  # as published: labels of each step from the one before
+    "stepwise": ("--resample", "recursive"),  # as published: labels of each step from the one before
 }
 CORRECTED = "corrected"  # by a corrector that learns from the same annotated frames
 REFINED, REFINE = "refined", ("--scales", "0.75,1,1.25")  # fused ones, by the network that was trained on them

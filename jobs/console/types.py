@@ -19,7 +19,7 @@ class Size(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
         height, _, width = text.partition("x")
-        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
             self.fail(f"'{text}' is not HxW, as in 256x512", param, ctx)
         return int(height), int(width)
 

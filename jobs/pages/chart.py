@@ -114,7 +114,8 @@ class Axes:
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Three to six round numbers at equal distances, the first at or below `low`, the last at or above `high`."""
-    extent = high - low or abs(high) or 1.0
+    greatest = max(abs(low), abs(high))
+    extent = high - low if high - low > 1e-9 * greatest else greatest or 1.0  # else ticks would be equal
     distance = 10.0 ** math.floor(math.log10(extent / 4))
     distance = next(distance * factor for factor in (1, 2, 5, 10) if distance * factor * 4 >= extent * 0.999)
     if whole:

@@ -110,7 +110,11 @@ class _Crew:
             check()
             self._staff()
             awaited = [*self._running, *self._starting, *self._staffing.questions]
-            ready, _ = self._ray.wait(awaited, num_returns=1, timeout=POLL_SECONDS)
+            ready: Sequence[Any] = ()
+            if awaited:
+                ready, _ = self._ray.wait(awaited, num_returns=1, timeout=POLL_SECONDS)
+            else:  # no node has room; Ray would not wait for nothing
+                time.sleep(POLL_SECONDS)
             self._poll()
             self._look_around()
             for reference in ready:

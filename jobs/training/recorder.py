@@ -32,9 +32,10 @@ class Recorder:
         """terms: the losses of the step, by name. output: what the network made of its last part."""
         step = self._task.state.step
         due = self._task.due(step)
-        self._terms.append(terms)
-        if due.log and self._log:
-            self._write_losses(self._log, step, rate)
+        if self._log:
+            self._terms.append(terms)
+            if due.log:
+                self._write_losses(self._log, step, rate)
         line = None
         if due.look:
             began = time.monotonic()

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from jobs.training.optimisers import Descent, MakeOptimiser
 from jobs.training.runtime import Runtime
 
+LEAST_SCALE = 2.0**-14  # of a float16 loss; where gradients still overflow, they exceed 2^29
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -52,13 +54,14 @@ class TrainState(Generic[Network]):
         """End a step of this loss, a scalar: go down the gradient. False where loss or gradient is not finite.
 
         Then the weights have not changed. In float16 a gradient may be too large for now: such a step is left out, and
-        the scale of the next ones lowered.
+        the scale of the next ones lowered, unless it is below what gradients of any use need.
         """
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate * group.get("factor", 1.0)
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
-        if not (loss if self._scaler.is_enabled() else loss + norm).isfinite():
+        is_finite = (loss if self._scaler.is_enabled() else loss + norm).isfinite()
+        if not is_finite or self._scaler.get_scale() < LEAST_SCALE:
             return False
         if self._largest_gradient:
             nn.utils.clip_grads_with_norm_(self._weights, self._largest_gradient, norm)

@@ -1,6 +1,6 @@
 """How samples are made from a clip: the choices that a user has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.console.settings import require_settings, setting
 from propagate.data.sample import PAIRINGS, require_chosen_offsets
@@ -50,6 +50,11 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         require_settings(self)
+        if self.one_sided and not replace(self, one_sided=False).fuses:
+            raise ValueError(
+                "--one-sided is for labels that would be fused, and those of --offsets, --pairing joint, --resample "
+                "recursive and --history annotated never are; leave it out"
+            )
         if self.offsets is None:
             return
         require_chosen_offsets(self.offsets, none_else="--frames 0")
@@ -59,6 +64,10 @@ class SampleSettings:
     def makes(self, offset: int) -> bool:
         """Whether a sample is made of the frame at an offset."""
         return (self.source or offset != 0) if self.offsets is None else offset in self.offsets
+
+    def passes(self, offset: int) -> bool:
+        """Whether labels are carried to the frame at an offset: to all on the way, where each is made of the last."""
+        return self.makes(offset) or self.resample == "recursive"
 
     @property
     def votes(self) -> bool:

@@ -36,7 +36,7 @@ from propagate.shards.manifest import Failure
 from sdcnet.errors import SdcnetError
 from sdcnet.motion.estimator import MotionEstimator, Observation
 
-CARRYING = "4"  # how labels are carried: the next number, where that changes, so that no store holds two ways
+CARRYING = "5"  # how labels are carried: the next number, where that changes, so that no store holds two ways
 
 
 def propagate_clip(
@@ -114,12 +114,13 @@ def propagate_clip(
             places = walker.beside(ends[0], direction)
         else:
             continue
-        places = (place for place in places if sample_settings.makes(place.offset))
+        places = (place for place in places if sample_settings.passes(place.offset))
         resamplers = {
             end.offset: RESAMPLERS[sample_settings.resample](observations[end.offset].pixels, end.label)
             for end in ends.values()
         }
-        for batch in _batches(places, path.at_a_time(size)):
+        at_a_time = 1 if clip.masks else path.at_a_time(size)  # masks that cannot be read end it at their frame
+        for batch in _batches(places, at_a_time, sample_settings.makes):
             offsets = [place.offset for place in batch]
             sources = [_sources(place) for place in batch]
             maps: Sequence[Tensor] = ()
@@ -128,6 +129,8 @@ def propagate_clip(
                     batch, resamplers, observations, path, sample_settings, estimator.refinable, watch
                 )
                 del batch  # before the next is estimated: each displacement holds two flows
+                if not sample_settings.makes(offsets[0]):
+                    continue
                 keys = [clip.frames[offset].key for offset in offsets]
                 for correction in corrections:
                     with watch("correction"):
@@ -149,9 +152,11 @@ def propagate_clip(
                 )
 
 
-def _batches(places: Iterator[Destination], most: int) -> Iterator[list[Destination]]:
-    """The frames, so many at a time, of which all have their labels from the same annotated frames."""
-    for _, group in groupby(places, key=lambda place: {way[0].offset for way in place.ways}):
+def _batches(places: Iterator[Destination], most: int, makes: Callable[[int], bool]) -> Iterator[list[Destination]]:
+    """The frames, so many at a time, of which all have their labels from the same annotated frames, and all or none
+    become samples.
+    """
+    for _, group in groupby(places, key=lambda place: ({way[0].offset for way in place.ways}, makes(place.offset))):
         while batch := list(islice(group, most)):
             yield batch
             del batch

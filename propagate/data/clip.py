@@ -101,6 +101,14 @@ class Resource:
         return f"{path}!{self.name}" if self.member else str(path)
 
 
+def size_of(path: Path) -> int:
+    """The size in bytes of a file, or of the one that a link leads to."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # such as a dangling link: reading it fails, and tells why, when its clip's turn comes
+
+
 @dataclass(frozen=True)
 class Label:
     """A label map's file, and which of HOLDS it holds; reading it gives label ids, whichever."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from propagate.data.clip import Resource
+from propagate.data.clip import Resource, size_of
 from propagate.errors import DatasetError
 
 
@@ -29,4 +29,4 @@ class KeyedFiles:
 
     def resource(self, path: Path) -> Resource:
         """A listed path as what is read."""
-        return Resource(str(self.root), path.relative_to(self.root).as_posix(), path.lstat().st_size)
+        return Resource(str(self.root), path.relative_to(self.root).as_posix(), size_of(path))

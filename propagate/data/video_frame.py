@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -76,16 +77,25 @@ class VideoFrame:
         return None
 
 
+WINDOWS = 2  # a frame between two annotated ones has those of both
+
+
+@dataclass
+class _Window:
+    """What was decoded of a window: no frames, where one of them is damaged; vectors, where they were asked for."""
+
+    frames: Tensor | None = None
+    vectors: list[np.ndarray | None] | None = None
+
+
 class _OpenVideo:
-    """The video that this process read last, open, and the frames of one window of it."""
+    """The video that this process read last, open, and the frames of the last windows of it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._video: VideoFile | None = None
         self._sequence: VideoSequence | None = None
-        self._window: tuple[int, int] | None = None
-        self._frames: Tensor | None = None
-        self._vectors: list[np.ndarray | None] | None = None  # of the window's frames, where they were asked for
+        self._windows: dict[tuple[int, int], _Window] = {}  # the one that was used last at the end
 
     def read(self, frame: VideoFrame) -> np.ndarray:
         """[H,W,3] uint8 RGB. Raises: InputError."""
@@ -104,10 +114,10 @@ class _OpenVideo:
             sequence = self._opened(frame.video)
             if frame.number >= len(sequence):
                 raise InputError(frame.where, f"is not there, the video has {len(sequence)} frames now; {AGAIN}")
-            self._decode(sequence, frame, with_vectors)
-            if self._frames is not None:
+            window = self._decoded(sequence, frame, with_vectors)
+            if window.frames is not None:
                 place = frame.number - frame.window[0]
-                return self._frames[place], self._vectors[place] if self._vectors is not None else None
+                return window.frames[place], window.vectors[place] if window.vectors is not None else None
             alone = frame.number, frame.number + 1
             (pixels,), (vectors,) = (
                 sequence.frames_and_vectors(*alone) if with_vectors else (sequence.frames(*alone), [None])
@@ -116,18 +126,21 @@ class _OpenVideo:
         except FrameError as error:
             raise InputError(frame.where, error.reason) from None
 
-    def _decode(self, sequence: VideoSequence, frame: VideoFrame, with_vectors: bool) -> None:
-        """Decode a frame's window, unless that was the last; where a frame of it is damaged, they are read singly."""
-        if frame.window != self._window or (with_vectors and self._frames is not None and self._vectors is None):
-            self._window, self._frames, self._vectors = frame.window, None, None
+    def _decoded(self, sequence: VideoSequence, frame: VideoFrame, with_vectors: bool) -> _Window:
+        """A frame's window, decoded unless it is there; where a frame of it is damaged, they are read singly."""
+        window = self._windows.pop(frame.window, None)
+        if window is None or (with_vectors and window.frames is not None and window.vectors is None):
+            while len(self._windows) >= WINDOWS:
+                del self._windows[next(iter(self._windows))]
+            window = _Window()
             numbers = frame.window[0], frame.window[1] + 1
-            try:
+            with suppress(FrameError):
                 if with_vectors:
-                    self._frames, self._vectors = sequence.frames_and_vectors(*numbers)
+                    window.frames, window.vectors = sequence.frames_and_vectors(*numbers)
                 else:
-                    self._frames = sequence.frames(*numbers)
-            except FrameError:
-                return
+                    window.frames = sequence.frames(*numbers)
+        self._windows[frame.window] = window
+        return window
 
     def _opened(self, video: VideoFile) -> VideoSequence:
         """Raises: InputError, FrameError."""
@@ -141,8 +154,7 @@ class _OpenVideo:
         if self._sequence is None or video != self._video:
             if self._sequence is not None:
                 self._sequence.close()
-            self._video, self._window, self._frames, self._vectors = video, None, None, None
-            self._sequence = None
+            self._video, self._sequence, self._windows = video, None, {}
             self._sequence = VideoSequence(video.path)
         return self._sequence
 

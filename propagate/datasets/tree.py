@@ -8,7 +8,7 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from jobs.files import open_regular
-from propagate.data.clip import ArchiveMember, Resource
+from propagate.data.clip import ArchiveMember, Resource, size_of
 from propagate.errors import DatasetError
 
 _ENCRYPTED = 0x1
@@ -54,7 +54,7 @@ class Tree:
         """The file of that name, one that `files` has listed."""
         folder, _, file = name.rpartition("/")
         if file in self._list(folder)[1]:
-            return Resource(str(self.root), name, _size(self.root / name))
+            return Resource(str(self.root), name, size_of(self.root / name))
         archive, info = self._archived.files[folder][file]
         return Resource(str(self.root), name, info.file_size, _member(self.root, archive, info))
 
@@ -129,13 +129,6 @@ def _scan(folder: Path) -> tuple[set[str], set[str]]:
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
     return folders, files
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # such as a dangling link: reading it fails, and tells why, when its clip's turn comes
 
 
 def _directory(path: Path) -> list[ZipInfo]:

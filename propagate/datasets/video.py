@@ -68,14 +68,17 @@ class Video:
         return {key: found[key] for key in keys if key in found}
 
     def _videos(self) -> dict[str, str]:
-        """The files of videos, by their names without ending."""
+        """The files of videos, by their names without ending, which differ in keys too."""
         found: dict[str, str] = {}
+        of_key: dict[str, str] = {}
         for file in self._tree.files(""):
             name, dot, ending = file.rpartition(".")
             if dot + ending.lower() in ENDINGS:
-                if name in found:
+                twin = of_key.setdefault(safe_name(name), file)
+                if twin != file:
                     raise DatasetError(
-                        f"{self._tree.root / file}: has the same name as {found[name]}; rename one of them"
+                        f"{self._tree.root / file}: its frames would be called {safe_name(name)}_…, as those of "
+                        f"{twin}; rename one of them"
                     )
                 found[name] = file
         if not found:

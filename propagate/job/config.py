@@ -48,6 +48,8 @@ class RunConfig(DatasetChoice):
         require_engine(self.engine, self.num_workers, self.address)
         if self.frames is not None and self.sample_settings.offsets is not None:
             raise ValueError("--frames are all up to N, --offsets exactly those; give one of them")
+        if self.frames == 0 and not self.sample_settings.source:
+            raise ValueError("--frames 0 has annotated frames alone, and --no-source none of them; leave out one")
         for option, given in (("--masks", self.masks), ("--corrector", self.corrector)):
             if given is not None and self.sample_settings.pairing == "joint":
                 raise ValueError(

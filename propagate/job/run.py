@@ -181,8 +181,13 @@ def make_store(
     how samples are made of them. engine, num_workers, address: as in `jobs.pool.run.run_units`. on_counts: hears what
     was counted as a shard was made, once it is entered; the others are as in `run`.
 
-    Raises: StoreError, JobError, and what opening `making` raises.
+    Raises: StoreError, JobError, and what opening `making` raises; DatasetError for two clips of one key.
     """
+    (key, number), *_ = Counter(clip.key for clip in clips).most_common(1) or [("", 0)]
+    if number > 1:
+        raise DatasetError(
+            f"{number} annotated frames have the key '{key}', by which a store tells them apart; rename all but one"
+        )
     with open_transaction(out, fresh, overwrite=overwrite, retry_failed=retry_failed) as transaction:
         manifest, pending = transaction.manifest, transaction.pending
         on_plan(sum(num_samples(clip, manifest.settings) for plan in pending for clip in plan.clips))

@@ -23,6 +23,7 @@ VERSION = 1
 ACCEPT, REJECT = "accept", "reject"
 MOST_BYTES = 64 * 2**20  # of a file: some 200,000 decisions
 _LONGEST_TIME = 40  # characters
+_REVIEW = "look at the store again with `propagate review`, which leaves such decisions out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,22 +125,27 @@ def digests_of(store: Store) -> dict[Identity, str]:
     return {identity_of(record): record.digest for record in store.records()}
 
 
-def require_of(decisions: Decisions, store: Store, digests: Mapping[Identity, str], where: str) -> None:
-    """Raise ReviewError unless they are of samples of this store, as they are now. digests: see `digests_of`."""
+def require_on(decisions: Decisions, store: Store, where: str) -> None:
+    """Raise ReviewError unless they were taken on this store, whatever its samples are by now."""
     if decisions.store != store.manifest.store_id:
         raise ReviewError(
             f"{where}: decisions on another store ({decisions.store:.12}…, {store.path} is "
             f"{store.manifest.store_id:.12}…); give those that were taken on this one"
         )
+
+
+def require_of(decisions: Decisions, store: Store, digests: Mapping[Identity, str], where: str) -> None:
+    """Raise ReviewError unless they are of samples of this store, as they are now. digests: see `digests_of`."""
+    require_on(decisions, store, where)
     decided: set[Identity] = set()
     for each in decisions.samples:
         if each.identity not in digests:
-            raise ReviewError(f"{where}: {each.called} is not in {store.path}; take the decisions anew")
+            raise ReviewError(f"{where}: {each.called} is not in {store.path}; {_REVIEW}")
         if each.identity in decided:
             raise ReviewError(f"{where}: {each.called} is decided on twice; keep one of the two decisions")
         if each.digest != digests[each.identity]:
             raise ReviewError(
-                f"{where}: {each.called} in {store.path} is not what was decided on: it was made anew; look at it again"
+                f"{where}: {each.called} in {store.path} is not what was decided on: it was made anew; {_REVIEW}"
             )
         decided.add(each.identity)
 

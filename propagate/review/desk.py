@@ -10,6 +10,7 @@ from propagate.review.decisions import (
     parse_decisions,
     read_decisions,
     require_of,
+    require_on,
     save_decisions,
     version_of,
 )
@@ -34,7 +35,10 @@ class Desk:
 
     def parse(self, data: bytes) -> Decisions:
         """Decisions that a page has sent. Raises: ReviewError for those that are none of this store."""
-        return self._of_store(parse_decisions(data, "what the page has sent"), "what the page has sent")
+        where = "what the page has sent"
+        decisions = parse_decisions(data, where)
+        require_of(decisions, self._contents.store, self._digests, where)
+        return decisions
 
     def save(self, decisions: Decisions, version: str | None = None) -> str | None:
         """Write them in place of those there are -> the version of the file.
@@ -53,9 +57,7 @@ class Desk:
         """Show the decisions that the file has now."""
         version = version_of(self._path)
         if version != self._contents.version:
-            decisions = self._of_store(read_decisions(self._path), str(self._path)) if version else None
+            decisions = read_decisions(self._path) if version else None
+            if decisions is not None:
+                require_on(decisions, self._contents.store, str(self._path))
             self._contents.decisions, self._contents.version = decisions, version
-
-    def _of_store(self, decisions: Decisions, where: str) -> Decisions:
-        require_of(decisions, self._contents.store, self._digests, where)
-        return decisions

@@ -69,10 +69,11 @@ def write_folder(
     on_progress: called with the number of pictures written since its last call. Raises: ReviewError, StoreError.
     """
     require_own(out)
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
+    partial = _hidden(out, secrets.token_hex(4), "partial")
     num_files = num_bytes = 0
     try:
-        for leftover in out.parent.glob(glob.escape(f".{out.name}.") + "*.partial"):
+        _put_back(out)
+        for leftover in _all_hidden(out, "partial"):
             shutil.rmtree(leftover, ignore_errors=True)
         for name in contents.names():
             data = contents.file(name)
@@ -94,13 +95,31 @@ def write_folder(
 def _replace(partial: Path, out: Path) -> None:
     """The folder takes the place of an earlier one, which goes first. Raises: OSError."""
     if out.exists():
-        former = partial.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
+        former = _hidden(out, secrets.token_hex(4), "former")
         out.rename(former)
         try:
             partial.rename(out)
-        except OSError:
+        except BaseException:
             former.rename(out)
             raise
         shutil.rmtree(former, ignore_errors=True)
     else:
         partial.rename(out)
+
+
+def _put_back(out: Path) -> None:
+    """A report that was put aside by who was killed before another took its place takes it again. Raises: OSError."""
+    for former in _all_hidden(out, "former"):
+        if out.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            former.rename(out)
+
+
+def _hidden(out: Path, token: str, kind: str) -> Path:
+    """Where a report lies that is not in its place yet, or no longer."""
+    return out.with_name(f".{out.name}.{token}.{kind}")
+
+
+def _all_hidden(out: Path, kind: str) -> list[Path]:
+    return sorted(out.parent.glob(glob.escape(f".{out.name}.") + f"*.{kind}"))

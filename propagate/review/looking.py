@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from propagate.review.contents import Contents
-from propagate.review.decisions import open_decisions
+from propagate.review.decisions import read_decisions, require_on
 from propagate.review.folder import worst
 from propagate.review.survey import Counterparts, survey
 from propagate.scoring.evaluate import find_truths
@@ -25,14 +25,18 @@ def look_at(
 ) -> Contents:
     """One pass over a store -> the files of its page.
 
-    truth: a folder of true label maps. against: another store to compare with. decisions: a file of those taken before.
+    truth: a folder of true label maps. against: another store to compare with. decisions: a file of those taken before,
+    of which the page leaves out, and counts, what is on samples as they are no longer.
     saved_at: as in `Contents`. max_drawn: so many samples are drawn, the worst first; None draws all. on_plan hears
     how many samples there are to read, and to draw; on_progress how many were read since its last call.
 
     Raises: StoreError, ReviewError; DatasetError for a truth that is no folder, or says two things of a frame.
     """
     opened = open_store(store)
-    taken = None if decisions is None else open_decisions(decisions, opened)
+    taken = None
+    if decisions is not None:
+        taken = read_decisions(decisions)
+        require_on(taken, opened, str(decisions))
     truths = None if truth is None else find_truths(opened, truth_directory(truth))
     other = None if against is None else Counterparts(open_store(against), opened)
     num_samples = opened.manifest.num_samples

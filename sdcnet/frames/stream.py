@@ -62,6 +62,25 @@ class StreamedFrame:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
+@dataclass
+class _Resumption:
+    """Decoding begun anew after damage, at a key frame with that time stamp, None where there are none.
+
+    number: of the key frame: how many frames are stored before it, and, of those after it, shown before it.
+    """
+
+    damage: str
+    time: int | None
+    number: int
+
+    def count(self, packet: Any) -> None:
+        self.number += self.is_before(packet) and not packet.is_discard
+
+    def is_before(self, stored: Any) -> bool:
+        """Whether a packet or a frame is shown before the key frame. Its decoder may lack what it is made of."""
+        return self.time is not None and stored.pts is not None and stored.pts < self.time
+
+
 class FrameStream:
     """The frames of the first video stream of a source, each decoded once; to be iterated once.
 
@@ -70,7 +89,8 @@ class FrameStream:
 
     Whatever goes wrong on the way is an `Incident`, which is logged as a warning: with the frame where reading goes on,
     or, once iteration has ended, as `ending`. After a damaged packet, reading goes on at the next key frame. Numbers
-    after lost frames count packets, of which a container may itself leave out damaged ones without a word.
+    after lost frames count packets, of which a container, or a decoder of MPEG-2, may itself leave out damaged ones
+    without a word.
 
     Raises: FrameError, here and on the first frame, for a source that cannot be opened, without a video stream, or of
     which no frame can be decoded; on a frame that is too large.
@@ -92,7 +112,7 @@ class FrameStream:
         self._vectors = VectorSource(self._context) if with_vectors else None
         self._next = 0  # the number of the frame that comes next
         self._num_packets = self._num_hidden = 0  # of frames that are shown, and of those that are not
-        self._resumes_at: Any = None  # the time stamp of the key frame after lost frames
+        self._resumption: _Resumption | None = None  # after lost frames, until one is there again
         self._first_seconds: float | None = None
         self._size: tuple[int, int] | None = None
         self._waiting: list[Incident] = []  # told with the next frame
@@ -120,6 +140,8 @@ class FrameStream:
                 if damage is not None and packet is not None and packet.is_keyframe and not packet.is_corrupt:
                     self._resume(packet, damage)
                     damage = None
+                if self._resumption is not None and packet is not None:
+                    self._resumption.count(packet)
                 if damage is None:
                     damage = yield from self._decoded(packet)
                     if damage is not None:
@@ -174,17 +196,12 @@ class FrameStream:
         """Begin to decode anew at a key frame."""
         self._context.flush_buffers()
         self._forget_before()
-        self._resumes_at = packet.pts
-        first, self._next = self._next, max(self._next, self._num_packets)
-        self._tell(
-            "lost",
-            first,
-            self._next - first,
-            f"{damage}: {_frames(first, self._next)} lost; read on at the next key frame, {self._next}",
-        )
+        self._resumption = _Resumption(damage, packet.pts, self._num_packets)
 
     def _end(self, damage: str | None) -> None:
         """Say whether the stream ended where it should. Raises: FrameError where nothing came of it."""
+        if self._resumption is not None:
+            damage = damage or self._resumption.damage
         if not self._next:
             found = damage or self._broken or "it holds none"
             reason = f"no frame can be decoded ({found}); {self._remedy}"
@@ -205,10 +222,18 @@ class FrameStream:
 
     def _made(self, frame: Any) -> StreamedFrame | None:
         """The frame as it is given on; None for one that is shown before the key frame where decoding began anew."""
-        if self._resumes_at is not None and frame.pts is not None and frame.pts < self._resumes_at:
-            self._next += 1
-            return None
-        self._resumes_at = None
+        if self._resumption is not None:
+            if self._resumption.is_before(frame):
+                return None
+            first, self._next = self._next, max(self._next, self._resumption.number)
+            self._tell(
+                "lost",
+                first,
+                self._next - first,
+                f"{self._resumption.damage}: {_frames(first, self._next)} lost; read on at the next key frame, "
+                f"{self._next}",
+            )
+            self._resumption = None
         size = frame.height, frame.width
         if size != self._size:
             self._resize(size)

@@ -4,7 +4,7 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +148,8 @@ class VideoSequence(FrameSequence):
         num_promised = max(container.streams.video[0].frames - num_hidden, len(times) + is_cut)
         if len(times) != container.streams.video[0].frames - num_hidden and last_decoded is not None:
             # Frames are stored in the order of decoding: of those shown after this time, some in between may be lost.
-            complete = [time for time in times if time <= last_decoded]
+            is_cut |= container.streams.video[0].frames > 0 or is_cut_off(self._path)
+            complete = _complete(sorted(times), last_decoded, is_cut=is_cut)
             if len(times) == num_promised:  # it says nowhere how many there should be, as in Matroska
                 num_promised = len(complete)
             times = complete
@@ -186,21 +187,21 @@ class VideoSequence(FrameSequence):
         return found
 
     def _read(self, index: int) -> np.ndarray:
-        key = self._keys[max(bisect_right(self._keys, self._times[index], key=attrgetter("shown")) - 1, 0)]
-        is_passed = index < self._next or key.shown > self._times[min(self._next, index)]
-        if self._decoder is None or is_passed:
-            self.close()
-            self._container = self._opened()
-            self._decoder = _decoded_from(self._container, key, exports=self._exports)
-        try:
-            reached = (found for found in self._decoder if found[0].pts >= self._times[index])
-            frame, vectors = next(reached, (None, None))
-        except av.FFmpegError as error:
-            reason = f"frame {index} of {len(self)} cannot be decoded ({error}); copy it again, or cut the video before"
-            raise FrameError(str(self._path), reason) from None
-        if frame is None or frame.pts != self._times[index]:
-            reason = f"frame {index} of {len(self)} is not there; copy it again, or cut the video before it"
-            raise FrameError(str(self._path), reason)
+        place = max(bisect_right(self._keys, self._times[index], key=attrgetter("shown")) - 1, 0)
+        is_passed = index < self._next or self._keys[place].shown > self._times[min(self._next, index)]
+        found = None if self._decoder is None or is_passed else self._reached(index)
+        if found is None:
+            # asked for a key frame, some containers give a later one
+            for key in dict.fromkeys((self._keys[place], self._keys[max(place - 1, 0)], self._keys[0])):
+                self.close()
+                self._container = self._opened()
+                self._decoder = _decoded_from(self._container, key, exports=self._exports)
+                if found := self._reached(index):
+                    break
+            else:
+                reason = f"frame {index} of {len(self)} is not there; copy it again, or cut the video before it"
+                raise FrameError(str(self._path), reason)
+        frame, vectors = found
         self._next = index + 1
         if (frame.height, frame.width) != self.size:
             height, width = self.size
@@ -211,6 +212,28 @@ class VideoSequence(FrameSequence):
         if self._exports:
             self._vectors[index] = vectors
         return frame.to_ndarray(format="rgb24")
+
+    def _reached(self, index: int) -> _Decoded | None:
+        """That frame, where the decoder that is open comes to it. Raises: FrameError."""
+        assert self._decoder is not None
+        try:
+            found = next((found for found in self._decoder if found[0].pts >= self._times[index]), None)
+        except av.FFmpegError as error:
+            reason = f"frame {index} of {len(self)} cannot be decoded ({error}); copy it again, or cut the video before"
+            raise FrameError(str(self._path), reason) from None
+        return found if found is not None and found[0].pts == self._times[index] else None
+
+
+def _complete(times: list[int], last_decoded: int, *, is_cut: bool) -> list[int]:
+    """Of ascending time stamps those before which no frame is lost: up to what was decoded last.
+
+    And on to the first gap that is wider than any before, unless the file is known to be cut.
+    """
+    number = bisect_right(times, last_decoded)
+    widest = 0 if is_cut else max((after - before for before, after in pairwise(times[:number])), default=0)
+    while 0 < number < len(times) and times[number] - times[number - 1] <= widest:
+        number += 1
+    return times[:number]
 
 
 def _decoded_from(container: Any, key: _Key, *, exports: bool = False) -> Iterator[_Decoded]:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 QUALITY = {"crf": "18"}  # of H.264
+LARGEST_DENOMINATOR = 1001  # of a rate; that of NTSC
 
 
 class Film(Protocol):
@@ -26,8 +27,10 @@ class Film(Protocol):
 def film(file: BinaryIO, rate: Fraction | int) -> Iterator[Film]:
     """Write pictures into an MP4 file, so many a second, as H.264 or, where PyAV comes without that, MPEG-4.
 
+    rate: of what a file can hold, fractions of small numbers, the nearest one.
     Raises: OSError, of which PyAV's errors are kinds.
     """
+    rate = Fraction(rate).limit_denominator(LARGEST_DENOMINATOR) or Fraction(1, LARGEST_DENOMINATOR)
     codec = next(name for name in ("libx264", "mpeg4") if name in av.codecs_available)
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=rate, options=QUALITY)
@@ -39,7 +42,7 @@ def film(file: BinaryIO, rate: Fraction | int) -> Iterator[Film]:
                 stream.height, stream.width = height, width
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
             if number is not None:
-                frame.pts, frame.time_base = number, 1 / Fraction(rate)
+                frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
 
         yield add

@@ -28,7 +28,9 @@ class VideoCalibrateConfig(WeightsConfig):
 
     source: Path = setting(MISSING, "A video, a folder of frames, or -, a video that is sent.", argument="SOURCE")
     share: float = setting(0.5, "Of frames that are to be computed in full.", least=0, most=1)
-    frames: int = setting(300, "Look at so many of the first frames.", least=2)
+    frames: int = setting(
+        300, "Look at so many of the first frames; what is compared of each stays in memory.", least=2
+    )
     signal: str = setting_of(SchemeOptions, "signal")
     cuts: tuple[str, ...] = setting_of(SchemeOptions, "cuts")
     longest_wait: int | None = setting_of(SchemeOptions, "longest_wait")

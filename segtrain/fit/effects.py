@@ -58,6 +58,8 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         yield "--coarse-split without effect: of --class-uniform, which is 0"
     if isinstance(config, FitConfig):
         yield from _without_terms(config)
+    elif options := _given(config, ("auxiliary",)):
+        yield f"{options} without effect: of the base, which learns nothing"
 
 
 def _without_terms(config: FitConfig) -> Iterator[str]:

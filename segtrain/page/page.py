@@ -24,6 +24,7 @@ _WATCHED = {
     "watch/classes": "Classes predicted in a batch",
     "watch/teacher_variance": "Variance of the teacher's embedding",
 }
+_SIZES = ("crop", "val_window")  # settings of height and width
 _OF_DATA = ("training", "validation", "validation_groups")  # recorded beside the settings
 
 
@@ -58,7 +59,7 @@ def page_of(record: RunRecord) -> str:
         commands=list(_commands(record, name)),
         report_command=shlex.join(["segtrain", "report", name]),
         changed=_changed(record),
-        settings=Table(("Setting", "Value"), [(name, _told(value)) for name, value in _settings(record).items()]),
+        settings=Table(("Setting", "Value"), [(name, _told(value, name)) for name, value in _settings(record).items()]),
         about=_about(record),
     )
 
@@ -164,7 +165,7 @@ def _changed(record: RunRecord) -> Table:
     """The settings that differ from the defaults."""
     defaults = default_settings()
     here = {name: value for name, value in _settings(record).items() if value != defaults.get(name)}
-    rows = [(name, _told(value), _told(defaults.get(name))) for name, value in here.items()]
+    rows = [(name, _told(value, name), _told(defaults.get(name), name)) for name, value in here.items()]
     return Table(("Setting", "Here", "Default"), rows)
 
 
@@ -179,14 +180,14 @@ def _about(record: RunRecord) -> Table:
     return Table(("What", "Value"), [*data, *machines, *record.versions.items()])
 
 
-def _told(value: Any) -> str:
+def _told(value: Any, name: str = "") -> str:
     """A setting as people write it."""
     if value in (None, [], {}, ""):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ("×" if len(value) == 2 and all(type(each) is int for each in value) else ", ").join(map(str, value))
+        return ("×" if name in _SIZES else ", ").join(map(str, value))
     if isinstance(value, dict):
         return ", ".join(f"{name}={each}" for name, each in value.items())
     return str(value)

@@ -37,15 +37,20 @@ def pictures_of_files(sources: Iterable[Path]) -> list[Picture]:
     video that cannot be opened.
     """
     found = [picture for source in sources for picture in _of_source(source)]
-    by_name: dict[str, Picture] = {}
-    for picture in found:
-        other = by_name.setdefault(picture.name, picture)
-        if other is not picture:
-            raise DataError(
-                f"{picture.where} and {other.where}: both would be written as {picture.name}; segment them into "
-                "different folders, one after the other"
-            )
+    require_names_of_their_own((picture.name, picture.where) for picture in found)
     return found
+
+
+def require_names_of_their_own(named: Iterable[tuple[str, str]]) -> None:
+    """Raise DataError where two of these would be written to one place. named: names among the results, and sources."""
+    by_name: dict[str, str] = {}
+    for name, where in named:
+        if name in by_name:
+            raise DataError(
+                f"{where} and {by_name[name]}: both would be written as {name}; segment them into different folders, "
+                "one after the other"
+            )
+        by_name[name] = where
 
 
 def rate_of(source: Path) -> Fraction:

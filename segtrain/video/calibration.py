@@ -1,12 +1,13 @@
 """The threshold at which an adaptive clock computes a wished share of frames in full, found on video without labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf
+from math import ceil, inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from jobs.training.memory import enough_memory
 from segtrain.models.network import IMAGE, SegmentationNetwork
 from segtrain.video.clocks import Adaptive
 from segtrain.video.clockwork import clock_stages
@@ -18,7 +19,10 @@ Difference = Callable[[int, int], float]  # between two frames of a scene, by th
 
 
 class Calibrated(NamedTuple):
-    """A threshold, the share of frames that are computed in full at it, and the number of which that is a share."""
+    """A threshold, the share of frames that are computed in full at it, and the number of which that is a share.
+
+    The threshold is infinite, in JSON null, where the longest wait alone lets as many be computed.
+    """
 
     threshold: float
     share: float
@@ -40,20 +44,22 @@ def calibrate(
     each of them stays in memory. First frames of scenes are full in any case and not counted.
 
     Raises: ValueError for a share that is not above 0 and at most 1, where no scene has two frames, and for what the
-    network cannot do.
+    network cannot do; TooLargeError where the memory does not hold it.
     """
     looks = SIGNALS[signal]
     stages = clock_stages(network, cuts)
     looks_at = looks.stage(network, stages[-2][-1]) if len(stages) > 1 else IMAGE
     parts, scenes = Parts(network), list[list[Tensor]]()
-    for seen in frames:
-        found = {IMAGE: seen.image}
-        with torch.inference_mode():
-            parts.run(found, looks_at)
-            mark = looks.seen(network, looks_at, found[looks_at], seen.image)
-        if seen.is_new:
-            scenes.append([])
-        scenes[-1].append(mark)
+    device = next(network.parameters()).device
+    with enough_memory(device, "while what is compared of every frame is kept; choose fewer --frames"):
+        for seen in frames:
+            found = {IMAGE: seen.image}
+            with torch.inference_mode():
+                parts.run(found, looks_at)
+                mark = looks.seen(network, looks_at, found[looks_at], seen.image)
+            if seen.is_new:
+                scenes.append([])
+            scenes[-1].append(mark)
     compared = [(len(scene), _remembered(scene, looks.difference)) for scene in scenes]
     return largest_threshold(compared, share, longest_wait)
 
@@ -71,6 +77,7 @@ def largest_threshold(
     total = sum(length - 1 for length, _ in scenes)
     if total < 1:
         raise ValueError("no two frames of one scene to compare; calibrate on a video of more frames")
+    wanted = ceil(share * total - 1e-9)  # a whole number, whatever the rounding of the product
     threshold = inf
     while True:
         fired, missed = 0, list[float]()
@@ -78,7 +85,7 @@ def largest_threshold(
             for full, found in simulated(length, difference, Adaptive(1, threshold, longest_wait)):
                 fired += full
                 missed += [] if full else [found]
-        if fired >= share * total:
+        if fired >= wanted:
             return Calibrated(threshold, fired / total, total)
         threshold = max(missed)
 

@@ -157,7 +157,7 @@ class _Run:
                     seconds=last.seconds,
                     macs=sum(self._macs[size][name] for name in cost.ran),
                     is_full=last.is_full,
-                    moved=cost.moved,
+                    motions=cost.motions,
                 )
             )
         labels = [each.labels.numpy() for each in stepped(self._stepper, clip.frames, runtime, watch)]

@@ -16,7 +16,7 @@ from segtrain.video.cost import stage_macs
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import SchemeSettings
 from segtrain.video.stepper import Cost, Seen
-from segtrain.video.warping import at_size, filled, gated, share_known, warp
+from segtrain.video.warping import at_size, filled, gated, num_motions, share_known, warp
 
 MOSTLY = 0.5  # of a cell, from which on it counts as known
 
@@ -44,9 +44,7 @@ class KeyFrames(ABC):
         self._since_key = 0
         self._key = 0  # its number
         self._held: dict[str, Tensor] = {}
-        self._to_key: dict[
-            tuple[int, int], tuple[Tensor, Tensor | None]
-        ] = {}  # flow, and where it is known; by its size
+        self._to_key: dict[str, tuple[Tensor, Tensor | None]] = {}  # flow, and where it is known; by what is held
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         if seen.is_new or self._since_key == self._interval:
@@ -59,7 +57,7 @@ class KeyFrames(ABC):
         self._since_key += 1
         logits, ran = self.follow(seen)
         looked = set(ran) - {"decoder", LOGITS}
-        return logits, Cost(ran, (seen.number, self._key) if looked else (self._key,), moved="motion" in vars(seen))
+        return logits, Cost(ran, (seen.number, self._key) if looked else (self._key,), self._motions(seen))
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
         return stage_macs(self._network, size)
@@ -72,18 +70,22 @@ class KeyFrames(ABC):
         flow = at_size(motion, seen.image, size, places)
         known = None if self._gate == "none" else share_known(motion, seen.image, size, places) >= MOSTLY
         if self._is_composed:
-            if size in self._to_key:
-                flow_of_previous, known_of_previous = self._to_key[size]
+            if name in self._to_key:
+                flow_of_previous, known_of_previous = self._to_key[name]
                 if known is not None and known_of_previous is not None:
                     known &= warp_labels(known_of_previous, flow)
                 flow = compose(flow, flow_of_previous)
-            self._to_key[size] = flow, known
+            self._to_key[name] = flow, known
         carried = warp(held, flow) if held.is_floating_point() else warp_labels(held, flow)
         if known is not None:
             carried = filled(carried, known)
         if not self._is_composed:
             self._held[name] = carried
         return carried
+
+    def _motions(self, seen: Seen) -> int:
+        """How many a frame between key frames asks for."""
+        return num_motions(seen, self._gate) if self.carries else 0
 
     @abstractmethod
     def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from segtrain.video.mixing import Mixing, Pooled, pooled_as_published
 from segtrain.video.parts import LOGITS, Parts
 from segtrain.video.registry import GATES
 from segtrain.video.stepper import Cost, Motion, Seen, Stepper
-from segtrain.video.warping import LEVELS, at_size, gated, image_at_size, share_known
+from segtrain.video.warping import LEVELS, at_size, gated, image_at_size, num_motions, share_known
 
 PUBLISHED_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 MIXING = "mixing"
@@ -170,4 +170,4 @@ class NetWarpStepper:
             return own[LOGITS], Cost(ran, (seen.number,))
         motion = gated(seen, self._learnt.gate)
         logits, others = self._learnt.follow(own, before, before[IMAGE], motion)
-        return logits, Cost((*ran, *others, MIXING), (seen.number, number), moved=True)
+        return logits, Cost((*ran, *others, MIXING), (seen.number, number), num_motions(seen, self._learnt.gate))

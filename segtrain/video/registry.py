@@ -141,11 +141,11 @@ class SchemeSettings(SchemeOptions):
 
     @property
     def title(self) -> str:
-        """The name, its interval if it has one, and the options that are not the defaults."""
+        """The name, or the path without its ending, the interval if it has one, and options that are not defaults."""
         told = [each for each in scheme_of(self.name).takes if each == "interval" or each in self.changed()]
         name = self.name
         if name not in SCHEMES:
-            name = f"{_learnt_in(name)} {'/'.join(Path(name).absolute().with_suffix('').parts[-2:])}"
+            name = f"{_learnt_in(name)} {Path(name).with_suffix('')}"
         return " ".join([name, *(f"{option}={_told(getattr(self, option))}" for option in told)])
 
 

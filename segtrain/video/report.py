@@ -22,13 +22,13 @@ from segtrain.evaluation.temporal_measure import told_motion
 
 @dataclass(frozen=True)
 class ScoredStep:
-    """What a scored frame cost. is_full: as `Stepped.is_full`; moved: its motion was asked for."""
+    """What a scored frame cost. is_full: as `Stepped.is_full`; motions: how many were asked for."""
 
     distance: int
     seconds: float
     macs: int
     is_full: bool
-    moved: bool
+    motions: int
 
 
 @dataclass(kw_only=True)
@@ -38,7 +38,7 @@ class SchemeScore:
     counts: by distance from the frame that was computed in full, confusion matrices [C,C+1] as in
     `propagate.scoring.metrics`. near: the same, of all distances, of the pixels near boundaries. temporal: of labels
     carried along the motion, clip by clip.
-    motion_seconds: of a frame, for those whose motion is asked for. shown: what was found in the frames of one clip,
+    motion_seconds: of one motion. shown: what was found in the frames of one clip,
     [H,W] uint8 train ids each.
     """
 
@@ -89,13 +89,13 @@ class SchemeScore:
         full = [step for step in self.steps if step.is_full]
         other = [step for step in self.steps if not step.is_full]
         of_network = mean(self._medians())
-        moved = mean(step.moved for step in self.steps)
+        motions = [step.motions for step in self.steps]
         return {
-            "milliseconds": 1000 * (of_network + moved * self.motion_seconds),
+            "milliseconds": 1000 * (of_network + mean(motions) * self.motion_seconds),
             "network_milliseconds": 1000 * of_network,
             "full_milliseconds": 1000 * _median(full),
             "other_milliseconds": 1000 * _median(other),
-            "motion_milliseconds": 1000 * self.motion_seconds if moved else 0.0,
+            "motion_milliseconds": 1000 * self.motion_seconds * mean(filter(None, motions)) if any(motions) else 0.0,
             "gmacs": mean(step.macs for step in self.steps) / 1e9,
             "full_gmacs": _mean_gmacs(full),
             "other_gmacs": _mean_gmacs(other),

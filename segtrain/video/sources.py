@@ -24,7 +24,7 @@ from sdcnet.frames.stream import FrameStream
 from sdcnet.frames.transcoding import LARGEST_GROUP, Transcoder
 from sdcnet.motion.vectors import CellFlow
 from segtrain.errors import DataError
-from segtrain.prediction.sources import ENDINGS, read_picture
+from segtrain.prediction.sources import ENDINGS, read_picture, require_names_of_their_own
 
 PIPE = Path("-")
 RATE = Fraction(25)  # frames a second of what does not say
@@ -205,6 +205,7 @@ class FolderSource(VideoSource):
                 f"{folder}: no images in this folder ({' '.join(ENDINGS)}); name the folder of a video's frames, or a "
                 "video"
             )
+        require_names_of_their_own((self._name(path), str(path)) for path in paths)
         self._runs = list(pictures.consecutive(paths))
         super().__init__(str(folder), RATE, len(paths))
 
@@ -221,7 +222,7 @@ class FolderSource(VideoSource):
                 else:
                     yield SourceFrame(
                         number=number,
-                        name=path.relative_to(self._folder).with_suffix("").as_posix(),
+                        name=self._name(path),
                         pixels=_tensor(pixels),
                         is_new=is_first or num_lost > 0,
                         num_lost=num_lost,
@@ -229,6 +230,9 @@ class FolderSource(VideoSource):
                     is_first, num_lost = False, 0
                 number += 1
         self.num_lost_at_end = num_lost
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).with_suffix("").as_posix()
 
 
 class _Pipe:

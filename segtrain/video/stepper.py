@@ -64,13 +64,14 @@ class Cost(NamedTuple):
     """What a step did.
 
     ran: what was computed, in order, by the names that `Stepper.macs` knows. fused_from: the numbers of the frames that
-    the scores descend from, the earlier parts of the network first. moved: whether the frame's motion was asked for.
+    the scores descend from, the earlier parts of the network first. motions: how many were found for the frame: 2 with
+    that of the way back.
     difference: how far the frame was from the last one that was computed in full, where the scheme asks for that.
     """
 
     ran: tuple[str, ...]
     fused_from: tuple[int, ...]
-    moved: bool = False
+    motions: int = 0
     difference: float | None = None
 
 

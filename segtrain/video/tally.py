@@ -45,7 +45,7 @@ class Tally:
         times = self.times[step.is_full]
         times["decode"].add(frame.decode_seconds)
         times["network"].add(step.seconds)
-        if step.cost.moved:
+        if step.cost.motions:
             times["motion"].add(step.motion_seconds)
         if latency is not None:
             self.latency.add(latency)

@@ -83,7 +83,7 @@ class Tiled:
         return total, Cost(
             ran=tuple(chain.from_iterable(cost.ran for cost in costs)),
             fused_from=tuple(sorted(numbers, reverse=True)),
-            moved=any(cost.moved for cost in costs),
+            motions=max(cost.motions for cost in costs),
         )
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:  # noqa: ARG002

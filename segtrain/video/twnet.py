@@ -167,7 +167,7 @@ class TWNetStepper(KeyFrames):
     """The base on every N-th frame; in between, what `TWNet.follow` finds."""
 
     def __init__(self, learnt: TWNet, interval: int) -> None:
-        super().__init__(learnt.base, interval, "recursive")
+        super().__init__(learnt.base, interval, "recursive", learnt.gate)
         self._learnt = learnt
 
     def macs(self, size: tuple[int, int]) -> Mapping[str, int]:
@@ -177,7 +177,7 @@ class TWNetStepper(KeyFrames):
         return {name: found[name] for name in (IMAGE, *self._learnt.carried)}
 
     def follow(self, seen: Seen) -> tuple[Tensor, tuple[str, ...]]:
-        motion = gated(seen, self._learnt.gate)
+        motion = gated(seen, self._gate)
         found, ran = self._learnt.follow(self._held, seen.image, self._held[IMAGE], motion)
         self._held = self.kept(found)
         return found[LOGITS], (*ran, CORRECTION)

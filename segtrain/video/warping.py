@@ -23,6 +23,11 @@ def gated(seen: Seen, gate: str) -> Motion:
     return seen.motion_within if gate == "occlusion" else seen.motion
 
 
+def num_motions(seen: Seen, gate: str) -> int:
+    """How many motions are found for what `gated` gives: one, and that of the way back, where the gate looks at it."""
+    return 2 if gate == "occlusion" and seen.back is not None else 1
+
+
 def at_size(motion: Motion, image: Tensor, size: tuple[int, int], places: Places | None = None) -> Tensor:
     """The flow on a grid of another size, in cells of that grid: [B,2,h,w] float32.
 

@@ -14,7 +14,7 @@ from jobs.timing import Stopwatch
 from jobs.training.run_log import RunLog
 from jobs.training.runtime import Runtime
 from jobs.training.task import Losses
-from propagate.data.clip import Clip
+from propagate.data.clip import Clip, within
 from propagate.scoring.metrics import confusion
 from sdcnet.motion.estimator import ObservedPixels
 from sdcnet.motion.registry import open_estimator
@@ -113,7 +113,7 @@ class VideoTask(LabelledTask):
         return Losses(total, {**terms, "loss": total.detach()})
 
     def look(self, output: ClipOutput, log: RunLog | None) -> str:  # noqa: ARG002 (of no interest here)
-        """All members validate together: each clip at one distance from its key frame, all distances alike."""
+        """All members validate together: each clip at one distance from its key frame, evenly from the largest on."""
         numbers = spread(len(self._clips), self._config.max_val_images)
         classes = self._job.training.classes
         num_classes = len(classes.train_names)
@@ -122,10 +122,10 @@ class VideoTask(LabelledTask):
         with evaluating(learnt):
             stepper = learnt.stepper(self._fit.interval)
             for place in range(self._member.rank, len(numbers), self._member.num_members):
-                clip = read_clip(self._clips[numbers[place]], classes, self._estimator, self._runtime, watch)
-                distance = stepper.phases[place % len(stepper.phases)]
-                frames = clip.frames[clip.place - distance : clip.place + 1]
-                last = self._last(stepper, frames, watch)
+                distance = stepper.phases[-1 - place * len(stepper.phases) // len(numbers)]
+                wanted = within(self._clips[numbers[place]], range(-distance, 1))
+                clip = read_clip(wanted, classes, self._estimator, self._runtime, watch)
+                last = self._last(stepper, clip.frames, watch)
                 matrix += confusion(clip.truth, last.labels.numpy(), num_classes)
         scores = ValidationScores.of(together(matrix, self._member), classes.train_names, len(numbers))
         self._noted(scores, log)

@@ -199,6 +199,8 @@ def test_a_size_of_no_pixels_is_refused_however_it_is_written(tmp_path: Path) ->
     for arguments in (["--tin", "0x7"], ["--config", str(tmp_path / "cake.yaml")]):
         result, _ = bake("plain", *arguments)
         assert (result.exit_code, "'0x7' is not HxW, as in 256x512" in result.stderr) == (2, True)
+    result, _ = bake("plain", "--tin", "²x7")
+    assert (result.exit_code, "'²x7' is not HxW, as in 256x512" in result.stderr) == (2, True)
 
 
 def test_a_required_option_is_missed() -> None:

@@ -68,3 +68,14 @@ def test_what_was_saved_is_all_of_it() -> None:
     assert torch.equal(other.network.weight, state.network.weight)
     assert torch.equal(other.average.weight, state.average.weight)
     assert not torch.equal(other.average.weight, other.network.weight)
+
+
+def test_gradients_that_stay_infinite_in_float16_do_not_pass_as_steps() -> None:
+    """Some are left out while the scale falls; where it is as low as no gradient needs, nothing is learned any more."""
+    state = state_of(dtype=torch.float16)
+    for _ in range(31):  # from 2^16 to below 2^-14
+        state.backward((state.network.weight * torch.tensor([float("inf"), 0.0])).sum())
+        assert state.update(1.0, torch.tensor(1.0))
+    state.backward((state.network.weight * torch.tensor([float("inf"), 0.0])).sum())
+    assert not state.update(1.0, torch.tensor(1.0))
+    assert torch.equal(state.network.weight, torch.zeros(1, 2))

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from jobs.timing import Stopwatch
 from jobs.training.transfers import Transfers
+from propagate.carry.carried import LabelCorrection
+from propagate.carry.masks import MaskVote
 from propagate.carry.opened import open_clip
 from propagate.carry.paths import PIXELS_AT_A_TIME, CarryingPath, DevicePath, HostPath, path_of
 from propagate.carry.sample_settings import RESAMPLINGS, SampleSettings
 from propagate.carry.samples import propagate_clip
-from propagate.data.classes import load_classes
-from propagate.data.clip import Clip
+from propagate.data.classes import IGNORE_TRAIN_ID, load_classes
+from propagate.data.clip import Clip, Resource
 from propagate.data.file_frame import FileFrame
 from propagate.data.images import decode_frame
 from propagate.data.memory_frame import MemoryFrame
@@ -45,7 +47,11 @@ def clip(street: Path) -> Clip:
 
 
 def carry(
-    clip: Clip, settings: SampleSettings, estimator: MotionEstimator, path: CarryingPath | None = None
+    clip: Clip,
+    settings: SampleSettings,
+    estimator: MotionEstimator,
+    path: CarryingPath | None = None,
+    corrections: Sequence[LabelCorrection] = (),
 ) -> tuple[list[Sample], list[Failure]]:
     failures: list[Failure] = []
     samples = propagate_clip(
@@ -56,6 +62,7 @@ def carry(
         sample_settings=settings,
         watch=Stopwatch(),
         on_failure=failures.append,
+        corrections=corrections,
     )
     return list(samples), failures
 
@@ -158,6 +165,23 @@ def test_a_frame_whose_motion_cannot_be_estimated_is_named_and_ends_its_directio
     assert [sample.offset for sample in samples] == [0, 1, -1]
     assert [failure.offset for failure in failures] == [2, -2]
     assert failures[0].reason == f"memory: {clip.frames[2].key}: out of memory"
+
+
+def test_masks_that_cannot_be_read_end_a_clip_at_their_frame_on_a_device_too(clip: Clip, tmp_path: Path) -> None:
+    """Of frames that would be carried together."""
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    masks = {2: Resource(str(tmp_path), "bad.png", 10)}
+    vote = MaskVote(
+        {clip.frames[2].key: masks[2]}, torch.from_numpy(CLASSES.train_id_of == IGNORE_TRAIN_ID), pytest.fail
+    )
+    device = DevicePath(Transfers(torch.device("cpu")))
+    assert device.at_a_time((128, 256)) > 1
+    samples, [failure] = carry(
+        replace(in_memory(clip), masks=masks), SampleSettings(), NoMotion(), device, corrections=[vote]
+    )
+    assert [sample.offset for sample in samples] == [0, 1, -1, -2]
+    assert failure.offset == 2
+    assert failure.reason.startswith(f"memory: {clip.frames[2].key}: {tmp_path}/bad.png: ")
 
 
 @pytest.mark.parametrize(("pairing", "maps"), [("label", 3), ("joint", 6)])

@@ -13,6 +13,7 @@ from propagate.data.clip import Clip
 from propagate.data.images import encode_png
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
+from propagate.datasets.sides import two_sided
 from propagate.datasets.video import Video
 from propagate.errors import DatasetError, InputError
 from sdcnet.frames.video import VideoSequence
@@ -77,6 +78,22 @@ def test_only_the_neighbourhood_is_decoded_and_only_once(root: Path, monkeypatch
     assert windows == [(18, 23)]
 
 
+def test_a_clip_between_two_annotated_frames_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the frames of both windows, in whatever order they are asked for."""
+    for name in ("drive/10.png", "drive/16.png"):
+        label(root, name)
+    clip, _ = two_sided(opened(root).clips(4), 4)
+    windows = []
+    frames = VideoSequence.frames
+    monkeypatch.setattr(
+        VideoSequence, "frames", lambda self, start, stop: windows.append((start, stop)) or frames(self, start, stop)
+    )
+    expected = decoded(root / "drive.mp4")
+    for offset in (0, 6, 1, 5, 2, 4, 3, -1, 6, 0):
+        np.testing.assert_array_equal(clip.frames[offset].pixels(), expected[10 + offset])
+    assert windows == [(6, 15), (12, 21)]
+
+
 @pytest.mark.parametrize(
     ("name", "number"), [("t0.png", 0), ("t0.4.png", 10), ("t0.41.png", 10), ("t0.43.png", 11), ("t1.57.png", 39)]
 )
@@ -119,9 +136,13 @@ def test_a_label_beyond_the_end_fails_alone(root: Path) -> None:
 def test_a_root_that_is_none(root: Path) -> None:
     label(root, "drive/3.png")
     (root / "drive.avi").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"drive\.mp4: has the same name as drive\.avi; rename one"):
+    with pytest.raises(DatasetError, match=r"drive\.mp4: its frames would be called drive_…, as those of drive\.avi"):
         opened(root)
     (root / "drive.avi").unlink()
+    (root / "drive:2.mp4").write_bytes(b"")
+    (root / "drive-2.mp4").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"drive:2\.mp4: its frames would be called drive-2_…, as those of drive-2"):
+        opened(root)
     (root / "layout.yaml").unlink()
     with pytest.raises(DatasetError, match=r"--dataset video needs --layout FILE or .*layout\.yaml, .*with classes"):
         opened(root)

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +15,9 @@ from propagate.carry.sample_settings import SampleSettings
 from propagate.data.clip import within
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.registry import open_dataset
+from propagate.errors import DatasetError
 from propagate.job.config import RunConfig
+from propagate.job.run import make_store, run
 from propagate.job.status import status_of
 from propagate.shards.reader import open_store
 
@@ -48,12 +52,47 @@ def test_chosen_offsets_are_those_of_the_whole_range_and_no_others(cli: Cli, str
     assert "offsets: [-3, 0, 3] in the store, [0, 3] now" in other.stderr
 
 
+@pytest.mark.parametrize("pairing", ["label", "joint"])
+def test_what_is_resampled_at_every_step_takes_those_on_the_way_too(street: Path, tmp_path: Path, pairing: str) -> None:
+    about = {"options": DatasetOptions(root=street), "engine": "local", "limit": 1}
+    made = SampleSettings(resample="recursive", pairing=pairing)
+    run(RunConfig(out=tmp_path / "range", frames=3, sample_settings=made, **about))
+    run(RunConfig(out=tmp_path / "chosen", sample_settings=replace(made, offsets=(-3, 2, 3)), **about))
+    every = digests(tmp_path / "range")
+    assert digests(tmp_path / "chosen") == {place: every[place] for place in every if place[1] in (-3, 2, 3)}
+
+
 def test_frames_that_are_not_asked_for_are_not_read(street: Path) -> None:
     config = RunConfig(options=DatasetOptions(root=street), sample_settings=SampleSettings(offsets=(2,)))
     assert config.reach == range(3)
     [clip, *_] = open_dataset("cityscapes", DatasetOptions(root=street)).clips(3)
     short = within(replace(clip, missing={-4: "a hole", 4: "another"}), range(5))
     assert (list(short.frames), list(short.missing)) == ([0, 1, 2, 3], [4])
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames", "said"),
+    [
+        ({"offsets": (3,), "one_sided": True}, None, "--one-sided is for labels that would be fused"),
+        ({"pairing": "joint", "one_sided": True}, 2, "--one-sided is for labels that would be fused"),
+        ({"resample": "recursive", "one_sided": True}, 2, "--one-sided is for labels that would be fused"),
+        ({"source": False}, 0, "--frames 0 has annotated frames alone, and --no-source none"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(
+    street: Path, settings: dict[str, Any], frames: int | None, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        RunConfig(options=DatasetOptions(root=street), frames=frames, sample_settings=SampleSettings(**settings))
+
+
+def test_two_clips_of_one_key_are_refused(street: Path, tmp_path: Path) -> None:
+    """As a data set of one's own may have them; a store would hold the samples of one."""
+    clips = open_dataset("cityscapes", DatasetOptions(root=street)).clips(0)
+    twins: Any = [clips[0], replace(clips[1], key=clips[0].key)]
+    with pytest.raises(DatasetError, match=f"2 annotated frames have the key '{clips[0].key}'"):
+        make_store(tmp_path / "out", Mock(), twins, Mock(), engine="local")
+    assert not (tmp_path / "out").exists()
 
 
 def test_offsets_that_no_annotated_frame_reaches_are_an_error(cli: Cli, street: Path, tmp_path: Path) -> None:

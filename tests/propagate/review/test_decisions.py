@@ -46,12 +46,15 @@ def test_the_digest_is_of_what_is_rejected_alone(clip: Store, decided: Decided) 
             {"store": "f" * 64},
             r"decisions on another store \(ffffffffffff…, .* is .*…\); give those that were taken on",
         ),
-        ({"source_key": "else"}, r"sample -2 of 'else' \(label\) is not in .*store; take the decisions anew"),
+        (
+            {"source_key": "else"},
+            r"sample -2 of 'else' \(label\) is not in .*store; look at the store again with",
+        ),
         ({"offset": 9}, r"sample \+9 of 'seq_000002' \(label\) is not in"),
         ({"pairing": "joint"}, r"sample -2 of 'seq_000002' \(joint\) is not in"),
         (
             {"digest": "0" * 64},
-            r"sample -2 of 'seq_000002' \(label\) in .* is not what was decided on: it was made anew",
+            r"sample -2 of 'seq_000002' \(label\) in .* is not what was decided on: it was made anew; look at",
         ),
         ({"decision": "perhaps"}, "no file of decisions \\('perhaps' is neither accept nor reject"),
         ({"at": "yesterday"}, "no file of decisions"),

@@ -161,3 +161,12 @@ def test_where_the_new_report_cannot_take_its_place_the_earlier_one_returns(
     with pytest.raises(ReviewError, match="cannot be written"):
         write_report(clip.path, out)
     assert {name: (out / name).read_bytes() for name in names(out)} == before
+    monkeypatch.undo()
+    out.rename(tmp_path / ".page.0123abcd.former")  # as who was killed there leaves it behind
+
+    def fill(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ReviewError, match="No space left"):
+        write_folder(look_at(clip.path), out, on_progress=fill)
+    assert {name: (out / name).read_bytes() for name in names(out)} == before

@@ -259,3 +259,17 @@ def test_decisions_of_another_store_are_neither_shown_nor_overwritten(
     done = cli("review", clip.path)
     assert done.returncode == 1
     assert f"{path}: decisions on another store" in done.stderr
+
+
+def test_decisions_on_what_was_made_anew_do_not_keep_the_store_from_being_looked_at(
+    clip: Store, decided: Callable[..., Path]
+) -> None:
+    """The page counts them, and leaves them out."""
+    path = default_decisions(clip.path)
+    decided(1, digest="0" * 64).rename(path)
+    desk = Desk(look_at(clip.path, decisions=path, saved_at=path), path)
+    shown = desk.file("data/store.js")
+    assert shown is not None
+    assert [each["digest"] for each in data_of(shown)["decisions"]["samples"]] == ["0" * 64]
+    with pytest.raises(ReviewError, match="is not what was decided on"):
+        desk.parse(path.read_bytes())

@@ -184,6 +184,25 @@ def test_frames_that_were_decoded_before_the_damage_are_kept(tmp_path: Path) -> 
         np.testing.assert_array_equal(frame.pixels, expected[frame.number])
 
 
+@pytest.mark.parametrize("num_between", ["2", "3"])
+@pytest.mark.parametrize("number", [13, 15, 17])
+def test_frames_that_are_stored_after_their_key_frame_but_shown_before_it_count_too(
+    tmp_path: Path, num_between: str, number: int
+) -> None:
+    """Whether or not the decoder gives them after damage: they lack what they are made of."""
+    path = made(tmp_path, "a.mp4", "libx264", {"g": "12", "bf": num_between, "x264-params": "open-gop=1"})
+    frames, stream = read(damaged(path, number, zero=True))
+    numbers = [frame.number for frame in frames]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-12:] == list(range(NUM_FRAMES - 12, NUM_FRAMES))
+    assert stream.ending is None
+    expected = decoded(path)
+    ((after, incident),) = [(frame.number, *frame.incidents) for frame in frames if frame.incidents]
+    assert after == incident.number + incident.num_frames
+    for frame in frames[numbers.index(after) :]:
+        np.testing.assert_array_equal(frame.pixels, expected[frame.number])
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "options", "cause"),
     [

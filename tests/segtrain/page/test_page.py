@@ -29,7 +29,14 @@ from segtrain.page.record import read_run
 
 CITYSCAPES = load_classes("cityscapes")
 ROAD, CAR, IGNORED = CITYSCAPES.train_names.index("road"), CITYSCAPES.train_names.index("car"), 255
-SETTINGS = {"dataset": "cityscapes", "network": "resnet18", "epochs": 4, "val_split": "val", "crop": [128, 256]}
+SETTINGS = {
+    "dataset": "cityscapes",
+    "network": "resnet18",
+    "epochs": 4,
+    "val_split": "val",
+    "crop": [128, 256],
+    "offsets": [-3, 3],
+}
 SAMPLES = {"samples": 33, "classes": "cityscapes", "sha256": "ab" * 32}
 VOID = {"meta", "link", "img", "br", "!doctype"}
 
@@ -156,6 +163,7 @@ def test_what_a_page_says(run: Path) -> None:
         "segtrain report 'a run'",
         "epochs 4 180",  # here, and by default
         "crop 128×256 800×800",
+        "offsets -3, 3 –",
         "torch 2.13",
     ):
         assert said in words
@@ -281,7 +289,7 @@ def test_the_command_prints_where_the_page_lies(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 20), (0.65, 1.65), (5, 5), (0, 0), (-1e-9, 3e-9), (69.9, 79.4), (0, 33333)]
+    ("low", "high"), [(0, 20), (0.65, 1.65), (5, 5), (0, 0), (-1e-9, 3e-9), (0.3, 0.1 + 0.2), (69.9, 79.4), (0, 33333)]
 )
 def test_ticks_are_few_round_and_around_the_values(low: float, high: float) -> None:
     found = ticks(low, high)

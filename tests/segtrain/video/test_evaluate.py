@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from segtrain.checkpoints import save_network
 from segtrain.cli.video_evaluate import video_evaluate
 from segtrain.errors import DataError
 from segtrain.evaluation.clips import labels_in_succession
+from segtrain.evaluation.report import LeftOut
 from segtrain.models.network import IMAGE, SegmentationNetwork, Stage, at_image_size
 from segtrain.models.preprocessing import normalised
 from segtrain.models.registry import NETWORKS
 from segtrain.video import tiled
 from segtrain.video.clips import clips_with
 from segtrain.video.evaluate import evaluate_video
+from segtrain.video.page import page_of
 from segtrain.video.registry import SchemeSettings, settings_of_each
 from segtrain.video.report import VideoReport
 from segtrain.video.tiled import Tiling
@@ -149,6 +152,22 @@ def test_costs_are_those_of_the_frames_that_are_scored(root: Path) -> None:
     assert warped["motion_milliseconds"] > 0
     moved = warped["milliseconds"] - warped["network_milliseconds"]
     assert moved == pytest.approx(0.75 * warped["motion_milliseconds"])
+
+
+def test_a_scheme_pays_for_the_motion_that_it_asks_for_alone(root: Path) -> None:
+    """Whatever was found for others before; and for both ways where its gate looks at both."""
+    gated = SchemeSettings(name="warp-scores", interval=4, gate="occlusion")
+    report = evaluated(root, gated, *(SchemeSettings(name=name, interval=4) for name in ("copy", "warp-scores")))
+    both, copy, warped = (score.costs for score in report.schemes)
+    assert copy["motion_milliseconds"] == 0
+    assert copy["milliseconds"] == copy["network_milliseconds"]
+    assert both["motion_milliseconds"] == pytest.approx(2 * warped["motion_milliseconds"])
+
+
+def test_clips_that_were_left_out_are_on_the_page(root: Path) -> None:
+    report = evaluated(root, SchemeSettings(name="copy", interval=2))
+    page = page_of(replace(report, failures=(LeftOut(image="a", reason="a.png: <bad>"),)))
+    assert "Left out: a.png: &lt;bad&gt;" in page
 
 
 def test_consistency_is_measured_beside_that_of_the_truth(root: Path) -> None:

@@ -12,8 +12,9 @@ from torch.nn import functional
 from sdcnet.geometry import compose, warp_frames, warp_labels
 from segtrain.models.network import run_stages
 from segtrain.models.registry import build_network
+from segtrain.video.keyframe import KeyFrames
 from segtrain.video.registry import SchemeSettings, open_stepper
-from segtrain.video.stepper import Motion
+from segtrain.video.stepper import Motion, Seen
 from segtrain.video.warping import at_size
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "codec"
@@ -113,3 +114,17 @@ def test_the_codecs_motion_of_features_is_the_reference(name: str) -> None:
         there = is_known[number].bool().expand(2, -1, -1)
         torch.testing.assert_close(found[0][there], expected[number][there], atol=1e-6, rtol=0)
     assert 0 < is_known.float().mean() < 1
+
+
+def test_each_of_several_that_are_held_is_carried_by_the_composed_motion_once() -> None:
+    """Also where they have one size."""
+
+    class Two(KeyFrames):
+        def kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"one": found["context"], "other": found["context"]}
+
+        def follow(self, seen: Seen) -> tuple[Tensor, tuple[str, ...]]:
+            assert torch.equal(self.carried(seen, "one"), self.carried(seen, "other"))
+            return torch.zeros(1, 5, 64, 96), ()
+
+    steps(Two(NETWORK, 4, "composed"), FRAMES)

@@ -41,7 +41,7 @@ def test_a_file_gives_back_what_was_learnt(file: Path) -> None:
     found, _ = steps(open_stepper(NETWORK, settings), FRAMES)
     expected, _ = steps(learnt.stepper(2), FRAMES)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
-    title = f"{name} {file.parent.name}/best"
+    title = f"{name} {file.parent}/best"
     assert settings.title == {"twnet": f"{title} interval=2", "netwarp": title}[name]
     assert (description.base, description.base_sha256) == ("resnet18", digest_of(NETWORK))
     assert description.about == {"steps": 3}

@@ -53,7 +53,7 @@ def test_with_its_first_values_it_is_the_base_bit_for_bit(name: str, form: str, 
     with torch.inference_mode():
         assert all(torch.equal(logits, network(seen.image)) for logits, seen in zip(found, FRAMES, strict=True))
     assert [cost.ran[-1] == MIXING for cost in costs] == [False, True, True]
-    assert [cost.moved for cost in costs] == [False, True, True]
+    assert [cost.motions for cost in costs] == [0, 1, 1]
 
 
 def test_it_mixes_what_the_base_found_in_the_frame_before_along_the_motion() -> None:

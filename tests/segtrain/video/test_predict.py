@@ -22,13 +22,14 @@ from sdcnet.frames.video import VideoSequence
 from sdcnet.motion.classical import Dis, NoMotion
 from sdcnet.motion.estimator import ObservedPixels
 from segtrain.cli.main import main
+from segtrain.errors import DataError
 from segtrain.prediction.video import VideoOutput
 from segtrain.trained import open_trained
 from segtrain.video import tiled
 from segtrain.video.observations import observed
 from segtrain.video.predict import predict_video
 from segtrain.video.registry import SchemeSettings, open_stepper
-from segtrain.video.sources import StreamSource, open_source
+from segtrain.video.sources import FolderSource, StreamSource, open_source
 from segtrain.video.stepping import stepped
 from segtrain.video.tiled import Tiling, open_stepper_of
 
@@ -124,6 +125,13 @@ def test_a_folder_of_frames_is_one_video_for_each_recording(weights: Path, tmp_p
         for number, labels in zip(place, labels_of(weights, frames[place], copied), strict=True):
             name = ("a_8", "a_9", "a_10", "b_1", "b_2", "b_4")[number]
             np.testing.assert_array_equal(read(tmp_path / "out" / "pred" / "sub" / f"{name}.png"), labels)
+
+
+def test_images_that_would_be_written_over_each_other_are_refused(tmp_path: Path) -> None:
+    for name in ("f0.png", "f1.png", "f0.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"f0\.png and .*f0\.jpg: both would be written as f0; segment them into"):
+        FolderSource(tmp_path)
 
 
 def test_what_is_damaged_in_a_video_is_lost_and_the_rest_goes_on(weights: Path, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_scenes_count_together_and_a_longest_wait_counts_too() -> None:
 
     assert largest_threshold([(5, rising), (9, rising)], 0.5) == (2.0, 0.5, 12)
     assert largest_threshold([(5, rising), (9, rising)], 0.25, longest_wait=4) == (inf, 0.25, 12)
+    assert 0.07 * 100 > 7
+    assert largest_threshold([(101, lambda _, other: float(other < 8))], 0.07) == (1.0, 0.07, 100)
     with pytest.raises(ValueError, match="no two frames of one scene"):
         largest_threshold([(1, rising), (1, rising)], 0.5)
     for share in (0.0, 1.5):

@@ -153,7 +153,7 @@ class Kept(Stored):
 
     def step(self, seen: Seen) -> tuple[Tensor, Cost]:
         self.seen.append(seen)
-        return seen.image, Cost(("logits",), (seen.number,), moved=True)
+        return seen.image, Cost(("logits",), (seen.number,), motions=2)
 
 
 def deformed(size: tuple[int, int], cell: int) -> tuple[Tensor, Tensor, Motion]:
@@ -290,7 +290,7 @@ def test_the_motion_of_a_frame_is_worked_out_once_and_where_it_is_asked_for(netw
         asked.clear()
         _, costs = steps(open_stepper_of(network, settings, FEW), map(counted, frames))
         assert asked == expected
-        assert [cost.moved for cost in costs] == [number in expected for number in range(3)]
+        assert [cost.motions for cost in costs] == [int(number in expected) for number in range(3)]
 
 
 def test_frames_of_another_size_begin_anew(network: SegmentationNetwork) -> None:

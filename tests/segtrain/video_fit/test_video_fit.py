@@ -10,12 +10,14 @@ from click.testing import CliRunner
 
 from jobs.errors import FitError, RunFolderError
 from jobs.training.runtime import open_runtime
+from propagate.data.clip import Clip
 from segtrain.cli.main import main
 from segtrain.config import BEST, LAST
 from segtrain.errors import DataError
 from segtrain.fit.recipes import load_recipe, recipe_names
 from segtrain.fit.sources import WEIGHTS
 from segtrain.trained import open_trained
+from segtrain.video.clips import read_clip
 from segtrain.video.learnt import describe_learnt, digest_of, open_learnt
 from segtrain.video.registry import LEARNT
 from segtrain.video.twnet import TWNet
@@ -84,6 +86,21 @@ def test_an_interrupted_training_goes_on_to_the_same_file(
     assert list(describe_learnt(whole.out / LAST).about["findings"]) == ["context"]
 
 
+def test_few_clips_are_validated_far_from_their_key_frames(
+    weights: Path, roads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the key frame itself nothing that was learnt shows; and what is not scored is not read."""
+    read: list[list[int]] = []
+
+    def noted(clip: Clip, *args: Any) -> Any:
+        read.append(sorted(clip.frames))
+        return read_clip(clip, *args)
+
+    monkeypatch.setattr("segtrain.video_fit.task.read_clip", noted)
+    fit_video(config(weights, roads, tmp_path / "run", epochs=1, interval=3))
+    assert read == [[-2, -1, 0]]
+
+
 def test_several_frames_are_unrolled_and_consistency_is_of_all(weights: Path, roads: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     follow_clip = TWNet.follow_clip
@@ -123,7 +140,7 @@ def test_a_command_trains_and_another_evaluates_what_it_has_left(weights: Path, 
     evaluation = f"video evaluate {weights} --root {roads} --scheme {out / BEST} --interval 2 --device cpu --json"
     result = CliRunner().invoke(main, evaluation.split())
     assert result.exit_code == 0, result.output
-    assert '"scheme": "twnet run/best interval=2"' in result.stdout
+    assert f'"scheme": "twnet {out}/best interval=2"' in result.stdout
     result = CliRunner().invoke(main, [*arguments.split(), "--fine-tune"])
     assert result.exit_code == 1
     assert "twnet" not in result.stdout
