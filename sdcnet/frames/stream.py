@@ -226,13 +226,9 @@ class FrameStream:
             if self._resumption.is_before(frame):
                 return None
             first, self._next = self._next, max(self._next, self._resumption.number)
-            self._tell(
-                "lost",
-                first,
-                self._next - first,
-                f"{self._resumption.damage}: {_frames(first, self._next)} lost; read on at the next key frame, "
-                f"{self._next}",
-            )
+            if num_lost := self._next - first:
+                told = f"{_frames(first, self._next)} lost; read on at the next key frame, {self._next}"
+                self._tell("lost", first, num_lost, f"{self._resumption.damage}: {told}")
             self._resumption = None
         size = frame.height, frame.width
         if size != self._size:
