@@ -29,6 +29,7 @@ class EvaluateConfig:
     )
     split: str | None = setting_of(DatasetOptions, "split", default=None, otherwise="the store's")
     layout: Path | None = setting_of(DatasetOptions, "layout")
+    max_gap: int | None = setting_of(DatasetOptions, "max_gap")
     truth: Path | None = setting(
         None,
         "A folder; a frame's label map is KEY.png or KEY_gtFine_labelIds.png anywhere in it.",
@@ -36,8 +37,8 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.truth is not None and self.root is None and (self.dataset or self.split or self.layout):
-            raise ValueError("--dataset, --split and --layout say how --root is read; give it, or none")
+        if self.truth is not None and self.root is None and (self.dataset or self.split or self.layout or self.max_gap):
+            raise ValueError("--dataset, --split, --layout and --max-gap say how --root is read; give it, or none")
 
 
 @command()
@@ -79,7 +80,9 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
 
 
 def _open_dataset(config: EvaluateConfig, root: Path, manifest: Manifest) -> Dataset:
-    options = DatasetOptions(root=root, split=config.split or manifest.split, layout=config.layout)
+    options = DatasetOptions(
+        root=root, split=config.split or manifest.split, layout=config.layout, max_gap=config.max_gap
+    )
     return open_dataset(layout_of(options, config.dataset, likely=manifest.dataset, instead="--truth"), options)
 
 

@@ -71,4 +71,4 @@ def test_the_data_set_is_found_where_one_stands(
 def test_options_of_no_root_are_refused(cli: Cli, street: Path, store: Path) -> None:
     process = cli("evaluate", store, "--split", "val", "--truth", street / "truth")
     assert process.returncode == 2
-    assert "--dataset, --split and --layout say how --root is read" in process.stderr
+    assert "--dataset, --split, --layout and --max-gap say how --root is read" in process.stderr
