@@ -134,6 +134,13 @@ def require_on(decisions: Decisions, store: Store, where: str) -> None:
         )
 
 
+def read_decisions_on(path: Path, store: Store) -> Decisions:
+    """The decisions of a file that were taken on this store: see `require_on`. Raises: ReviewError."""
+    decisions = read_decisions(path)
+    require_on(decisions, store, str(path))
+    return decisions
+
+
 def require_of(decisions: Decisions, store: Store, digests: Mapping[Identity, str], where: str) -> None:
     """Raise ReviewError unless they are of samples of this store, as they are now. digests: see `digests_of`."""
     require_on(decisions, store, where)

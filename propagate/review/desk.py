@@ -8,9 +8,8 @@ from propagate.review.decisions import (
     Decisions,
     digests_of,
     parse_decisions,
-    read_decisions,
+    read_decisions_on,
     require_of,
-    require_on,
     save_decisions,
     version_of,
 )
@@ -57,7 +56,5 @@ class Desk:
         """Show the decisions that the file has now."""
         version = version_of(self._path)
         if version != self._contents.version:
-            decisions = read_decisions(self._path) if version else None
-            if decisions is not None:
-                require_on(decisions, self._contents.store, str(self._path))
+            decisions = read_decisions_on(self._path, self._contents.store) if version else None
             self._contents.decisions, self._contents.version = decisions, version

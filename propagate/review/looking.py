@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from propagate.review.contents import Contents
-from propagate.review.decisions import read_decisions, require_on
+from propagate.review.decisions import read_decisions_on
 from propagate.review.folder import worst
 from propagate.review.survey import Counterparts, survey
 from propagate.scoring.evaluate import find_truths
@@ -33,10 +33,7 @@ def look_at(
     Raises: StoreError, ReviewError; DatasetError for a truth that is no folder, or says two things of a frame.
     """
     opened = open_store(store)
-    taken = None
-    if decisions is not None:
-        taken = read_decisions(decisions)
-        require_on(taken, opened, str(decisions))
+    taken = None if decisions is None else read_decisions_on(decisions, opened)
     truths = None if truth is None else find_truths(opened, truth_directory(truth))
     other = None if against is None else Counterparts(open_store(against), opened)
     num_samples = opened.manifest.num_samples

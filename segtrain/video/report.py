@@ -38,8 +38,7 @@ class SchemeScore:
     counts: by distance from the frame that was computed in full, confusion matrices [C,C+1] as in
     `propagate.scoring.metrics`. near: the same, of all distances, of the pixels near boundaries. temporal: of labels
     carried along the motion, clip by clip.
-    motion_seconds: of one motion. shown: what was found in the frames of one clip,
-    [H,W] uint8 train ids each.
+    motion_seconds: of one motion. shown: what was found in the frames of one clip, [H,W] uint8 train ids each.
     """
 
     title: str

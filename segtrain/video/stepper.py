@@ -65,8 +65,8 @@ class Cost(NamedTuple):
 
     ran: what was computed, in order, by the names that `Stepper.macs` knows. fused_from: the numbers of the frames that
     the scores descend from, the earlier parts of the network first. motions: how many were found for the frame: 2 with
-    that of the way back.
-    difference: how far the frame was from the last one that was computed in full, where the scheme asks for that.
+    that of the way back. difference: how far the frame was from the last one that was computed in full, where the
+    scheme asks for that.
     """
 
     ran: tuple[str, ...]
