@@ -114,7 +114,6 @@ def print_motion(name: str, frames: Sequence[StreamedFrame], decoded: Measured) 
             cells = timed(measured, "ms vectors to flow", cells_of, frame.vectors, frame)
             measured["share unknown"].append(1 - cells.share_known)
             flows["video"] = timed(measured, "ms filled, of all pixels", pixels_of, cells)
-            timed(measured, "ms residual", cells.residual, frame.pixels, before.pixels)
             backwards["video, inverted"] = pixels_of(inverted(cells))
         for motion, flow in flows.items():
             measured[f"dB {motion}"].append(psnr(grey, carried(other, flow)))

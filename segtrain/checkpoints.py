@@ -107,13 +107,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, tensors=tensors, fields=file.fields, description=description, left_out=left_out)
 
 
-def load_network(
-    checkpoint: Checkpoint, architecture: str | None = None, *, output_stride: int | None = None
-) -> SegmentationNetwork:
+def load_network(checkpoint: Checkpoint, architecture: str | None = None) -> SegmentationNetwork:
     """The network in a file, with as many classes as that has, in evaluation mode.
 
     Our files say which architecture they hold, published ones don't: `architecture` (a name of NETWORKS) is for those.
-    output_stride: 8 or 16; by default what our file says, and 8 for others.
+    Its output stride is what our file says, and the least that the architecture has for others.
     Raises: CheckpointError; ParameterError, where parameters are missing, unexpected or of another shape; ValueError,
     where there is no such architecture.
     """
@@ -125,9 +123,11 @@ def load_network(
     if name is None:
         choice = ", ".join(NETWORKS)
         raise CheckpointError(str(path), f"does not say which architecture it holds. Say it, one of: {choice}")
-    settings = dict(description.settings) if description else {"num_classes": _num_classes(checkpoint, name) or 1}
-    if output_stride is not None:
-        settings["output_stride"] = output_stride
+    settings: dict[str, Any] = (
+        dict(description.settings)
+        if description
+        else {"num_classes": _num_classes(checkpoint, name) or 1, "output_stride": NETWORKS[name].output_strides[0]}
+    )
     network = build_without_values(path, partial(build_network, name), settings)
     if description and len(description.class_names) != network.num_classes:
         reason = f"names {len(description.class_names)} classes, but scores {network.num_classes}"

@@ -87,7 +87,9 @@ class TrainingConfig:
         "What propagated samples count at |offset| 1, 2, …, farther ones as the last.",
         otherwise="all 1",
     )
-    epoch_length: int | None = setting(None, "Samples of an epoch.", otherwise="as many as are used", least=1)
+    epoch_length: int | None = setting(
+        None, "Samples of an epoch.", otherwise="as many as there are within the limits", least=1
+    )
 
     # how they are changed
     crop: tuple[int, int] = setting((800, 800), "Height x width.")
@@ -104,7 +106,11 @@ class TrainingConfig:
     relax_until: int | None = setting(
         None, "The last epoch with relaxed labels, counted from 0.", otherwise="all", least=0
     )
-    class_weight: float = setting(0.0, "Upper bound by which classes that are rare in an image weigh more.", least=0)
+    class_weight: float = setting(
+        0.0,
+        "Upper bound by which classes that are rare in an image weigh more; image-weighted: 0 stands for 1.",
+        least=0,
+    )
     class_weights: Mapping[str, float] = setting(
         {}, "cross-entropy, ohem: what classes weigh, as pole=1.2,rider=1.1; the others 1."
     )
@@ -133,7 +139,7 @@ class TrainingConfig:
         0.0, "Decay of the moving average of weights that is kept; 0: none.", least=0, most=0.99999
     )
     dtype: str = setting_of(RuntimeSettings, "dtype", help="Of activations; weights are float32.")
-    seed: int = setting(0, "Another one draws other samples and first weights.", least=0)
+    seed: int = setting(0, "Another one draws other samples and first weights.", least=0, most=2**64 - 1)
 
     # how it is watched
     validate_every: int = setting(1, "Epochs between validations.", least=1)
@@ -185,8 +191,8 @@ class TrainingConfig:
             raise ValueError("--decisions on which store? Give its --shards")
         if self.shards and self.root is None and self.train_split is not None:
             raise ValueError(f"the split '{self.train_split}' of which data set? Give --root")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
         if self.schedule == "scaled-poly" and not 0 <= self.restart_epoch < self.epochs:
             raise ValueError(
                 f"scaled-poly restarts within the {self.epochs} epochs, found {self.restart_epoch}; give --restart"

@@ -18,9 +18,19 @@ from segtrain.cli import main as segtrain
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAMS = {"propagate": propagate.main, "sdcnet": sdcnet.main, "segtrain": segtrain.main}
 LONG = {
-    "propagate": ("run", "synth"),
+    "propagate": ("run", "fit-corrector", "synth"),
     "sdcnet": ("fit", "evaluate"),
-    "segtrain": ("fit", "evaluate", "predict", "pseudo", "refine", "video predict", "video evaluate"),
+    "segtrain": (
+        "fit",
+        "evaluate",
+        "predict",
+        "pseudo",
+        "refine",
+        "video fit",
+        "video predict",
+        "video evaluate",
+        "video calibrate",
+    ),
 }
 
 

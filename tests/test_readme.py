@@ -78,6 +78,10 @@ def test_things_of_ones_own_work_as_is_said(tmp_path: Path) -> None:
     follow(document, tmp_path, tmp_path)
 
 
+def test_the_motion_of_codecs_is_read_as_is_said(tmp_path: Path) -> None:
+    follow(blocks(REPOSITORY / "docs" / "propagation.md"), tmp_path, tmp_path)
+
+
 def test_annotations_go_out_and_come_back(tmp_path: Path) -> None:
     follow(blocks(REPOSITORY / "docs" / "formats.md"), tmp_path, tmp_path)
     assert len(list((tmp_path / "drives" / "labels").glob("*/*.png"))) == 5

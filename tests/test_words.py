@@ -10,6 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("jobs", "sdcnet", "propagate", "segtrain")
 FILES = sorted(file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py"))
+GLOSSARY = REPOSITORY / "docs" / "glossary.md"
+DOCUMENTS = [REPOSITORY / "README.md", *sorted({*GLOSSARY.parent.glob("*.md")} - {GLOSSARY})]
 RETIRED = {
     r"gone on with": "resumed, continued",
     r"\b[Aa]s of `": "as `x` says, as in `x`",
@@ -25,7 +27,7 @@ OF_SEVERAL = {"Batch", "Checkpoint", "Description", "EvaluateConfig", "FitConfig
 def test_words_that_are_retired_stay_so(pattern: str) -> None:
     found = [
         f"{file.relative_to(REPOSITORY)}:{number}: {line.strip()}"
-        for file in FILES
+        for file in (*FILES, *DOCUMENTS)
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
         if re.search(pattern, line)
     ]
@@ -42,7 +44,7 @@ def test_no_two_public_classes_have_one_name() -> None:
 
 
 def test_the_glossary_has_no_word_twice() -> None:
-    text = (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8")
+    text = GLOSSARY.read_text(encoding="utf-8")
     words = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     assert len(words) > 30
     assert len(set(words)) == len(words)

@@ -8,6 +8,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from jobs.errors import FitError
+
 Key = TypeVar("Key")
 Sample = TypeVar("Sample")
 Batch = TypeVar("Batch")
@@ -56,6 +58,7 @@ def load_batches(
 
     read, collate: picklable. caught: the errors of `read` that are raised here, in place of the batch, as they were.
     pinned: copied to page-locked memory, from where a GPU takes them without waiting.
+    Raises: what is caught; FitError where such a process is killed.
     """
     loader = DataLoader(
         _Readings(read, caught),
@@ -67,10 +70,18 @@ def load_batches(
         worker_init_fn=_begin_reader,
         generator=torch.Generator(),  # its own, so that it draws nothing from the global one
     )
-    for batch in loader:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise FitError(
+            f"a process that reads samples ended ({str(error).rstrip('. ')}), as happens where memory runs out; choose "
+            "fewer --loader-workers, or in docker a larger --shm-size"
+        ) from None
 
 
 def _begin_reader(_: int) -> None:

@@ -20,6 +20,7 @@ from jobs.console.progress import Advance
 from jobs.crew.launch import launch
 from jobs.crew.member import Member
 from jobs.training.devices import GPUS_PER_WORKER
+from jobs.training.memory import enough_memory
 from jobs.training.recorder import Recorder
 from jobs.training.run_folder import load_checkpoint, unusable
 from jobs.training.runtime import Runtime
@@ -44,8 +45,8 @@ def train(
     uninterrupted one, bit for bit.
 
     num_workers, address: see `launch`. device: one of DEVICES.
-    Raises: JobError; FitError where a loss or gradient is not finite; RunFolderError where something cannot be written;
-    and what the task raises. What was saved before stays.
+    Raises: JobError; FitError where a loss or gradient is not finite; TooLargeError where memory runs out;
+    RunFolderError where something cannot be written; and what the task raises. What was saved before stays.
     """
     return launch(
         partial(_train, job),
@@ -70,7 +71,8 @@ def _train(job: Job, member: Member) -> Training:
         recorder = Recorder(job.out, task, member)
         devices = [runtime.device] if runtime.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices):
+            advice = "a smaller --crop or --batch-size"
+            with torch.random.fork_rng(devices), enough_memory(runtime.device, "in a step of training", advice):
                 _run_steps(task, member, runtime, recorder)
         finally:
             recorder.close()

@@ -20,11 +20,11 @@ def out_of_memory(device: torch.device, doing: str, *advice: str) -> str:
 
 
 @contextmanager
-def enough_memory(device: torch.device, doing: str) -> Iterator[None]:
+def enough_memory(device: torch.device, doing: str, *advice: str) -> Iterator[None]:
     """Raises: TooLargeError, with the sentence of `out_of_memory`, where memory runs out within."""
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise TooLargeError(out_of_memory(device, doing)) from None
+        raise TooLargeError(out_of_memory(device, doing, *advice)) from None

@@ -36,14 +36,13 @@ class Recorder:
             self._terms.append(terms)
             if due.log:
                 self._write_losses(self._log, step, rate)
-        line = None
+        line, began = None, time.monotonic()
         if due.look:
-            began = time.monotonic()
             line = self._task.look(output, self._log)
-            self._line_at += time.monotonic() - began  # the pace is that of the steps alone
         if due.save and self._member.rank == 0:
             self._task.save_networks()  # first: a training whose checkpoint says that it is at its end does no more
             save_checkpoint(self._out, self._task.state.saved() | self._task.memory())
+        self._line_at += time.monotonic() - began  # the pace is that of the steps alone
         if line or step == self._task.num_steps or time.monotonic() - self._reported_at > REPORT_EVERY:
             self._report(line)
 

@@ -138,6 +138,14 @@ def load_checkpoint(out: Path) -> dict[str, Any] | None:
     return state
 
 
+def require_made(out: Path, name: str) -> None:
+    """Raises: RunFolderError where a file that a finished training has written is gone."""
+    if not (out / name).exists():
+        raise RunFolderError(
+            f"{out}: this training is finished, but {name} is gone; put it back, or choose another --out"
+        )
+
+
 def unusable(out: Path, reason: str) -> RunFolderError:
     """The error that says why a training cannot go on from its checkpoint, and what helps."""
     advice = "remove it to train from the beginning, or put a copy of it in its place"

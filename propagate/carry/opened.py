@@ -77,8 +77,8 @@ def open_clip(
 
     A frame that is missing, unreadable or of another size ends the clip in its direction, also from the annotated frame
     beyond; where that or its label map cannot be used, the clip goes as far as its own labels are carried. Where an
-    annotated frame or label map of its own cannot be, what labels come to from beyond is left, if there is any. What
-    this machine cannot reach is said with its name.
+    annotated frame or label map of its own cannot be, what labels come to from beyond is left, if there is any. In a
+    clip without a label map no frame ends it. What this machine cannot reach is said with its name.
     """
     failures = [Failure(clip=clip.key, offset=offset, reason=reason) for offset, reason in clip.missing.items()]
     unreachable = False
@@ -91,12 +91,14 @@ def open_clip(
     pictures: dict[int, OpenFrame] = {}
     label = np.empty((0, 0), np.uint8)
     beyond: np.ndarray | None = None
-    if 0 in clip.frames:
+    if clip.label is None:
+        with watch("decode"), _decoder(clip, num_threads, with_vectors) as decoded:
+            pictures = _decode_each(clip, decoded, fail)
+    elif 0 in clip.frames:
         with watch("decode"), _decoder(clip, num_threads, with_vectors) as decoded:
             try:
                 source = decoded(0)
-                if clip.label is not None:
-                    label = read_label_of(clip.label, classes, source.size)
+                label = read_label_of(clip.label, classes, source.size)
                 pictures[0] = source
                 usable = partial(_decode_usable, clip, source.size, decoded, fail)
                 if clip.beyond is None:
@@ -156,6 +158,35 @@ def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
+def _decode_each(
+    clip: Clip, decoded: Callable[[int], OpenFrame], fail: Callable[[int, InputError], None]
+) -> dict[int, OpenFrame]:
+    """The frames that can be used, which are those of the size of the first one: outwards, those after offset 0 first.
+
+    None depends on another, as nothing is carried from one to the next.
+    """
+    pictures: dict[int, OpenFrame] = {}
+    for offset in sorted(clip.frames, key=lambda offset: (offset < 0, abs(offset))):
+        size = next((picture.size for picture in pictures.values()), None)
+        try:
+            pictures[offset] = _decode_of(clip, size, decoded, offset)
+        except InputError as error:
+            fail(offset, error)
+    return pictures
+
+
+def _decode_of(clip: Clip, size: tuple[int, int] | None, decoded: Callable[[int], OpenFrame], offset: int) -> OpenFrame:
+    """The frame at an offset. Raises: InputError, also where it is not of the clip's size, if that is known."""
+    picture = decoded(offset)
+    if size is not None and picture.size != size:
+        other = "the first frame of its clip" if clip.label is None else "its annotated frame"
+        raise InputError(
+            clip.frames[offset].where,
+            f"frame of {_by(picture.size)}, {other} has {_by(size)}: they must have one size",
+        )
+    return picture
+
+
 def _decode_usable(
     clip: Clip,
     size: tuple[int, int],
@@ -167,16 +198,10 @@ def _decode_usable(
     pictures: dict[int, OpenFrame] = {}
     for offset in offsets:
         try:
-            picture = decoded(offset)
-            if picture.size != size:
-                raise InputError(
-                    clip.frames[offset].where,
-                    f"frame of {_by(picture.size)}, its annotated frame has {_by(size)}: they must have one size",
-                )
+            pictures[offset] = _decode_of(clip, size, decoded, offset)
         except InputError as error:
             fail(offset, error)
             break
-        pictures[offset] = picture
     return pictures
 
 

@@ -21,7 +21,10 @@ class ExportConfig:
     out: Path = setting(MISSING, "The shard store.", argument="OUT")
     dest: Path = setting(MISSING, "The folder of the tree.", argument="DEST")
     format: str | None = setting(
-        None, "The layout of the tree.", choices=FORMATS, otherwise="that of the store's data set"
+        None,
+        "The layout of the tree.",
+        choices=FORMATS,
+        otherwise="that of the store's data set, or cityscapes, where there is none of its name",
     )
     decisions: Path | None = setting(None, "A file of decisions: samples that it rejects are left out.")
 

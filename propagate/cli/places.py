@@ -9,13 +9,19 @@ from propagate.errors import DatasetError
 
 
 def failed_place(clip: str, offset: int) -> str:
-    """A clip, and from which offset on it is missing."""
-    return f"{clip}, from offset {offset:+d} on" if offset else clip
+    """A clip, and at which offset something is missing, unless all of it is."""
+    return f"{clip}, offset {offset:+d}" if offset else clip
 
 
 def is_typed(option: str) -> bool:
     """Whether an option of the command that runs stands on the command line."""
     return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def refuse_beside_source(*options: str) -> None:
+    """Raises: UsageError where one of these options of a data set stands on the command line."""
+    if given := ", ".join(f"--{option.replace('_', '-')}" for option in options if is_typed(option)):
+        raise click.UsageError(f"give either SOURCE or {given}, the one thing or the other")
 
 
 def layout_of(options: DatasetOptions, named: str | None, *, likely: str | None = None, instead: str = "") -> str:

@@ -41,7 +41,7 @@ class FitConfig(DatasetChoice):
     )
     frames: int = setting_of(RunConfig, "frames", default=NUM_NEIGHBOURS, least=1, otherwise="")
     motion: TaughtMotion = field(default_factory=TaughtMotion)
-    examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=1)
+    examples: int = setting(100, "Frames with carried labels to learn from, as far as there are so many.", least=2)
     steps: int = setting(600, "Of the whole training.", least=1)
     batch_size: int = setting(6, "Crops of a step.", least=2)
     crop: tuple[int, int] = setting((160, 224), "Height x width; less where frames are smaller.")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jobs.console.progress import Advance
-from jobs.errors import FitError, RunFolderError
+from jobs.errors import FitError
 from jobs.training.loop import train
-from jobs.training.run_folder import begin, load_checkpoint, locked
+from jobs.training.run_folder import begin, load_checkpoint, locked, require_made
 from propagate.carry.corrector import cell_for
 from propagate.carry.paths import path_of
 from propagate.data.clip import Label
@@ -78,11 +78,7 @@ def fit_corrector(
         begin(config.out, settings, library_versions())
         saved = load_checkpoint(config.out)
         if saved is not None and saved["step"] >= config.steps:
-            if not (config.out / CORRECTOR).exists():
-                raise RunFolderError(
-                    f"{config.out}: this training is finished, but {CORRECTOR} is gone; put it back, or choose another "
-                    "--out"
-                )
+            require_made(config.out, CORRECTOR)
             return _summary(config, saved["step"], 0, saved["scores"])
         estimator = open_estimator(config.motion)
         maker = ExampleMaker(
@@ -123,7 +119,7 @@ def _made(
     Raises: FitError where either is missing.
     """
     num_held_out = min(max(1, len(wanted) // HELD_OUT), MOST_HELD_OUT)
-    held, learning = wanted[:num_held_out], wanted[num_held_out:]
+    held, learning = _thinned(wanted[:num_held_out], config.seed), wanted[num_held_out:]
     teaching = {each.clip.key for each in learning}
     scored = {each.clip.key for each in held} | {
         key for each in held for key in each.keys if key in maker.known
@@ -144,7 +140,14 @@ def _made(
             f"{config.options.root}: no labels could be carried to {'learn from' if held_out else 'score on'}; see "
             "above what was left out, and why"
         )
-    return examples, held_out[:MOST_HELD_OUT]
+    return examples, held_out
+
+
+def _thinned(held: Sequence[Wanted], seed: int) -> list[Wanted]:
+    """Annotated frames that are scored on, with as many neighbours each as make no more than MOST_HELD_OUT together."""
+    random, most = np.random.default_rng(seed), MOST_HELD_OUT // len(held)
+    drawn = [random.permutation(each.offsets)[:most].tolist() for each in held]
+    return [replace(each, offsets=tuple(sorted(offsets))) for each, offsets in zip(held, drawn, strict=True)]
 
 
 def _without(known: Mapping[str, Label], left_out: Collection[str]) -> dict[str, Label]:

@@ -27,7 +27,7 @@ _BLANK = "0" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A clip that failed (offset 0) or was cut short at an offset, with the sentence that says why."""
+    """A clip that failed (offset 0) or whose frame at an offset cannot be used, with the sentence that says why."""
 
     clip: str
     offset: int

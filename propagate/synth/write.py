@@ -1,6 +1,5 @@
 """The synthetic data set on disk: the Cityscapes layout, and beside it the truth about every frame."""
 
-import re
 import zlib
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from propagate.errors import DatasetError
-from propagate.synth.config import ANNOTATED_FRAME, SPEED, TRANSLATE, StreetConfig, written_frames
+from propagate.synth.config import ANNOTATED_FRAME, StreetConfig, require_sensible, written_frames
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.sensor import draw_sensor
 from propagate.synth.street import build_scene
@@ -19,14 +18,15 @@ from propagate.synth.translate import translated, width_of_picture
 from propagate.synth.truth import FORMAT, OTHER_FRAMES, TRUTH_FOLDER, truth_path
 from sdcnet.flow_files import PNG_LIMIT, write_flow
 
-SMALLEST_SIZE = (64, 128)
+_ABOUT = Path(TRUTH_FOLDER, "README.txt")
 FRAMES_FOLDER, LABELS_FOLDER = "leftImg8bit_sequence", "gtFine"
 _CITIES = ("synthburg", "rasterstadt", "pixelheim", "voxelmar", "renderfurt", "noisehafen", "aliasingen", "quadbach")
 
 
 def write_splits(config: StreetConfig, on_progress: Callable[[int], None] | None = None) -> None:
     """Write all splits of a synthetic data set; see `write_dataset`."""
-    speed = (config.speed or SPEED) if config.scene == TRANSLATE else None
+    for split in config.splits:
+        _require_free(config.dest, split)
     for split in config.splits:
         write_dataset(
             config.dest,
@@ -37,7 +37,7 @@ def write_splits(config: StreetConfig, on_progress: Callable[[int], None] | None
             length=config.num_frames,
             around=config.around,
             seed=config.seed,
-            speed=speed,
+            speed=config.moves_by,
             on_progress=on_progress,
         )
 
@@ -64,19 +64,26 @@ def write_dataset(
     annotated; None is a drive, of which one frame of a snippet is. on_progress: called with the number of frames done
     since it was called last.
 
-    Raises: DatasetError where the request makes no sense, or dest holds that split, or another data set, already.
+    Raises: ValueError where the request makes no sense; DatasetError where dest holds that split, or another data set,
+    already, or cannot be written.
     """
-    _check(split, num_cities, num_snippets, size, length, around, seed, speed)
+    require_sensible(split, num_cities, num_snippets, size, length, around, seed, speed)
     _claim(dest, split)
-    for number in range(num_snippets):
-        in_city, city = divmod(number, num_cities)
-        identity = (seed, zlib.crc32(split.encode()), city, in_city)
-        if speed is None:
-            annotated: Container[int] = {ANNOTATED_FRAME}
-            frames = _driven(identity, size, length, written_frames(length, around))
-        else:
-            annotated, frames = range(length), enumerate(_moved(identity, size, length, speed))
-        _write_snippet(dest, split, city_name(city, split), in_city, frames, annotated, on_progress or (lambda _: None))
+    told = on_progress or (lambda _: None)
+    try:
+        for number in range(num_snippets):
+            in_city, city = divmod(number, num_cities)
+            identity = (seed, zlib.crc32(split.encode()), city, in_city)
+            if speed is None:
+                annotated: Container[int] = {ANNOTATED_FRAME}
+                frames = _driven(identity, size, length, written_frames(length, around))
+            else:
+                annotated, frames = range(length), enumerate(_moved(identity, size, length, speed))
+            _write_snippet(dest, split, city_name(city, split), in_city, frames, annotated, told)
+    except OSError as error:
+        raise DatasetError(
+            f"{dest}: cannot be written ({error.strerror}), and is not whole: remove it, make room, and begin again"
+        ) from None
 
 
 def city_name(number: int, split: str = "train") -> str:
@@ -95,43 +102,20 @@ def write_true_flow(path: Path, flow: np.ndarray) -> None:
     write_flow(path, torch.from_numpy(flow)[None], torch.from_numpy(valid)[None, None])
 
 
-def _check(
-    split: str,
-    num_cities: int,
-    num_snippets: int,
-    size: tuple[int, int],
-    length: int,
-    around: int | None,
-    seed: int,
-    speed: int | None,
-) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", split):
-        raise DatasetError(f"split '{split}' cannot name a folder; give a plain name, such as train or val")
-    if num_cities < 1:
-        raise DatasetError(f"{num_cities} cities asked for; ask for at least one")
-    if num_snippets < num_cities:
-        raise DatasetError(
-            f"{num_snippets} snippets for {num_cities} cities; ask for at least one snippet for each city"
-        )
-    if size[0] < SMALLEST_SIZE[0] or size[1] < SMALLEST_SIZE[1]:
-        height, width = SMALLEST_SIZE
-        raise DatasetError(f"frames of {size[0]}x{size[1]} pixels are too small; ask for {height}x{width} or more")
-    if speed is None and length <= ANNOTATED_FRAME:
-        raise DatasetError(
-            f"snippets of {length} frames have no frame {ANNOTATED_FRAME}, which is the annotated one; ask for a "
-            f"length of at least {ANNOTATED_FRAME + 1}"
-        )
-    if around is not None and (speed is not None or around < 0):
-        raise DatasetError(f"{around} frames around an annotated one; ask for 0 or more, of drives alone")
-    if speed is not None and min(speed, length) < 1:
-        raise DatasetError(f"{length} frames at {speed} pixels a frame do not move; ask for 1 or more of both")
-    if seed < 0:
-        raise DatasetError(f"seed {seed} is negative; give a whole number from 0 on")
-
-
 def _claim(dest: Path, split: str) -> None:
     """Refuse a folder that holds another data set, or this split; otherwise make it, and say what will be in it."""
-    about = dest / TRUTH_FOLDER / "README.txt"
+    _require_free(dest, split)
+    about = dest / _ABOUT
+    try:
+        about.parent.mkdir(parents=True, exist_ok=True)
+        about.write_text(FORMAT, encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
+
+
+def _require_free(dest: Path, split: str) -> None:
+    """Raises: DatasetError for a folder that holds another data set, or this split."""
+    about = dest / _ABOUT
     folders = [
         Path(name) / split if about.exists() else Path(name) for name in (FRAMES_FOLDER, LABELS_FOLDER, TRUTH_FOLDER)
     ]
@@ -140,11 +124,6 @@ def _claim(dest: Path, split: str) -> None:
         raise DatasetError(
             f"{dest}: already holds a data set (found {', '.join(found)}); remove it, or name another folder"
         )
-    try:
-        about.parent.mkdir(parents=True, exist_ok=True)
-        about.write_text(FORMAT, encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"{dest}: cannot be written ({error.strerror}); name a folder that can be made") from None
 
 
 def _driven(

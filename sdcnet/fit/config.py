@@ -69,10 +69,12 @@ class FitConfig:
             raise ValueError(f"a batch of {self.batch_size} cannot be shared equally by {self.num_workers} workers")
         if self.architecture == "SDCNet2D" and self.history < 2:  # the other one sees the target too
             raise ValueError(f"SDCNet2D needs flows, so two frames or more; found history {self.history}")
+        if self.flownet2_weights is not None and self.input_flow != "flownet2":
+            raise ValueError(f"flownet2_weights are of --input-flow flownet2, found {self.input_flow}")
         if not 0 < self.width < inf:
             raise ValueError(f"width must be a number above 0, found {self.width}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, found {self.learning_rate}")
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"learning_rate must be a number above 0, found {self.learning_rate}")
 
     def described(self, training: "Sequence[FrameSequence]", validation: "Sequence[FrameSequence]") -> dict[str, Any]:
         """What decides the weights and what is measured on the way, as JSON values.

@@ -7,11 +7,11 @@ from pathlib import Path
 from jobs.console.progress import Advance
 from jobs.errors import FitError
 from jobs.training.loop import train
-from jobs.training.run_folder import begin, locked
+from jobs.training.run_folder import begin, locked, require_made
 from jobs.training.runtime import open_runtime
 from sdcnet.fit.config import FitConfig
 from sdcnet.fit.samples import Windows
-from sdcnet.fit.task import Job, library_versions, samples_of
+from sdcnet.fit.task import PREDICTOR, Job, library_versions, samples_of
 from sdcnet.fit.validation import PhotometricScores
 from sdcnet.frames import open_sequences
 
@@ -54,6 +54,7 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
             device=config.device,
             on_progress=on_progress,
         )
+        require_made(config.out, PREDICTOR)
     scores = trained.memory["scores"]
     return FitSummary(
         steps=trained.steps, seconds=trained.seconds, scores=PhotometricScores(**scores) if scores is not None else None

@@ -66,9 +66,11 @@ def open_pair_flow(
 
     flownet2_weights: a file, or what was read of one. transfers: see `DisPairs`.
 
-    Raises: MotionError, CheckpointError, where its weights are not given or cannot be used.
+    Raises: MotionError, CheckpointError, where its weights are not given or cannot be used, or it has none.
     """
     if name == "dis":
+        if isinstance(flownet2_weights, Path):
+            raise MotionError(f"--flownet2-weights {flownet2_weights}: the input flow is DIS's, which has none")
         return DisPairs(transfers)
     if name != "flownet2":
         raise ValueError(f"a flow between two frames is one of {', '.join(INPUT_FLOWS)}, found '{name}'")

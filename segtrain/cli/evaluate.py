@@ -72,7 +72,7 @@ def evaluate(config: EvaluateConfig, as_json: bool) -> None:
     \b
     segtrain evaluate run/best.safetensors --root street --split val
     segtrain evaluate cityscapes_best.pth --architecture deepwv3plus --root cityscapes \\
-        --window 1024x1024 --scales 0.5,1,2 --flip --out scores.md
+        --split cv2-val --window 1024x1024 --scales 0.5,1,2 --flip --out scores.md
     segtrain evaluate run/best.safetensors --root street --split val --temporal --before 10
     segtrain evaluate run/best.safetensors --root street --split val --counts counts --part 1/8
     """
@@ -151,11 +151,13 @@ def _described(config: EvaluateConfig, samples: "SegmentationDataset", *, has_in
 def _say_unfinished(report: "SegmentationReport", config: EvaluateConfig, *, as_json: bool) -> None:
     """Say how far all parts are together; images that this one had to leave out make it fail."""
     if as_json:
-        print_json({"images": report.images, "missing": report.missing})
+        failures = [asdict(failure) for failure in report.failures]
+        print_json({"images": report.images, "missing": report.missing, "failures": failures})
     else:
         click.echo(
-            f"{config.counts}: {report.images} images counted, {report.missing} are missing; scores follow once the "
-            "other parts are there too; the same command without --part counts whatever is missing"
+            f"{config.counts}: {report.images} images counted, {report.missing} are missing, or could not be read by "
+            "another part; scores follow once the other parts are there too; the same command without --part counts "
+            "whatever is missing"
         )
     if report.failures:
         say_left_out(report.failures)

@@ -9,7 +9,7 @@ from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress
 from jobs.console.settings import setting, setting_of
 from jobs.console.values import counted
-from propagate.cli.places import is_typed, layout_of
+from propagate.cli.places import layout_of, refuse_beside_source
 from propagate.datasets.base import DatasetOptions
 from segtrain.cli.network import NetworkConfig, say_left_out
 from segtrain.inference_settings import Inference
@@ -70,10 +70,9 @@ def predict(config: PredictConfig) -> None:
     from segtrain.prediction.video import VideoOutput
     from segtrain.trained import open_trained
 
-    if config.sources and is_typed("root"):
-        raise click.UsageError("give either SOURCE or --root, the one thing or the other")
     table = config.class_table()
     if config.sources:
+        refuse_beside_source("root", "dataset", "split", "layout")
         pictures = pictures_of_files(config.sources)
     else:
         dataset = layout_of(config.data, config.dataset, instead="SOURCE")

@@ -14,7 +14,7 @@ from jobs.console.settings import require_settings, setting, setting_of
 from jobs.console.tables import Table
 from jobs.console.values import percent, print_json
 from propagate.carry.sample_settings import SampleSettings
-from propagate.cli.places import is_typed, layout_of
+from propagate.cli.places import is_typed, layout_of, refuse_beside_source
 from propagate.cli.run import print_summary
 from propagate.datasets.base import TRAIN, DatasetOptions
 from propagate.job.config import Continuation, RunConfig, require_engine
@@ -135,8 +135,7 @@ def _frames(config: PseudoConfig) -> "Unlabelled":
             raise click.UsageError("--every is of SOURCE; of a data set, --frames and --beyond say which frames")
         dataset = layout_of(config.data, config.dataset, instead="SOURCE")
         return frames_around(dataset, config.data, frames=config.frames, beyond=config.beyond, limit=config.limit)
-    if is_typed("root"):
-        raise click.UsageError("give either SOURCE or --root, the one thing or the other")
+    refuse_beside_source("root", "dataset", "layout", "max_gap")
     if is_typed("frames") or is_typed("beyond"):
         raise click.UsageError("--frames and --beyond are of a data set; of SOURCE, --every says which frames")
     return frames_of_files(config.sources, split=config.split, every=config.every, limit=config.limit)

@@ -54,7 +54,8 @@ class VideoEvaluateConfig(NetworkConfig, VideoNetworkConfig):
             if part is not None
             for distance in range(int(part[1]), int(part[2] or part[1]) + 1)
         ]
-        if not all(parts) or len(set(found)) < max(1, len(found)):
+        is_empty = any(part is not None and int(part[2] or part[1]) < int(part[1]) for part in parts)
+        if not all(parts) or is_empty or len(set(found)) < len(found):
             raise ValueError(
                 f"--distances {self.distances}: expected FIRST-LAST, as 0-11, or a list, as 0,4,8, each once"
             )

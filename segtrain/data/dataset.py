@@ -69,8 +69,7 @@ class SegmentationDataset(Protocol):
     """Samples by their number, 0…len(records)-1. Can be pickled; files are opened by the process that reads them.
 
     classes: its train names are what train ids mean. offsets: of the neighbours that samples come with, as signed
-    differences from their own frame: all of them, or those that there are, as the data set was opened. left_out: how
-    many samples are no part of `records`, since they lack a neighbour, or were rejected.
+    differences from their own frame: all of them, or those that there are, as the data set was opened.
     """
 
     @property
@@ -81,9 +80,6 @@ class SegmentationDataset(Protocol):
 
     @property
     def offsets(self) -> tuple[int, ...]: ...
-
-    @property
-    def left_out(self) -> int: ...
 
     def size(self, number: int) -> tuple[int, int]:
         """(H, W) of a sample."""
@@ -150,7 +146,8 @@ def require_apart(training: SegmentationDataset, validation: SegmentationDataset
         named = ", ".join(shared[:NUM_NAMED]) + (", …" if len(shared) > NUM_NAMED else "")
         raise DataError(
             f"{len(shared)} frames are both trained on and validated on: {named}; scores on them would say "
-            "nothing: choose another split for one of the two"
+            "nothing: choose another split for one of the two, none to validate on (--val-split none), or, of frames "
+            "that are others, other names"
         )
 
 
@@ -160,7 +157,6 @@ class _Joined:
     def __init__(self, parts: tuple[SegmentationDataset, ...]) -> None:
         self.classes = parts[0].classes
         self.offsets = parts[0].offsets
-        self.left_out = sum(part.left_out for part in parts)
         self.records = tuple(record for part in parts for record in part.records)
         self._parts = parts
         self._starts = list(accumulate((len(part.records) for part in parts[:-1]), initial=0))

@@ -190,7 +190,7 @@ class WithFlows:
     def __init__(self, dataset: SegmentationDataset, cache: FlowCache) -> None:
         self._dataset, self._cache = dataset, cache
         self.classes, self.records = dataset.classes, dataset.records
-        self.offsets, self.left_out = dataset.offsets, dataset.left_out
+        self.offsets = dataset.offsets
 
     def size(self, number: int) -> tuple[int, int]:
         return self._dataset.size(number)

@@ -57,7 +57,7 @@ def open_labelled_frames(
     if without:
         clips = _without_stored(clips, without, dataset.classes, classes, options)
     used = _with_neighbours(clips, offsets, str(options.root), all_needed=all_needed) if offsets and clips else clips
-    return _LabelledFrames(classes or dataset.classes, used, offsets, len(clips) - len(used), origin)
+    return _LabelledFrames(classes or dataset.classes, used, offsets, origin)
 
 
 def _without_stored(
@@ -92,11 +92,9 @@ def _without_stored(
 
 
 class _LabelledFrames:
-    def __init__(
-        self, classes: ClassTable, clips: list[Clip], offsets: tuple[int, ...], left_out: int, origin: str
-    ) -> None:
+    def __init__(self, classes: ClassTable, clips: list[Clip], offsets: tuple[int, ...], origin: str) -> None:
         self.classes = classes
-        self.offsets, self.left_out = offsets, left_out
+        self.offsets = offsets
         self.records = tuple(_record(clip, origin) for clip in clips)
         self._annotated = [(clip.frames[0], clip.label) for clip in clips if clip.label is not None]
         self._neighbours = [

@@ -44,7 +44,7 @@ class Sampling:
     propagated_until: the last epoch with propagated samples.
     max_offset, min_score: which propagated samples are used at all, by |offset| and by mean confidence.
     offsets: exactly those that are used, 0 for annotated frames; a fused sample has two, a pseudo-labelled none.
-    length: of an epoch; none means as many as there are samples to be used.
+    length: of an epoch; none means as many as there are samples within the limits, also of kinds of share 0.
 
     Raises: ValueError for what lies outside these ranges.
     """

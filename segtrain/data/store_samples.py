@@ -100,7 +100,6 @@ class _StoreSamples:
         if decisions is not None:
             self._places = _without_rejected(self._places, self._stored, store, decisions)
         self.records = tuple(stored[place] for place in self._places)
-        self.left_out = len(stored) - len(self.records)
         self._starts = list(accumulate((entry.samples for entry in self._entries[:-1]), initial=0))
         self._too_unsure = np.arange(CONFIDENCE_LEVELS) / (CONFIDENCE_LEVELS - 1) < min_confidence
         self._shards = OpenShards(store)
@@ -129,7 +128,7 @@ class _StoreSamples:
 
     def index(self, tile: int) -> ClassIndex:
         index = index_store(self._store, tile, classes=self.classes, records=self._stored)
-        return select_samples(index, self._places) if self.left_out else index
+        return select_samples(index, self._places) if len(self.records) < len(self._stored) else index
 
     def _identity(self, place: int) -> str:
         record = self._stored[place]

@@ -31,8 +31,7 @@ class Augmentation:
     crop: their height and width in pixels. scale: the ends between which the image's scale is drawn evenly; one of 2
     makes it twice as large. flip: whether every other crop is mirrored. colour: how far brightness, contrast,
     saturation and hue change at most (`draw_colours`), 0…1. blur: whether every other crop is blurred. rotation: the
-    most by which a crop is rotated either way, in degrees. colour_per_frame: whether colours and blur are drawn for
-    each frame of a sample by itself; by default all its frames change alike.
+    most by which a crop is rotated either way, in degrees. All frames of a sample change alike.
 
     Raises: ValueError for what lies outside its range.
     """
@@ -43,7 +42,6 @@ class Augmentation:
     colour: float = 0.25
     blur: bool = True
     rotation: float = 0.0
-    colour_per_frame: bool = False
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
@@ -133,8 +131,7 @@ def apply_view(pixels: Pixels, view: View, augmentation: Augmentation, generator
     else:
         frames = [_rotate(frame, view.rotated, (height, width)) for frame in pixels.frames]
         label = _rotate_label(pixels.label, view.rotated, (height, width))
-    alike = [[frame] for frame in frames] if augmentation.colour_per_frame else [frames]
-    frames = [frame for group in alike for frame in _recolour(group, augmentation, generator)]
+    frames = _recolour(frames, augmentation, generator)
     if view.rotated is not None:
         outside = _outside(view.rotated, view.window, view.crop)
         for frame in frames:

@@ -78,7 +78,7 @@ class CountsFolder:
                     )
                 with suppress(FileExistsError):  # another one, or of another evaluation: that is compared below
                     write_new(about, text.encode())
-            found = about.read_text(encoding="utf-8")
+            found = about.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise InferenceError(f"{path}: cannot be used ({error.strerror}); choose another --counts") from None
         if found != text:

@@ -29,6 +29,8 @@ def require_same_fold(
         settings.get("val_split"),
     ):
         return
+    if settings.get("validation") is None:  # trained without any
+        return
     now, then = groups(samples), settings.get("validation_groups")
     is_same = set(now) <= set(then) if then else identity(samples) == settings.get("validation")
     if not is_same:

@@ -29,6 +29,7 @@ _OF_TEMPORAL = ("motion", "flownet2_weights", "raft_weights", "transcode", "deta
 _OF_TEACHERS = ("teacher_architecture", "teacher_dtype")
 _OF_SEQUENCES = ("sequence_encoder", "sequence_pool")
 _OF_TRAINED_ENCODERS = ("sequence_range", "sequence_enlarge")
+_OF_OPTIMISERS: _Table = {"adamw": {"sgd": ("momentum",)}}
 _OF_SCHEDULES: _Table = {
     "poly": {"scaled-poly": _RESTART},
     "cosine": {"scaled-poly": _RESTART, "poly and scaled-poly": ("power",)},
@@ -41,12 +42,14 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
     tables: tuple[tuple[str, str, _Table], ...] = (
         ("loss", config.loss, _OF_LOSSES),
         ("schedule", config.schedule, _OF_SCHEDULES),
+        ("optimiser", config.optimiser, _OF_OPTIMISERS),
     )
     for kind, chosen, table in tables:
         for owner, names in table.get(chosen, {}).items():
             if options := _given(config, [name for name in names if name not in used]):
                 yield f"{options} without effect: of {kind} {owner}, this one is {chosen}"
-    if not config.shards and (options := _given(config, _OF_STORES)):
+    unused = [name for name in _OF_STORES if (name, config.max_offset) != ("max_offset", 0)]  # which asks for none
+    if not config.shards and (options := _given(config, unused)):
         yield f"{options} without effect: of samples of --shards, and there are none"
     if config.class_uniform == 0 and (options := _given(config, _OF_CLASS_UNIFORM)):
         yield f"{options} without effect: of --class-uniform, which is 0"

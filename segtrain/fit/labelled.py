@@ -16,6 +16,7 @@ from torch import nn
 from jobs.crew.member import Member
 from jobs.errors import FitError
 from jobs.training.optimisers import OPTIMISERS, Descent
+from jobs.training.run_folder import is_begun
 from jobs.training.run_log import RunLog
 from jobs.training.runtime import Runtime
 from jobs.training.schedules import SCHEDULES, Curve
@@ -172,10 +173,11 @@ class LabelledTask(ABC):
         epoch = self._job.epoch(number)
         parts = positions_of(epoch, [within], config, self._member)
         keys = ", ".join(training.records[epoch.sample[position]].key for part in parts for position in part)
+        kept = f". The last checkpoint in {config.out} is kept" if is_begun(config.out) else ""
         return FitError(
             f"loss or gradient of step {step} is not finite (epoch {number + 1}, loss {loss}, "
-            f"learning rate {rate:.3g}, {config.dtype}), in a batch of {keys}. The last checkpoint in {config.out} is "
-            "kept; train anew with a lower --learning-rate, --clip-gradient, or another --dtype"
+            f"learning rate {rate:.3g}, {config.dtype}), in a batch of {keys}{kept}; "
+            "train anew with a lower --learning-rate, --clip-gradient, or another --dtype"
         )
 
     @abstractmethod

@@ -81,7 +81,10 @@ def open_sources(
     training = parts[0] if len(parts) == 1 else join(parts)
     if config.data is None or config.val_split is None:
         return training, None
-    held_out = _frames(config, config.val_split, classes, Surroundings((beside,), all_needed=False))
+    try:
+        held_out = _frames(config, config.val_split, classes, Surroundings((beside,), all_needed=False))
+    except DatasetError as error:
+        raise FitError(f"{error}; or train without validation: --val-split none") from None
     require_apart(training, held_out)
     names = training.classes.train_names
     if held_out.classes.train_names != names:
@@ -111,6 +114,9 @@ def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
             raise FitError(f"{path}: decisions on the same store as {by_store[store]}; give one file for each store")
         by_store[store] = path
     stores = [load_manifest(path).store_id for path in config.shards]
+    if len(set(stores)) < len(stores):
+        twice = next(path for path, store in zip(config.shards, stores, strict=True) if stores.count(store) > 1)
+        raise FitError(f"{twice}: is given more than once, and would count so; give --shards each store once")
     strangers = [path for store, path in by_store.items() if store not in stores]
     if strangers:
         raise FitError(
@@ -215,7 +221,7 @@ def described(
     if config.offsets is not None:  # annotated frames were trained on without a 0 before
         settings["offsets"] = f"exactly {', '.join(map(str, sorted(config.offsets)))}"
     if weighing_of(config) != NO_WEIGHING:  # losses were divided by the weights of each part of a step before
-        settings["weights"] = "over their mean in the epoch"
+        settings["weighing"] = "over their mean in the epoch"
     settings["training"] = identity(training)
     settings["validation"] = None if held_out is None else identity(held_out)
     settings["validation_groups"] = None if held_out is None else groups(held_out)

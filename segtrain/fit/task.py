@@ -3,8 +3,10 @@
 Reference: Zhu et al., CVPR 2019.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +39,8 @@ from segtrain.models.registry import build_network
 from segtrain.page.pictures import Segmented, save_pictures
 
 NUM_PICTURES = 4  # of a validation
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +109,9 @@ class SegmentationTask(LabelledTask):
         config = job.config
         self._fit, self._held_out = config, job.held_out
         is_synchronised = member.num_members > 1 and runtime.device.type == "cuda" and not config.freeze_batch_norm
-        require_several_images(config, is_synchronised=is_synchronised)
         classes = job.training.classes
-        network = new_network(config, len(classes.train_names))
+        network = new_network(config, classes.train_names)
+        require_several_images(config, network, is_synchronised=is_synchronised)
         if is_synchronised:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         objective: Objective = self._objective
@@ -218,28 +222,42 @@ def groups_of(learning: nn.Module, network: SegmentationNetwork, head_rate: floa
     ]
 
 
-def require_several_images(config: FitConfig, *, is_synchronised: bool) -> None:
+def require_several_images(config: FitConfig, network: SegmentationNetwork, *, is_synchronised: bool) -> None:
     """A batch norm that learns needs several images at a time. Raises: FitError."""
     at_a_time = config.batch_size // (config.workers * config.accumulate)
-    if at_a_time == 1 and not config.freeze_batch_norm and not is_synchronised:
+    learns = not config.freeze_batch_norm and any(isinstance(layer, _BatchNorm) for layer in network.modules())
+    if at_a_time == 1 and learns and not is_synchronised:
         raise FitError(
             f"a batch of {config.batch_size} in {config.workers * config.accumulate} parts gives 1 image at a time, "
             "from which batch norms cannot learn; raise --batch-size, lower --accumulate, or add --freeze-batch-norm"
         )
 
 
-def new_network(config: FitConfig, num_classes: int) -> SegmentationNetwork:
+def new_network(config: FitConfig, class_names: Sequence[str]) -> SegmentationNetwork:
     """The network to begin with. Raises: CheckpointError, ParameterError for weights that do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(
             config.network,
-            num_classes=num_classes,
+            num_classes=len(class_names),
             output_stride=config.output_stride,
             checkpoint_activations=config.checkpoint_activations,
         )
     if config.trunk_weights is not None:
         load_trunk_weights(network, read_checkpoint(config.trunk_weights))
     if config.weights is not None:
-        load_weights(network, read_checkpoint(config.weights), new_head=config.new_head)
+        checkpoint = read_checkpoint(config.weights)
+        load_weights(network, checkpoint, new_head=config.new_head)
+        if checkpoint.description is not None and not config.new_head:
+            _say_other_classes(config.weights, checkpoint.description.class_names, class_names)
     return network
+
+
+def _say_other_classes(weights: Path, known: Sequence[str], trained: Sequence[str]) -> None:
+    """Classes may only be called otherwise, so that what their scores have learnt is of use, or be others."""
+    pairs = [pair for pair in zip(known, trained, strict=False) if pair[0] != pair[1]]
+    if pairs:
+        _log.warning(
+            "%s: scores '%s' where '%s' is trained on, %d of %d classes are others; --new-head leaves their scores out",
+            *(weights, *pairs[0], len(pairs), len(trained)),
+        )

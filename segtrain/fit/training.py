@@ -13,16 +13,16 @@ import torch
 from jobs.console.progress import Advance
 from jobs.errors import FitError
 from jobs.training.loop import train
-from jobs.training.run_folder import begin, locked, versions
+from jobs.training.run_folder import begin, locked, require_made, versions
 from jobs.training.runtime import open_runtime
-from segtrain.config import FitConfig, TrainingConfig, default_settings
+from segtrain.config import BEST, LAST, FitConfig, TrainingConfig, default_settings
 from segtrain.fit.consistency import require_usable, with_flows
 from segtrain.fit.labelled import LabelledJob
 from segtrain.fit.objective import open_objective, surroundings_of
 from segtrain.fit.sources import WEIGHTS, described, open_sources, prove_stores
 from segtrain.fit.task import Job, require_several_images
 from segtrain.fit.validation import ValidationScores
-from segtrain.models.registry import NETWORKS
+from segtrain.models.registry import NETWORKS, build_network
 from segtrain.page.page import write_page
 
 Config = TypeVar("Config", bound=TrainingConfig)
@@ -53,7 +53,9 @@ def fit(config: FitConfig, on_progress: Callable[[Advance], None] = lambda _: No
     require_output_stride(config)
     if config.workers == 1 and config.address is None:
         open_runtime(config.device, config.dtype)  # says what is missing
-        require_several_images(config, is_synchronised=False)
+        with torch.device("meta"):
+            network = build_network(config.network, num_classes=1, output_stride=config.output_stride)
+        require_several_images(config, network, is_synchronised=False)
     prove_stores(config)
     surroundings = surroundings_of(config)
     training, held_out = open_sources(config, surroundings, (-1,) if config.is_consistent else ())
@@ -105,8 +107,10 @@ def train_labelled(
         trained = train(
             job, num_workers=config.workers, address=config.address, device=config.device, on_progress=on_progress
         )
+        scores, best = trained.memory["scores"], trained.memory["best"]
+        for name in (LAST, *([] if best is None else [BEST])):
+            require_made(config.out, name)
         at_end(config.out)
-    scores, best = trained.memory["scores"], trained.memory["best"]
     return FitSummary(
         steps=trained.steps,
         seconds=trained.seconds,

@@ -80,8 +80,8 @@ def predict(network: SegmentationNetwork, image: np.ndarray, inference: Inferenc
             return segment(network, image, inference, runtime)
     except InferenceError as error:
         raise FitError(
-            f"the network cannot be validated: {error}. The last checkpoint is kept; train anew with a lower "
-            "--learning-rate or another --dtype, or give --val-window"
+            f"the network cannot be validated: {error}. Train anew with a lower --learning-rate or another --dtype, "
+            "or give --val-window"
         ) from None
 
 

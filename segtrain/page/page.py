@@ -149,8 +149,9 @@ def _commands(record: RunRecord, name: str) -> Iterator[str]:
     places = record.beginnings[-1].places if record.beginnings else {}
     data = ["--dataset", settings["dataset"]] if "root" in places else []  # otherwise there was none
     data += ["--root", str(places.get("root", "DATA"))]
-    if "layout" in places:
-        data += ["--layout", str(places["layout"])]
+    for name in ("layout", "classes"):
+        if name in places:
+            data += [f"--{name}", str(places[name])]
     is_usual = not settings["validation"] or settings["val_split"] == "val"
     split = [] if is_usual else ["--split", settings["val_split"]]
     yield shlex.join(["segtrain", "evaluate", weights, *data, *split])

@@ -22,7 +22,7 @@ _IOU = "iou/"  # before a class name
 class Beginning:
     """A training was begun, or resumed from `step` on.
 
-    places: what of the data set the command named, absolute: root and layout, those that it did.
+    places: what of the data set the command named, absolute: root, layout and classes, those that it did.
     """
 
     step: int
@@ -115,9 +115,9 @@ def read_run(run: Path) -> RunRecord:
         if "steps" in values:
             lines = {known: line for known, line in lines.items() if known <= step}
             num_steps = values["steps"]
-            beginnings.append(
-                Beginning(step=step, workers=values["workers"], device=values["device"], places=_places(values))
-            )
+            with _telling(run / LOG):
+                places = _places(values)
+            beginnings.append(Beginning(step=step, workers=values["workers"], device=values["device"], places=places))
         else:
             lines.setdefault(step, {}).update(values)
     ordered = sorted(lines.items())
@@ -134,9 +134,9 @@ def read_run(run: Path) -> RunRecord:
 
 
 def _places(values: Mapping[str, Any]) -> dict[str, Path]:
-    """Where a training's data set lay, as the first line of its log says; logs did not always."""
+    """Where a training's data set lay, and its table of classes, as its log says; logs did not always."""
     config, folder = values.get("config", {}), values.get("folder")
-    named = {name: config.get(name) for name in ("root", "layout")}
+    named = {name: config.get(name) for name in ("root", "layout", "classes")}
     return {} if folder is None else {name: Path(folder, path) for name, path in named.items() if path is not None}
 
 

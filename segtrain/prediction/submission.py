@@ -10,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 from jobs.files import whole_file
 from propagate.data.classes import ClassTable
 from segtrain.errors import DataError, InferenceError
+from segtrain.prediction.writing import require_new
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}(_.*)?")  # <city>_<sequence>_<frame>
 
@@ -18,10 +19,12 @@ class Submission:
     """A zip file being written: use as a context; it is there, whole, when that is left without an error.
 
     names: those of all images that are to come, which may lie in folders.
-    Raises: DataError, where names or classes are not those of Cityscapes; InferenceError, where it can't be written.
+    Raises: DataError, where names or classes are not those of Cityscapes; InferenceError, where it is there already, or
+    can't be written.
     """
 
     def __init__(self, path: Path, names: Iterable[str], classes: ClassTable) -> None:
+        require_new(path, "--submission")
         self.path = path
         self._members = _members(names, classes)
 

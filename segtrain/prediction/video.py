@@ -12,6 +12,7 @@ import numpy as np
 from jobs.files import whole_file
 from sdcnet.frames.writing import film
 from segtrain.errors import InferenceError
+from segtrain.prediction.writing import require_new
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Films:
         self._video, self.paths = video, list[Path]()
         self._size: tuple[int, ...] = ()
         self._opened = ExitStack()
-        _require_new(video.path)
+        require_new(video.path, "--video")
 
     def __enter__(self) -> "Films":
         return self
@@ -63,16 +64,11 @@ class Films:
         path, place = self._video.path, len(self.paths) + 1
         if place > 1:
             path = path.with_stem(f"{path.stem}_{place}")
-            _require_new(path)
+            require_new(path, "--video")
         file = self._opened.enter_context(whole_file(path))
         self._film = self._opened.enter_context(film(file, self._video.rate))
         self._size, self._first = size, number
         self.paths.append(path)
-
-
-def _require_new(path: Path) -> None:
-    if path.exists():
-        raise InferenceError(f"{path}: is there already; remove it, or give --video another name")
 
 
 @contextmanager

@@ -44,6 +44,12 @@ class ViewFiles:
         return files
 
 
+def require_new(path: Path, option: str) -> None:
+    """Raises: InferenceError where the file of an option is there already."""
+    if path.exists():
+        raise InferenceError(f"{path}: is there already; remove it, or give {option} another name")
+
+
 def _require_empty(folder: Path) -> None:
     """Results of two predictions are not mixed."""
     if folder.is_dir() and any(folder.iterdir()):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -104,7 +104,7 @@ def calibrate(
     failures: list[str] = []
     outcomes = run_units(
         units,
-        partial(_Worker, labelling=labelling, classes=classes),
+        partial(_Worker, labelling=replace(labelling, motion=None), classes=classes),
         engine=engine,
         num_workers=num_workers,
         address=address,

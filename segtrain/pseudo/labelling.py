@@ -130,7 +130,7 @@ class Labeller:
         self._least = np.array(labelling.thresholds, np.float32)
 
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
-        """The samples of a clip, outwards; what fails ends it in that direction."""
+        """The samples of a clip, outwards; a frame that fails is left out."""
         notes.failures.extend(opened.failures)
         wanted = [n for n in wanted_offsets(opened.clip, self._labelling.beyond) if n in opened.pictures]
         middle: dict[int, _Frame] = {}
@@ -154,7 +154,7 @@ class Labeller:
         middle: dict[int, _Frame],
         notes: Notes,
     ) -> Iterator[Sample]:
-        """The samples at offsets beside each other, of those that are wanted; by the others they are judged.
+        """The samples at offsets, of those that are wanted; by those beside them, also the others, they are judged.
 
         middle: keeps the frame at offset 0, from which both directions may begin.
         """
@@ -163,11 +163,11 @@ class Labeller:
         for offset in offsets:
             try:
                 frame = middle.get(offset) or self._predict(opened, offset, notes)
-                said_of_both = self._judge(before, frame, notes)
+                said_of_both = self._judge(opened, before, frame, notes)
             except (InferenceError, ComputeError, SdcnetError) as error:
                 reason = f"{opened.clip.frames[offset].where}: {error}"
                 notes.failures.append(Failure(clip=opened.clip.key, offset=offset, reason=reason))
-                break
+                continue
             if before is not None and before.offset in wanted:
                 yield self._sample(opened, before, [*verdicts, *said_of_both[:1]], notes)
             before, verdicts = frame, said_of_both[1:]
@@ -181,9 +181,12 @@ class Labeller:
         with notes.watch("predict"):
             return _Frame(offset, picture, self.segment(_pixels(picture)))
 
-    def _judge(self, before: _Frame | None, frame: _Frame, notes: Notes) -> list[Verdict]:
-        """What the frame says of the one before, and that of it; nothing where there is none, or need not be."""
+    def _judge(self, opened: OpenClip, before: _Frame | None, frame: _Frame, notes: Notes) -> list[Verdict]:
+        """What the frame says of the one before, and that of it; nothing where they are not side by side."""
         if before is None or self._estimator is None:
+            return []
+        order = sorted(opened.clip.frames)
+        if abs(order.index(frame.offset) - order.index(before.offset)) != 1:
             return []
         pair = {each.offset: each.picture for each in (before, frame)}
         if (transfers := self._estimator.transfers) is not None:

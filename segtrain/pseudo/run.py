@@ -16,8 +16,9 @@ from propagate.job.plan import make_plan
 from propagate.job.run import VERSIONS, RunSummary, make_store
 from propagate.shards.manifest import MANIFEST, Manifest, load_manifest
 from sdcnet.motion.registry import MotionSettings
+from segtrain.errors import DataError
 from segtrain.pseudo.calibration import calibrate, frames_to_calibrate_on
-from segtrain.pseudo.clips import clips_around, clips_of_sources
+from segtrain.pseudo.clips import clips_around, clips_of_sources, wanted_offsets
 from segtrain.pseudo.labelling import FOUND, KEPT, SURE, Labelling, Teacher
 from segtrain.pseudo.settings import PseudoSettings
 
@@ -72,6 +73,8 @@ def frames_around(
     opened = open_dataset(dataset, options)
     settings = {"frames": frames, "beyond": beyond, "source": False, "max_gap": options.max_gap, "limit": limit}
     clips = clips_around(opened.clips(frames), beyond)[:limit]
+    if not any(wanted_offsets(clip, beyond) for clip in clips):
+        raise DataError(f"{options.root}: none of the frames around the first {limit} annotated ones; raise --limit")
     return Unlabelled(
         clips=tuple(clips),
         dataset=dataset,

@@ -65,23 +65,16 @@ class Refiner:
         self.transfers = self._runtime.transfers
 
     def __call__(self, opened: OpenClip, notes: Notes) -> Iterator[Sample]:
-        """The samples of a clip, outwards; what fails ends it in that direction."""
+        """The samples of a clip, outwards; one that fails is left out."""
         clip = opened.clip
         assert isinstance(clip, StoredClip)
         notes.failures.extend(opened.failures)
-        ended: set[int] = set()
         for offset in (offset for offset in opened.pictures if offset in clip.samples):
-            direction = (offset > 0) - (offset < 0)
-            if ended & {0, direction}:
-                continue
             try:
-                sample = self._sample(clip, offset, opened.pictures[offset], notes)
+                yield self._sample(clip, offset, opened.pictures[offset], notes)
             except (InputError, InferenceError, ComputeError) as error:
                 reason = f"{clip.samples[offset].where}: {error}"
                 notes.failures.append(Failure(clip=clip.key, offset=offset, reason=reason))
-                ended.add(direction)
-            else:
-                yield sample
 
     def _sample(self, clip: StoredClip, offset: int, picture: OpenFrame, notes: Notes) -> Sample:
         """Raises: InputError, InferenceError, ComputeError."""

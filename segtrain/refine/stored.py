@@ -71,7 +71,8 @@ class StoredFrame:
         return decode_frame(image, self.where) if isinstance(image, bytes) else image
 
     def encoded(self) -> bytes | None:
-        image = self._image()
+        with self._opened() as shard:
+            image = shard.image(self.row) if shard.images == "encoded" else None
         return image if isinstance(image, bytes) else None
 
     def sample(self) -> Sample:

@@ -92,13 +92,18 @@ def test_published_file_becomes_a_network_of_its_number_of_classes(published: Pa
     network = load_network(checkpoint, "mobilenetv2")
     assert_same(state_of(network), state_of(small()))
     assert (network.num_classes, network.output_stride, network.training) == (3, 8, False)
-    assert load_network(checkpoint, "mobilenetv2", output_stride=16).output_stride == 16
     with pytest.raises(
         CheckpointError, match=r"does not say which architecture it holds\. Say it, one of: deepwv3plus"
     ):
         load_network(checkpoint)
     with pytest.raises(ValueError, match=r"no network 'vgg'; known are deepwv3plus, .*, pspnet101"):
         load_network(checkpoint, "vgg")
+
+
+def test_the_output_stride_of_a_file_that_does_not_say_it_is_the_least_there_is(tmp_path: Path) -> None:
+    network = build_network("lateral-mobilenetv2", num_classes=3, output_stride=32)
+    torch.save(network.state_dict(), tmp_path / "lateral.pth")
+    assert load_network(read_checkpoint(tmp_path / "lateral.pth"), "lateral-mobilenetv2").output_stride == 32
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -111,7 +116,6 @@ def test_ours_comes_back_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
     assert checkpoint.description.about == {"mean_iou": 0.5}
     loaded = load_network(checkpoint)
     assert (loaded.architecture, loaded.num_classes, loaded.output_stride) == ("mobilenetv2", 3, 16)
-    assert load_network(checkpoint, output_stride=8).output_stride == 8
     parameters = {name for name, _ in network.named_parameters()}
     expected = {
         name: tensor.to(dtype).to(tensor.dtype) if name in parameters else tensor

@@ -299,7 +299,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
     [
         (["--shards", "s", "--train-split", "train"], "the split 'train' of which data set? Give --root"),
         (["--root", "r", "--batch-size", "3", "--workers", "2"], "a batch of 3 cannot be shared equally by 2 workers"),
-        (["--root", "r", "--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
+        (["--root", "r", "--learning-rate", "0"], "learning_rate must be a number above 0, found 0.0"),
         (["--root", "r", "--learning-rate", "nan"], "learning_rate must be at least 0, found nan"),
         (["--root", "r", "--momentum", "1.5"], "momentum must be within 0…1, found 1.5"),
         (["--root", "r", "--epochs", "0"], "epochs must be at least 1, found 0"),

@@ -80,7 +80,7 @@ def test_a_students_file_fills_a_network_and_says_what_it_leaves_out(
 
 def test_a_students_file_is_what_a_training_begins_with(student_file: Path) -> None:
     config = FitConfig(out=Path("run"), root=Path("street"), network="pspnet18", weights=student_file, seed=3)
-    begun = new_network(config, len(CITYSCAPES.train_names))
+    begun = new_network(config, CITYSCAPES.train_names)
     assert wrong_entries(begun, seeded().state_dict()) == []
 
 

@@ -220,7 +220,7 @@ def test_other_inputs_than_the_store_was_begun_with_are_refused(cli: Cli, root: 
     assert f"inputs of 1 clips, first {root.snippet}_000019: files were added, removed or changed" in process.stderr
     retried = cli(*args, "--retry-failed")
     assert retried.returncode == 1
-    assert f"failed: {root.snippet}_000019, from offset +1 on: {root.frame(1)}: " in retried.stderr
+    assert f"failed: {root.snippet}_000019, offset +1: {root.frame(1)}: " in retried.stderr
     assert json.loads(cli("info", out, "--json").stdout)["offsets"]["1"] == 2
     assert cli("verify", out).returncode == 0
 

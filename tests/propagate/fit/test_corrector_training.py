@@ -27,7 +27,7 @@ from propagate.errors import DatasetError, InputError
 from propagate.fit import task
 from propagate.fit.config import FitConfig, TaughtMotion
 from propagate.fit.examples import Example, ExampleMaker, Wanted, cut, place_of, wanted_examples
-from propagate.fit.training import FitSummary, fit_corrector
+from propagate.fit.training import FitSummary, _thinned, fit_corrector
 from propagate.fit.validation import validate
 from propagate.scoring.truth import truth_directory
 from propagate.shards.reader import open_store
@@ -218,6 +218,15 @@ def test_no_label_that_teaches_is_of_a_frame_that_is_scored_on(
     assert not scored & set().union(*taught)
 
 
+def test_no_more_is_held_out_than_is_scored_on(street: Path) -> None:
+    clips = open_dataset("cityscapes", DatasetOptions(root=street)).clips(2)
+    for count, each in ((1, 4), (6, 4), (9, 2), (24, 1)):
+        found = _thinned([Wanted(clip=clips[0], offsets=(-2, -1, 1, 2))] * count, seed=0)
+        assert [len(wanted.offsets) for wanted in found] == [each] * count
+        assert all(wanted.offsets == tuple(sorted(set(wanted.offsets))) for wanted in found)
+    assert {offset for wanted in found for offset in wanted.offsets} == {-2, -1, 1, 2}, "near and far alike"
+
+
 def test_a_finished_training_carries_nothing_again_and_other_labels_are_another_one(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +286,7 @@ def test_a_batch_that_has_nothing_to_learn_from_costs_nothing(street: Path, tmp_
 
 
 def test_what_cannot_be_trained_is_said(street: Path, tmp_path: Path) -> None:
-    with pytest.raises(FitError, match="1 annotated frames with neighbours, expected 2 or more"):
+    with pytest.raises(ValueError, match="examples must be at least 2, found 1"):
         fitted(street, tmp_path / "run", examples=1)
     with pytest.raises(ValueError, match="learning_rate must be a number above 0"):
         fitted(street, tmp_path / "run", learning_rate=0.0)

@@ -1,5 +1,7 @@
 """The synthetic data set: its layout, and that its truth is true."""
 
+import errno
+import os
 from pathlib import Path
 
 import cv2
@@ -11,12 +13,14 @@ from hypothesis import strategies as st
 
 from propagate.data.classes import load_classes
 from propagate.errors import DatasetError, InputError
+from propagate.synth import write
+from propagate.synth.config import StreetConfig
 from propagate.synth.render import Rendered, Renderer
 from propagate.synth.shapes import box, disc, ellipsoid
 from propagate.synth.street import build_scene
 from propagate.synth.truth import read_occlusion, truth_path
 from propagate.synth.view import SKY, Snapshot
-from propagate.synth.write import city_name, write_dataset, write_true_flow
+from propagate.synth.write import city_name, write_dataset, write_splits, write_true_flow
 from sdcnet.errors import FlowFileError
 from sdcnet.flow_files import read_flow
 from sdcnet.geometry import compose, inside, length, warp_frames, warp_labels
@@ -334,7 +338,7 @@ def test_a_file_that_holds_no_occlusion_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(tmp_path: Path, request_: dict, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(ValueError, match=message):
         write_dataset(tmp_path / "new", **request_)
     assert not (tmp_path / "new").exists()
 
@@ -358,3 +362,27 @@ def test_a_destination_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match=r"cannot be written \(Not a directory\); name a folder"):
         write_dataset(tmp_path / "file" / "street")
+
+
+def test_splits_are_refused_before_any_is_written(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "old", split="val", num_snippets=1, size=(64, 128), length=20, around=0)
+    with pytest.raises(DatasetError, match="already holds a data set"):
+        write_splits(StreetConfig(dest=tmp_path / "old", splits=("train", "val"), size=(64, 128)))
+    assert not (tmp_path / "old" / "gtFine" / "train").exists()
+    for asked_for, message in (
+        ({"splits": ("train", "train")}, "splits train, train: each can be written once"),
+        ({"splits": ("train", "va l")}, "split 'va l' cannot name a folder"),
+        ({"size": (32, 32)}, "frames of 32x32 pixels are too small"),
+        ({"seed": -1}, "seed -1 is negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StreetConfig(dest=tmp_path / "new", **asked_for)  # type: ignore[arg-type]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(write, "_write_png", full)
+    with pytest.raises(DatasetError, match=r"street: cannot be written \(No space left on device\), and is not whole"):
+        write_dataset(tmp_path / "street", num_snippets=1, size=(64, 128), length=20, around=0)

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from propagate.cli.main import main
 from propagate.datasets.base import DatasetOptions
 from propagate.datasets.cityscapes import Cityscapes
-from propagate.errors import DatasetError
 from propagate.synth.config import StreetConfig
 from propagate.synth.truth import OTHER_FRAMES, read_occlusion, truth_path
 from propagate.synth.view import Pinhole
@@ -96,5 +95,5 @@ def test_the_command_writes_as_many_frames_as_published(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="speed is of the scene translate, found street; leave it out"):
         StreetConfig(dest=tmp_path, speed=16)
-    with pytest.raises(DatasetError, match="6 frames at 0 pixels a frame do not move"):
+    with pytest.raises(ValueError, match="6 frames at 0 pixels a frame do not move"):
         write_dataset(tmp_path / "still", size=SIZE, length=6, speed=0)

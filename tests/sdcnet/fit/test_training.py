@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,21 @@ def test_a_damaged_checkpoint_is_named(settings: FitConfig, damage: Callable[[by
         load_checkpoint(settings.out)
 
 
+def test_what_makes_no_sense_is_refused(settings: FitConfig) -> None:
+    for rate in (0.0, inf, nan):
+        with pytest.raises(ValueError, match="learning_rate must be a number above 0"):
+            replace(settings, learning_rate=rate)
+    with pytest.raises(ValueError, match="flownet2_weights are of --input-flow flownet2, found dis"):
+        replace(settings, flownet2_weights=Path("flownet2.pth"))
+
+
+def test_a_finished_training_whose_network_is_gone_says_so(settings: FitConfig) -> None:
+    fit(replace(settings, steps=1))
+    (settings.out / "predictor.safetensors").unlink()
+    with pytest.raises(RunFolderError, match=r"this training is finished, but predictor\.safetensors is gone"):
+        fit(replace(settings, steps=1))
+
+
 def test_crops_and_weights_must_fit(settings: FitConfig, tmp_path: Path) -> None:
     with pytest.raises(FitError, match=r"a_0.png…a_5.png: frames of 40x64 are smaller than the crop of 48x48"):
         fit(replace(settings, crop=(48, 48)))
@@ -361,7 +377,7 @@ def test_two_members_learn_as_one_does(settings: FitConfig, tmp_path: Path, monk
     [
         (["--batch-size", "3", "--workers", "2"], "a batch of 3 cannot be shared equally by 2 workers"),
         (["--architecture", "SDCNet2D", "--history", "1"], "needs flows, so two frames or more"),
-        (["--learning-rate", "0"], "learning_rate must be above 0, found 0.0"),
+        (["--learning-rate", "0"], "learning_rate must be a number above 0, found 0.0"),
         (["--width", "0"], "width must be a number above 0"),
         (["--crop", "0x4"], "'0x4' is not HxW"),
         (["--schedule", "cosin"], "'cosin' is not one of 'cosine', 'poly'; did you mean 'cosine'?"),

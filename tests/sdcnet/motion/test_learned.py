@@ -171,6 +171,15 @@ def test_other_weights_are_another_fingerprint(weights: Path, tmp_path: Path) ->
             {"name": "sdcnet-predict", "sdcnet_weights": "recon.safetensors", "input_flow": "dis"},
             "recon.safetensors: holds SDCNet2DRecon, whose motion is 'sdcnet'; ask for that",
         ),
+        (
+            {
+                "name": "sdcnet",
+                "sdcnet_weights": "recon.safetensors",
+                "input_flow": "dis",
+                "flownet2_weights": "flownet2.pth",
+            },
+            r"--flownet2-weights .*flownet2\.pth: the input flow is DIS's, which has none",
+        ),
         ({"name": "dis", "dtype": "bfloat16"}, "motion 'dis' has no setting dtype; leave it out"),
         ({"name": "flownet2", "input_flow": "dis"}, "motion 'flownet2' has no setting input_flow; leave it out"),
     ],

@@ -1,5 +1,7 @@
 """Batches of an epoch: the same from any number of processes, in order, with errors as they are."""
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.errors import FitError
 from propagate.data.classes import ClassTable, load_classes
 from propagate.datasets.base import DatasetOptions
 from propagate.errors import InputError
@@ -144,3 +147,18 @@ def test_the_global_generators_are_left_alone(num_workers: int) -> None:
     assert len(list(plain_batches(Numbered(), [[0], [1]], num_workers))) == 2
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+class Killed(Numbered):
+    """Its reader is killed, as by a system whose memory runs out."""
+
+    def read(self, number: int, window: Window | None = None) -> Pixels:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(number, window)
+
+
+def test_a_reader_that_is_killed_is_one_sentence() -> None:
+    with pytest.raises(
+        FitError, match=r"a process that reads samples ended \(DataLoader worker .*fewer --loader-workers"
+    ):
+        next(plain_batches(Killed(), [[0]], 1))

@@ -69,7 +69,6 @@ def test_what_is_drawn_of_neighbours_changes_nothing_else(street: Path) -> None:
 def test_samples_without_neighbours_are_kept_and_say_so(street: Path, caplog: pytest.LogCaptureFixture) -> None:
     surroundings = Surroundings(((-90,), (90,)), all_needed=False)
     dataset = open_street(street, surroundings)
-    assert dataset.left_out == 0
     assert {dataset.offsets_at(number) for number in range(len(dataset.records))} == {()}
     count = len(dataset.records)
     assert f"{count} of {count} samples have no neighbour at -90, +90: the first, '" in caplog.text

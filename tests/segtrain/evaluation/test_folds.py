@@ -81,3 +81,5 @@ def test_other_splits_and_data_sets_are_not_in_question() -> None:
     check(run, "cv2-val", *FOLD_2, dataset="camvid")
     check(trained("val", "darmstadt"), "val", *FOLD_2)
     check({}, "cv2-val", *FOLD_2)
+    unvalidated = {**trained("cv2-val", "darmstadt"), "validation": None, "validation_groups": None}
+    check(unvalidated, "cv2-val", *FOLD_2)

@@ -210,11 +210,11 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     kept = (*about, "--counts", tmp_path / "counts")
     first = run(*kept, "--part", "1/2")
     told = (
-        "3 images counted, 2 are missing; scores follow once the other parts are there too; the same command without "
-        "--part counts whatever is missing"
+        "3 images counted, 2 are missing, or could not be read by another part; scores follow once the other parts are "
+        "there too; the same command without --part counts whatever is missing"
     )
     assert (first.exit_code, first.stdout) == (0, f"{tmp_path / 'counts'}: {told}\n")
-    assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2}
+    assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2, "failures": []}
     second = run(*kept, "--part", "2/2")
     assert second.stdout == run(*kept).stdout == run(*about).stdout
     with pytest.raises(InferenceError, match=r"another evaluation \(inference: .*None.* there, .*16.* now\); give"):
@@ -263,3 +263,12 @@ def test_parts_that_make_no_sense_are_refused(weights: Path, options: str, messa
     done = run(weights, "--root", "nowhere", *options.split())
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_a_record_that_is_no_text_is_of_another_evaluation(tmp_path: Path) -> None:
+    CountsFolder.begun(tmp_path, {"of": "bonn"}, NUM_CLASSES, inputs={})
+    (tmp_path / "evaluation.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(
+        InferenceError, match=r"holds the counts of another evaluation \(its evaluation\.json is damaged"
+    ):
+        CountsFolder.begun(tmp_path, {"of": "bonn"}, NUM_CLASSES, inputs={})

@@ -48,6 +48,10 @@ def told(**settings: Any) -> list[str]:
                 "--power without effect: of schedule poly and scaled-poly, this one is cosine",
             ],
         ),
+        (
+            {"optimiser": "adamw", "momentum": 0.5},
+            ["--momentum without effect: of optimiser sgd, this one is adamw"],
+        ),
         ({"coarse_classes": ("bus",)}, ["--coarse-classes without effect: of --coarse-split, and there is none"]),
         (
             {"coarse_split": "train_extra", "coarse_classes": ("bus",), "class_uniform": 0.0},
@@ -92,6 +96,7 @@ def test_annotated_frames_alone_have_no_offset_and_weigh_1() -> None:
         "--offsets, --min-score, --min-confidence, --weigh-by-confidence, --offset-weights, --propagated-until without "
         "effect: of samples of --shards, and there are none"
     ]
+    assert not list(without_effect(FitConfig(out=Path("run"), root=Path("street"), max_offset=0)))
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -16,15 +16,17 @@ from helpers.classes import named_classes
 from helpers.runs import assert_equal_runs, checkpoint
 
 from jobs.console.progress import Advance
-from jobs.errors import CheckpointError, FitError, RunFolderError
+from jobs.errors import CheckpointError, FitError, RunFolderError, TooLargeError
 from jobs.training.run_folder import load_checkpoint, locked
+from jobs.training.state import TrainState
 from propagate.data.classes import load_classes
 from propagate.data.sample import Sample
-from propagate.errors import DatasetError, StoreError
+from propagate.errors import StoreError
 from segtrain.checkpoints import read_checkpoint, save_network
 from segtrain.cli.main import main
 from segtrain.config import FitConfig
 from segtrain.errors import DataError
+from segtrain.fit.task import new_network, require_several_images
 from segtrain.fit.training import fit
 from segtrain.models.registry import build_network
 
@@ -41,12 +43,16 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(config: Fi
     ) as caught:
         fit(config)
     assert f"of step {checkpoint(config.out)['step']} is" in str(caught.value)
+    assert f"The last checkpoint in {config.out} is kept; train anew with" in str(caught.value)
+    with pytest.raises(FitError, match=r"in a batch of [\w, ]+; train anew with") as caught:
+        fit(replace(config, save_every=500, out=config.out.with_name("unsaved")))
+    assert "is kept" not in str(caught.value)
 
 
 def test_scores_that_are_no_numbers_stop_and_keep_the_last_checkpoint(config: FitConfig) -> None:
     """One step an epoch: its validation is the first to see what it has done."""
     config = replace(config, epoch_length=2, learning_rate=1e30)
-    with pytest.raises(FitError, match=r"cannot be validated: the network's scores are not finite.*train anew with"):
+    with pytest.raises(FitError, match=r"cannot be validated: the network's scores are not finite.*Train anew with"):
         fit(config)
     assert load_checkpoint(config.out) is None
 
@@ -140,7 +146,9 @@ def test_one_image_at_a_time_needs_frozen_batch_norms(config: FitConfig) -> None
 def test_frames_are_not_both_trained_on_and_validated_on(config: FitConfig) -> None:
     with pytest.raises(DataError, match="2 frames are both trained on and validated on: synthburg_000000"):
         fit(replace(config, val_split="train"))
-    with pytest.raises(DatasetError, match="no labels of a split 'test'; there are labels of: train, val"):
+    with pytest.raises(
+        FitError, match=r"no labels of a split 'test'; there are labels of: train, val.*--val-split none"
+    ):
         fit(replace(config, val_split="test"))
     assert not config.out.exists()
 
@@ -200,3 +208,44 @@ def test_a_failure_is_one_sentence(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("recipe tiny\nError: ")
     assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
+def test_a_finished_training_whose_networks_are_gone_says_so(config: FitConfig, name: str) -> None:
+    config = replace(config, epochs=1)
+    fit(config)
+    (config.out / name).unlink()
+    with pytest.raises(RunFolderError, match=rf"this training is finished, but {name} is gone; put it back"):
+        fit(config)
+
+
+def test_memory_that_runs_out_in_a_step_is_one_sentence(config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(TrainState, "backward", full)
+    with pytest.raises(TooLargeError, match=r"out of memory on cpu in a step of training; choose .* a smaller --crop"):
+        fit(config)
+
+
+def test_a_network_without_batch_norms_learns_from_one_image_at_a_time(config: FitConfig) -> None:
+    one = replace(config, network="fcn8s", output_stride=8, batch_size=1)
+    network = build_network("fcn8s", num_classes=2, output_stride=8)
+    require_several_images(one, network, is_synchronised=False)
+    with pytest.raises(FitError, match="gives 1 image at a time"):
+        require_several_images(one, build_network("mobilenetv2", num_classes=2), is_synchronised=False)
+
+
+def test_scores_of_other_classes_of_the_same_number_are_told(
+    config: FitConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, names = tmp_path / "reversed.safetensors", CITYSCAPES.train_names[::-1]
+    network = build_network("mobilenetv2", num_classes=19, output_stride=16)
+    save_network(path, network, classes=named_classes(names), about={})
+    begun = replace(config, weights=path)
+    new_network(begun, CITYSCAPES.train_names)
+    assert "scores 'bicycle' where 'road' is trained on, 18 of 19 classes are others; --new-head" in caplog.text
+    caplog.clear()
+    new_network(begun, names)
+    new_network(replace(begun, new_head=True), CITYSCAPES.train_names)
+    assert not caplog.text

@@ -150,3 +150,10 @@ def test_frames_of_another_data_set_are_taken_whatever_they_are_called(
     assert [record.key for record in training.records] == [f"ulm_00000{n}_000019" for n in (0, 1, 0)]
     assert "1 of 2 annotated frames of split 'train' are called as frames of the stores are, but have" in caplog.text
     assert training.read(2).label.flat[0] == (BUS if changed == "gtFine" else ROAD)
+
+
+def test_a_store_is_not_trained_on_twice(root: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(RunConfig(options=DatasetOptions(root=root), out=store, frames=0, engine="local"))
+    with pytest.raises(FitError, match=r"store: is given more than once, and would count so; give --shards each"):
+        open_sources(FitConfig(shards=(store, tmp_path / "store"), out=tmp_path / "run"))

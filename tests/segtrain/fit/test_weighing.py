@@ -40,6 +40,8 @@ def test_confidence_and_offsets_change_what_is_learnt(begun: FitConfig, tmp_path
     assert sure != near
     with pytest.raises(RunFolderError, match="weigh_by_confidence"):
         fit(replace(begun, out=tmp_path / "1"))
+    with pytest.raises(RunFolderError, match="weights: None then, SHA-256"):
+        fit(replace(begun, out=tmp_path / "1", weigh_by_confidence=True, weights=tmp_path / "2" / "last.safetensors"))
 
 
 def test_weights_are_over_those_of_the_epoch(begun: FitConfig, tmp_path: Path) -> None:
@@ -59,9 +61,9 @@ def test_offsets_count_too_where_a_part_of_a_step_has_one_image(begun: FitConfig
     near = replace(begun, out=tmp_path / "near", offset_weights=(0.5,))
     assert trained(near) != plain
     record = json.loads((near.out / "config.json").read_text())
-    del record["settings"]["weights"]  # as it was when losses were divided by the weights of each part
+    del record["settings"]["weighing"]  # as it was when losses were divided by the weights of each part
     (near.out / "config.json").write_text(json.dumps(record))
-    with pytest.raises(RunFolderError, match="weights: None then, over their mean in the epoch now"):
+    with pytest.raises(RunFolderError, match="weighing: None then, over their mean in the epoch now"):
         fit(near)
 
 

@@ -144,11 +144,11 @@ def test_the_page_stands_alone_and_is_accessible(run: Path) -> None:
 
 
 def test_commands_name_the_data_set_that_was_used(tmp_path: Path) -> None:
-    config = {"root": "my data", "layout": "/l/layout.yaml", "shards": ["s"]}
+    config = {"root": "my data", "layout": "/l/layout.yaml", "classes": "t.yaml", "shards": ["s"]}
     run = written(tmp_path / "run", [begun(config=config, folder="/home/me"), trained(10)])
     (run / "last.safetensors").touch()
     command = "segtrain evaluate run/last.safetensors --dataset cityscapes --root '/home/me/my data'"
-    assert f"{command} --layout /l/layout.yaml" in text_of(run)
+    assert f"{command} --layout /l/layout.yaml --classes /home/me/t.yaml" in text_of(run)
 
 
 def test_what_a_page_says(run: Path) -> None:
@@ -233,6 +233,11 @@ def test_a_damaged_line_is_named(run: Path, line: str) -> None:
     with pytest.raises(RunError, match=r"log\.jsonl, line 6: damaged \(.*expected what `segtrain fit` writes"):
         write_page(run)
     assert not (run / "index.html").exists()
+
+
+def test_a_first_line_without_its_settings_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"log\.jsonl: damaged \(AttributeError"):
+        read_run(written(tmp_path / "run", [begun(config=None, folder="/home/me")]))
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:

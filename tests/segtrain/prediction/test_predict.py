@@ -176,6 +176,8 @@ def test_a_submission_is_a_flat_zip_of_label_ids(tmp_path: Path) -> None:
         label_ids = cv2.imdecode(np.frombuffer(archive.read(archive.namelist()[0]), np.uint8), cv2.IMREAD_UNCHANGED)
     assert label_ids.tolist() == np.take([7, 8, 11], stripes()).tolist()
     assert [entry.name for entry in path.parent.iterdir()] == ["submission.zip"]
+    with pytest.raises(InferenceError, match=r"submission\.zip: is there already; remove it, or give --submission"):
+        predict(AS_CITYSCAPES, city(*names), tmp_path / "other", Inference(), CPU, submission=path)
 
 
 def test_what_cannot_be_submitted(tmp_path: Path) -> None:

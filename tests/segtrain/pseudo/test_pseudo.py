@@ -20,6 +20,7 @@ from propagate.data.sample import Sample
 from propagate.datasets.base import DatasetOptions
 from propagate.shards.manifest import load_manifest
 from propagate.shards.reader import open_store
+from propagate.synth.write import write_dataset
 from segtrain.cli.main import main
 from segtrain.data.dataset import require_apart
 from segtrain.data.labelled_frames import open_labelled_frames
@@ -208,17 +209,31 @@ def test_thresholds_do_not_depend_on_how_frames_are_shared(
     assert "thresholds from 4 frames" in few.stdout
 
 
-def test_a_damaged_frame_ends_its_clip_there_until_it_is_mended(pseudo: Run, drive: Path, tmp_path: Path) -> None:
-    path = drive / "frames" / "a_17.png"
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    result = pseudo()
+@pytest.mark.parametrize("as_files", [False, True])
+def test_a_damaged_frame_costs_no_other_and_is_labelled_once_it_is_mended(
+    as_files: bool, pseudo: Run, drive: Path, tmp_path: Path
+) -> None:
+    """The frames on either side of it judge each other no more than those of two recordings."""
+    source: tuple[object, ...] = (drive / "frames",) if as_files else ("--root", drive)
+    damaged = ("a_0", "a_10", "a_12") if as_files else ("a_10", "a_12", "a_17")
+    paths = {drive / "frames" / f"{name}.png": (drive / "frames" / f"{name}.png").read_bytes() for name in damaged}
+    assert pseudo(source=source, out=tmp_path / "whole").exit_code == 0
+    whole = samples_of(tmp_path / "whole")
+    for path, data in paths.items():
+        path.write_bytes(data[: len(data) // 2])
+    result = pseudo(source=source)
     assert result.exit_code == 1
-    assert "failed: a_14, from offset +3 on" in result.stderr
-    assert {"a_17", "a_18"} & set(samples_of(tmp_path / "out")) == set()
-    path.write_bytes(data)
-    assert pseudo("--retry-failed").exit_code == 0
-    assert len(samples_of(tmp_path / "out")) == 15
+    for name in damaged:
+        assert f"frames/{name}.png: " in result.stderr
+    assert ("failed: a_0, offset +10: " if as_files else "failed: a_14, offset +3: ") in result.stderr
+    found = samples_of(tmp_path / "out")
+    assert set(found) == set(whole) - set(damaged)
+    assert not (found["a_11"].label[FLICKER] == 0).any(), "judged by neither"
+    assert (whole["a_11"].label[FLICKER] == 0).all()
+    for path, data in paths.items():
+        path.write_bytes(data)
+    assert pseudo("--retry-failed", source=source).exit_code == 0
+    assert set(samples_of(tmp_path / "out")) == set(whole)
 
 
 def test_videos_and_folders_without_annotations(
@@ -237,7 +252,7 @@ def test_videos_and_folders_without_annotations(
     pixels = decoded(video)
     with_next = open_store_samples(tmp_path / "out", offsets=(2,))
     numbers = {record.key: number for number, record in enumerate(with_next.records)}
-    assert with_next.left_out == 2, "the last frame of each recording"
+    assert len(with_next.records) == len(places) - 2, "all but the last frame of each recording"
     across = with_next.read(numbers["night_4"])  # the last of its clip
     assert (across.image == pixels[4]).all()
     assert (across.neighbours[0] == pixels[6]).all()
@@ -305,6 +320,16 @@ def test_no_frames_and_two_of_one_name_are_said(pseudo: Run, drive: Path, tmp_pa
     assert "both would be called a_6" in both.stderr
     assert "does not exist" in pseudo(source=(tmp_path / "gone.mp4",)).stderr
     assert "give either SOURCE or --root" in pseudo("--root", drive, source=(drive / "frames",)).stderr
+    assert "give either SOURCE or --max-gap" in pseudo("--max-gap", 7, source=(drive / "frames",)).stderr
+
+
+def test_a_limit_to_annotated_frames_without_others_is_said(tmp_path: Path) -> None:
+    write_dataset(tmp_path, num_snippets=2, size=(64, 128), length=22, around=2)
+    for number in (18, 20):
+        next(tmp_path.rglob(f"*_000000_{number:06d}_leftImg8bit.png")).unlink()
+    with pytest.raises(DataError, match="none of the frames around the first 1 annotated ones; raise --limit"):
+        run.frames_around("cityscapes", DatasetOptions(root=tmp_path), frames=2, limit=1)
+    assert len(run.frames_around("cityscapes", DatasetOptions(root=tmp_path), frames=2).clips) == 2
 
 
 def test_a_teacher_of_other_classes_is_refused(drive: Path, weights: Path, tmp_path: Path) -> None:

@@ -211,14 +211,16 @@ def test_another_network_store_or_doubt_is_refused(
     assert load_manifest(tmp_path / "out").content == content
 
 
-def test_a_damaged_shard_ends_its_clip_until_it_is_mended(refine: Refine, store: Path, tmp_path: Path) -> None:
+def test_a_damaged_sample_costs_no_other_and_is_refined_once_it_is_mended(
+    refine: Refine, store: Path, tmp_path: Path
+) -> None:
     path = store / "shard-00000.h5"
     data = path.read_bytes()
     damage_chunk(path, "label", column=0)
     result = refine()
     assert result.exit_code == 1
     assert f"failed: a: {path}" in result.stderr
-    assert {name[0] for name in by_identity(tmp_path / "out")} == {"b", "c"}
+    assert len(by_identity(tmp_path / "out")) == 8
     path.write_bytes(data)
     assert refine("--retry-failed").exit_code == 0
     assert len(by_identity(tmp_path / "out")) == 9

@@ -278,6 +278,7 @@ def test_the_command_sees_frames_in_tiles(root: Path, tmp_path: Path, monkeypatc
     [
         (("--distances", "3-1"), "--distances 3-1: expected FIRST-LAST, as 0-11, or a list"),
         (("--distances", "a"), "--distances a: expected FIRST-LAST"),
+        (("--distances", "0,7-5"), "--distances 0,7-5: expected FIRST-LAST"),
         (
             ("--scheme", "copy", "--motion", "none"),
             "--motion has no effect on per-frame, copy: nothing is carried along",
