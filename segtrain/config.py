@@ -287,6 +287,8 @@ class FitConfig(ConsistencySettings, TrainingConfig):
             raise ValueError(f"val_window is in pixels, 1 or more, found {self.val_window}")
         if self.new_head and self.weights is None:
             raise ValueError("--new-head leaves out a layer of --weights, and there are none")
+        if self.trunk_weights is not None and self.weights is not None:
+            raise ValueError("--weights has a trunk of its own; give that, or --trunk-weights")
 
 
 def default_settings(config: type[TrainingConfig] = FitConfig) -> dict[str, Any]:

@@ -55,6 +55,9 @@ def without_effect(config: TrainingConfig) -> Iterator[str]:
         yield f"{options} without effect: of --class-uniform, which is 0"
     if options := _given(config, [name for name in _SWITCHES if (getattr(config, name) or 0) >= config.epochs]):
         yield f"{options} without effect: the last of {config.epochs} epochs is {config.epochs - 1}, counted from 0"
+    is_validated = config.data is not None and config.val_split is not None
+    if not is_validated and (options := _given(config, ("max_val_images",))):
+        yield f"{options} without effect: of validations, and there are none"
     if config.coarse_split is None and (options := _given(config, ("coarse_classes",))):
         yield f"{options} without effect: of --coarse-split, and there is none"
     if config.coarse_split is not None and config.class_uniform == 0:

@@ -316,6 +316,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
             ["--shards", "s", "--coarse-split", "c", "--coarse-classes", "bus"],
             "the coarse annotations of 'c' of which data set? Give --root",
         ),
+        (["--root", "r", "--weights", "w", "--trunk-weights", "t"], "--weights has a trunk of its own; give that, or"),
         (["--root", "r", "--new-head"], "--new-head leaves out a layer of --weights, and there are none"),
         (["--root", "r", "--schedule", "scaled-poly"], "scaled-poly restarts within the 180 epochs, found 180"),
         (["--root", "r", "--as-published", "--loss", "ohem"], "the losses relaxed and image-weighted, found ohem"),

@@ -52,6 +52,10 @@ def told(**settings: Any) -> list[str]:
             {"optimiser": "adamw", "momentum": 0.5},
             ["--momentum without effect: of optimiser sgd, this one is adamw"],
         ),
+        (
+            {"max_val_images": 4, "val_split": None},
+            ["--max-val-images without effect: of validations, and there are none"],
+        ),
         ({"coarse_classes": ("bus",)}, ["--coarse-classes without effect: of --coarse-split, and there is none"]),
         (
             {"coarse_split": "train_extra", "coarse_classes": ("bus",), "class_uniform": 0.0},
