@@ -51,7 +51,7 @@ def calibrate(
     looks_at = looks.stage(network, stages[-2][-1]) if len(stages) > 1 else IMAGE
     parts, scenes = Parts(network), list[list[Tensor]]()
     device = next(network.parameters()).device
-    with enough_memory(device, "while what is compared of every frame is kept; choose fewer --frames"):
+    with enough_memory(device, "while what is compared of every frame is kept", "fewer --frames"):
         for seen in frames:
             found = {IMAGE: seen.image}
             with torch.inference_mode():
