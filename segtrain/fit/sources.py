@@ -53,11 +53,11 @@ def open_sources(
     surroundings: of the former. beside: the offsets of the neighbours that the latter come with, where there are any.
 
     Raises: DatasetError, StoreError, where they cannot be opened; ReviewError, FitError for decisions that are not of
-    the stores' samples; DataError, where their classes differ, or a frame to validate on is, or was propagated from,
-    one that is trained on.
+    the stores' samples, or a store that is given twice; DataError, where their classes differ, or a frame to validate
+    on is, or was propagated from, one that is trained on.
     """
     classes = load_classes(config.classes) if config.classes else None
-    decisions = _decisions_of_stores(config)
+    decisions = _decisions_on(_stores(config), config)
     parts = [
         open_store_samples(
             path,
@@ -105,7 +105,16 @@ def _require_carried(config: TrainingConfig, stores: Sequence[SegmentationDatase
         )
 
 
-def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
+def _stores(config: TrainingConfig) -> list[str]:
+    """The identities of the stores to train on. Raises: FitError where one is given twice, StoreError."""
+    stores = [load_manifest(path).store_id for path in config.shards]
+    if len(set(stores)) < len(stores):
+        twice = next(path for path, store in zip(config.shards, stores, strict=True) if stores.count(store) > 1)
+        raise FitError(f"{twice}: is given more than once, and would count so; give --shards each store once")
+    return stores
+
+
+def _decisions_on(stores: Sequence[str], config: TrainingConfig) -> list[Path | None]:
     """The file of decisions on each of the stores to train on, if there is one. Raises: FitError, ReviewError."""
     by_store: dict[str, Path] = {}
     for path in config.decisions:
@@ -113,10 +122,6 @@ def _decisions_of_stores(config: TrainingConfig) -> list[Path | None]:
         if store in by_store:
             raise FitError(f"{path}: decisions on the same store as {by_store[store]}; give one file for each store")
         by_store[store] = path
-    stores = [load_manifest(path).store_id for path in config.shards]
-    if len(set(stores)) < len(stores):
-        twice = next(path for path, store in zip(config.shards, stores, strict=True) if stores.count(store) > 1)
-        raise FitError(f"{twice}: is given more than once, and would count so; give --shards each store once")
     strangers = [path for store, path in by_store.items() if store not in stores]
     if strangers:
         raise FitError(
