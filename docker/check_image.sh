@@ -109,7 +109,7 @@ for user in "" 12345:12345; do
     [ "$(in_it id -u)" != 0 ] || fail "it runs as root"
     place=/data/${user:-own}
     in_it bash -lc "propagate --version" # as KubeRay starts what it runs
-    in_it propagate synth "$place/street" --snippets 2 --size 64x128
+    in_it propagate synth "$place/street" --snippets 2 --size 64x128 --around 1
     in_it propagate run --root "$place/street" --out "$place/shards" --frames 1 --clips-per-shard 1 --workers 2
     in_it propagate verify "$place/shards"
 done

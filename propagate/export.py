@@ -69,9 +69,9 @@ def export_store(
     if not kept:
         raise StoreError(f"{store.path}: all its {len(records)} samples are rejected, so there is nothing to export")
     chosen = choose_samples(kept)
+    writer = tree.begin(store.manifest.split, store.manifest.classes)
     _prepare(dest, [_below(dest, root.format(split=store.manifest.split)) for root in tree.roots])
     num_files = 0
-    writer = tree.begin(store.manifest.split, store.manifest.classes)
     for path, data in _all_files(writer, _chosen_samples(store, chosen, on_progress)):
         _write(_below(dest, path), data)
         num_files += 1

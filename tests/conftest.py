@@ -1,6 +1,7 @@
 """Fixtures that several folders share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -63,7 +64,10 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "street"
     with FileLock(f"{root}.lock"):
         if not root.exists():
-            write_dataset(root, num_snippets=3, size=(128, 256), length=25, around=7, seed=5)
+            part = root.with_name("street.part")  # whoever comes next finds all of it, or none
+            shutil.rmtree(part, ignore_errors=True)
+            write_dataset(part, num_snippets=3, size=(128, 256), length=25, around=7, seed=5)
+            part.rename(root)
     return root
 
 

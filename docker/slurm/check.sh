@@ -25,7 +25,7 @@ export PATH="$folder/bin:$checkout/.venv/bin:$PATH" PYTHONPATH=$checkout RAY_TMP
 export SLURM_JOB_ID=1 SLURM_JOB_NODELIST=nodes SLURM_JOB_NUM_NODES=2 SLURM_CPUS_ON_NODE=1
 
 cd "$checkout"
-propagate synth "$folder/street" --snippets 3 --size 64x128
+propagate synth "$folder/street" --snippets 3 --size 64x128 --around 1
 bash docker/slurm/propagate.sbatch --root "$folder/street" --out "$folder/shards" --frames 1 --clips-per-shard 1 \
     >"$folder/said" 2>&1 || { cat "$folder/said" >&2; exit 1; }
 cat "$folder/said"

@@ -2,6 +2,7 @@
 # on_nodes.sh COMMAND…: start Ray on all nodes of a Slurm job, run COMMAND --address … on the first, and end Ray.
 # Slurm runs it in propagate.sbatch and train.sbatch. Programs are those on PATH or, with pyxis, in an image:
 #   IMAGE=label-propagation.sqsh MOUNTS=/data:/data sbatch …
+# Each step has a container of its own; the machine's /tmp is in all of them, since Ray's processes meet there.
 set -euo pipefail
 
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head --lines=1)
@@ -16,7 +17,7 @@ on() { # OPTION OF SRUN THAT SAYS WHERE, HOW MANY NODES, COMMAND…
     local where=$1 nodes=$2
     shift 2
     exec srun "$where" --nodes="$nodes" --ntasks="$nodes" --cpus-per-task="$SLURM_CPUS_ON_NODE" --overlap --no-kill \
-        --kill-on-bad-exit=0 ${IMAGE:+--container-image="$IMAGE"} ${MOUNTS:+--container-mounts="$MOUNTS"} "$@"
+        --kill-on-bad-exit=0 ${IMAGE:+--container-image="$IMAGE" --container-mounts="/tmp:/tmp${MOUNTS:+,$MOUNTS}"} "$@"
 }
 start() { # as `on`, and options of `ray start`
     on "$1" "$2" ray start --block --num-cpus="$SLURM_CPUS_ON_NODE" --disable-usage-stats "${@:3}" &

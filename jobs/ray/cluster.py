@@ -87,7 +87,8 @@ def _join(ray: ModuleType, address: str) -> None:
             raise JobError(
                 f"{address}: the Ray cluster there cannot be joined: {first_line(error)}; it must run the "
                 f"versions of this process, Ray {ray.__version__} and Python {platform.python_version()}, and "
-                "have a node on this machine; if it asks for a token, set RAY_AUTH_TOKEN to the one that its nodes have"
+                "have a node on this machine, in a container in the same one; if it asks for a token, set "
+                "RAY_AUTH_TOKEN to the one that its nodes have"
             ) from error
 
 

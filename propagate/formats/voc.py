@@ -19,7 +19,7 @@ from propagate.data.clip import COLORS, LABEL_IDS, Label, Resource
 from propagate.data.encoded import read_header
 from propagate.data.images import read_image, read_label
 from propagate.data.sample import Sample
-from propagate.errors import DatasetError
+from propagate.errors import DatasetError, StoreError
 from propagate.export import File
 from propagate.formats.annotations import NOBODY, AnnotatedFrame, Annotations, Color, refused
 from propagate.formats.class_tables import require_names, voc_color, written_classes
@@ -120,6 +120,11 @@ class VocWriter(AnnotationWriter):
     def __init__(self, split: str, classes: ClassTable) -> None:
         super().__init__(split, classes)
         written = written_classes(classes)
+        if len(written) > _MOST_CLASSES:
+            raise StoreError(
+                f"class table '{classes.name}' has {len(written)} classes, and voc tells {_MOST_CLASSES} from what "
+                "nobody labelled; export in another format"
+            )
         colors = [each.color for each in written]
         if len({*colors, *_VOIDS}) < len(colors) + len(_VOIDS):
             colors = [voc_color(number) for number in range(len(written))]

@@ -151,9 +151,8 @@ def _begin(store: Path, fresh: Manifest, *, overwrite: bool, retry_failed: bool)
             for pattern in ("shard-[0-9]*.h5", FAILURES, MANIFEST):  # last what makes it a store
                 for old in store.glob(pattern):
                     old.unlink()
-            is_store = False
         strangers = [] if is_store else sorted(path.name for path in store.iterdir() if path.name != LOCK)
-    if is_store:
+    if is_store and not overwrite:
         manifest = load_manifest(store)
         if manifest.num_samples or (manifest.shards and not retry_failed):
             _refuse_former_version(store, manifest)

@@ -29,7 +29,7 @@ class Verification:
 
 
 def verify_store(path: Path, *, on_progress: Callable[[int], None] = lambda _bytes: None) -> Verification:
-    """Every checksum, every sample, and all counts against the manifest; `report` hears of the bytes done.
+    """Every checksum, every sample, and all counts against the manifest; `on_progress` hears of the bytes done.
 
     Faults are collected, not raised; StoreError is raised only where the manifest itself cannot be read.
     """

@@ -40,12 +40,18 @@ def three_nodes(cluster: Loopback, _: Ground) -> None:
 
 
 def as_written(cluster: Loopback, _: Ground) -> None:
-    """The cluster of docker/README.md, without its containers: tokens and words are those of the recipe."""
+    """The cluster of docker/README.md, without its images: tokens and words are those of the recipe.
+
+    The job is run in the head's container there, and so it is here.
+    """
     text = (Path(__file__).parents[2] / "docker" / "README.md").read_text().replace("\\\n", " ")
     recipes = re.findall(r"docker run ([^\n]*?)label-propagation ray (start [^\n]*)", text)
     assert len(recipes) == 2
+    assert "--name head " in recipes[0][0]
+    jobs = re.findall(r"docker (.*?) propagate run [^\n]*--address FIRST:6379", text)
+    assert jobs == ["exec --interactive --tty head"]
     for options, words in recipes:
-        assert "--env RAY_AUTH_MODE --env RAY_AUTH_TOKEN" in options
+        assert re.search("--env RAY_AUTH_MODE +--env RAY_AUTH_TOKEN", options)
         cluster.wait(cluster.start(words=words.replace("FIRST:6379", cluster.address)))
 
 

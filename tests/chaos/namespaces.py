@@ -1,6 +1,7 @@
 """Clusters whose nodes have network and mount namespaces of their own, on a bridge that nothing else is at.
 
-They are as far apart as machines are, but for the disk: links can be cut, and folders hidden.
+They are as far apart as machines are, but for the disk: links can be cut, and folders hidden. Ray's own folder is each
+node's alone, as in a container, so that a driver works only where it is started inside its node.
 """
 
 import os
@@ -58,21 +59,14 @@ class Namespaces(Loopback):
     def _inside(self, number: int, hidden: Sequence[Path]) -> list[str]:
         if number not in self._made:
             self._make(number)
-        command = ["ip", "netns", "exec", self._space(number)]
-        if hidden:
-            command += [
-                "unshare",
-                "--mount",
-                "--propagation",
-                "private",
-                "sh",
-                "-c",
-                HIDE,
-                "hide",
-                *map(str, hidden),
-                "--",
-            ]
-        return command
+        own = self.folder / "ray"
+        own.mkdir(exist_ok=True)
+        apart = ["ip", "netns", "exec", self._space(number), "unshare", "--mount", "--propagation", "private"]
+        return [*apart, "sh", "-c", HIDE, "hide", str(own), *map(str, hidden), "--"]
+
+    def _beside_head(self) -> list[str]:
+        """As `docker exec` does: what is named here runs in its own place, and is this process's child."""
+        return ["nsenter", "--target", str(self.nodes[0].process.pid), "--net", "--mount"]
 
     def _make(self, number: int) -> None:
         space = self._space(number)

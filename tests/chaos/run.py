@@ -16,7 +16,7 @@ from chaos.namespaces import Namespaces, namespaces_can_be_had
 from chaos.trial import OPTIONS, Ground, Result, try_out
 from helpers.clusters import Loopback
 
-SNIPPETS = 24
+SNIPPETS, COPIES = 4, 6
 COLUMNS = (
     "fault",
     "tried",
@@ -72,8 +72,12 @@ def make_ground(out: Path, make_cluster: type[Loopback]) -> Ground:
     ground = Ground(out / "street", out / "peaceful", make_cluster)
     propagate = [sys.executable, "-m", "propagate"]
     if not ground.root.exists():
-        synth = ["synth", str(ground.root), "--snippets", str(SNIPPETS), "--size", "64x128"]
+        synth = ["synth", str(ground.root), "--snippets", str(SNIPPETS), "--size", "64x128", "--around", OPTIONS[1]]
         subprocess.run([*propagate, *synth], check=True, stderr=subprocess.DEVNULL)
+        for path in [*ground.root.rglob("*.png")]:
+            city, number, rest = path.name.split("_", 2)
+            for copy in range(1, COPIES):
+                path.with_name(f"{city}_{int(number) + copy * SNIPPETS:06d}_{rest}").hardlink_to(path)
     run = ["run", "--root", str(ground.root), "--out", str(ground.peaceful), *OPTIONS, "--engine", "local"]
     subprocess.run([*propagate, *run], check=True)
     return ground

@@ -9,6 +9,7 @@ from helpers.documents import REPOSITORY
 from helpers.services import check_command
 
 COMPOSE = REPOSITORY / "docker" / "compose.yaml"
+CLUSTER = REPOSITORY / "docs" / "cluster.md"
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
 HEAD = "first:6379"
 
@@ -42,14 +43,16 @@ def test_a_service_is_built_here_and_runs_as_no_root_with_a_token(name: str) -> 
     assert filled_in(service["runtime"]) == "runc"
 
 
-def test_nothing_starts_by_itself_and_jobs_take_the_cluster_from_one_variable() -> None:
+def test_nothing_starts_by_itself_and_jobs_on_several_machines_run_beside_the_head() -> None:
+    """In a container of their own they would find no node of Ray's."""
     assert {name: service["profiles"] for name, service in SERVICES.items()} == {
         "propagate": ["job"],
         "train": ["job"],
         "head": ["cluster"],
         "worker": ["cluster"],
     }
-    for name, variable in (("propagate", "PROPAGATE_RUN_ADDRESS"), ("train", "SEGTRAIN_FIT_ADDRESS")):
-        assert filled_in(SERVICES[name]["environment"][variable]) == HEAD
+    assert not [name for service in SERVICES.values() for name in service["environment"] if "ADDRESS" in name]
+    jobs = re.findall(r"compose.yaml (.*?) (?:propagate|segtrain) [^\n]*(?:\\\n[^\n]*)?--address", CLUSTER.read_text())
+    assert jobs == ["exec head"]
     variables = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text(encoding="utf-8")))
     assert variables == {"RUNTIME", "ACCOUNT", "DATA", "RAY_AUTH_TOKEN", "HEAD"}

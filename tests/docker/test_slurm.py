@@ -116,7 +116,7 @@ def test_steps_run_in_an_image_where_one_is_named(job: dict[str, str]) -> None:
     run("propagate.sbatch", {**job, "IMAGE": "image.sqsh", "MOUNTS": "/data:/data"})
     steps = started(job, "srun")
     assert len(steps) == 4
-    assert all("--container-image=image.sqsh --container-mounts=/data:/data" in step for step in steps)
+    assert all("--container-image=image.sqsh --container-mounts=/tmp:/tmp,/data:/data" in step for step in steps)
 
 
 def test_one_node_needs_no_other(job: dict[str, str]) -> None:

@@ -126,9 +126,9 @@ class Loopback:
         wait_for(joined, f"node {node.number}")
 
     def driver(self, *command: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-        """A program on the head's machine."""
+        """A program on the head's machine, and in its container."""
         return subprocess.Popen(
-            [*self._inside(0, ()), *command], env=self._environment(), stdout=output, stderr=output, text=True
+            [*self._beside_head(), *command], env=self._environment(), stdout=output, stderr=output, text=True
         )
 
     def end(self, node: Node) -> None:
@@ -149,4 +149,7 @@ class Loopback:
 
     def _inside(self, number: int, hidden: Sequence[Path]) -> list[str]:  # noqa: ARG002
         assert not hidden, "folders can be hidden in namespaces alone"
+        return []
+
+    def _beside_head(self) -> list[str]:
         return []

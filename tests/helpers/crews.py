@@ -18,7 +18,8 @@ def launch_spawned(
 ) -> Any:
     """`jobs.crew.launch.launch`, with members that are processes of this one's, on one thread each."""
     context = multiprocessing.get_context("forkserver")  # which imports what takes seconds once for all members
-    context.set_forkserver_preload(["torch._dynamo", "sdcnet.fit.training"])  # not before: other tests have their own
+    # not before: other tests have their own
+    context.set_forkserver_preload(["torch._dynamo", "sdcnet.fit.training", "segtrain.video_fit.training"])
     told: SimpleQueue[tuple[str, Any]] = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"

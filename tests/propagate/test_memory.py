@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import propagate
 from propagate.carry.sample_settings import SampleSettings
+from propagate.errors import PropagateError
+from sdcnet.errors import MotionError
 from sdcnet.motion.registry import MotionSettings, open_estimator
 
 RANDOM = np.random.default_rng(0)
@@ -54,6 +57,16 @@ def test_arrays_of_another_form_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         propagate.propagate(frames, label, annotated=annotated)
+
+
+def test_motion_that_cannot_be_estimated_is_an_error_that_names_the_frame() -> None:
+    class Lost(type(open_estimator(MotionSettings(name="none")))):  # type: ignore[misc]
+        def estimate(self, observations: object, steps: object) -> Iterator[object]:  # noqa: ARG002
+            raise MotionError("it is dark")
+            yield
+
+    with pytest.raises(PropagateError, match=r"^frame 2: .*it is dark"):
+        propagate.propagate(FRAMES, LABEL, annotated=1, motion=Lost())
 
 
 def test_the_package_alone_needs_no_torch() -> None:

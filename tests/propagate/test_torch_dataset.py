@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
 from propagate.shards.reader import Store, open_store
 from propagate.torch_dataset import StoreDataset
@@ -55,7 +56,8 @@ def test_a_loader_gives_what_is_stored(store: Store, num_workers: int) -> None:
         expected[sample.confidence < 7.5] = 255
         np.testing.assert_array_equal(train_ids[number], expected)
         np.testing.assert_allclose(confidence[number], sample.confidence / 15, atol=1e-6)
-    assert images.shape == (5, 3, *store[0].size)
+        frame = decode_frame(bytes(sample.image), sample.key)
+        np.testing.assert_array_equal(images[number], frame.transpose(2, 0, 1))
 
 
 def test_a_store_that_is_open_may_be_given(store: Store) -> None:

@@ -83,6 +83,22 @@ def test_wrong_motion_errs_by_its_distance(moving: Path) -> None:
     assert result["psnr_inside"] < 15
 
 
+class WrongAtTheRight(ConstantMotion):
+    """Errs by 5 px where it is occluded."""
+
+    def estimate(self, observations: Mapping[int, Observation], steps: Sequence[Step]) -> Iterator[Tensor]:
+        for flow in super().estimate(observations, steps):
+            wrong = flow.clone()
+            wrong[..., SIZE[1] // 2 :] += torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+            yield wrong
+
+
+def test_what_is_occluded_is_counted_apart(moving: Path) -> None:
+    result = evaluate([moving], WrongAtTheRight(SHIFT)).to_json()
+    assert (result["epe"], result["epe_unoccluded"]) == (2.5, 0)
+    assert (result["outliers"], result["outliers_unoccluded"]) == (0.5, 0)
+
+
 def test_dis_comes_nearer_than_no_motion(street: Path) -> None:
     scores = {}
     for name in ("dis", "none"):

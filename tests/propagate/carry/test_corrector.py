@@ -137,7 +137,7 @@ def test_a_file_brings_back_the_same_network_and_says_of_which_classes_it_is(tmp
 def test_other_files_of_weights_are_refused(tmp_path: Path) -> None:
     classes = named_classes(["road"])
     (tmp_path / "text").write_text("weights")
-    with pytest.raises(CheckpointError, match="text"):
+    with pytest.raises(CheckpointError, match="/text: no file of weights, or not whole"):
         open_corrector(tmp_path / "text", classes)
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="no description of one, expected a corrector"):

@@ -35,6 +35,13 @@ def test_folders_and_zip_files_are_one_tree(plant: Plant) -> None:
     assert str(archived) == f"{root}/all.zip!train/aachen/b.png"
 
 
+def test_a_name_in_several_zip_files_is_that_of_the_first(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("train/x.png", f"of {name}")
+    assert Tree(tmp_path).resource("train/x.png").read() == b"of a"
+
+
 def test_identity_knows_content_but_not_the_place(plant: Plant) -> None:
     tree = Tree(plant(["a/x.png"], "one.zip"))
     name, size, crc = tree.resource("a/x.png").identity

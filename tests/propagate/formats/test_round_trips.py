@@ -152,3 +152,35 @@ def test_voc_takes_its_own_colours_where_the_tables_are_not_all_different(
         assert image.mode == "P"
         assert np.unique(np.array(image)).tolist() == [0]
         assert image.convert("RGB").getpixel((0, 0)) == expected
+
+
+def test_areas_boxes_and_lists_that_other_trainers_read(tmp_path: Path, make_sample: Callable[..., Sample]) -> None:
+    """Of a car of 3 rows and 5 columns, whose first corner is row 4, column 7, on a road."""
+    classes = load_classes("cityscapes")
+    road, car = (each.id for name in ("road", "car") for each in classes.classes if each.name == name)
+    label = np.full((20, 30), road, np.uint8)
+    label[4:7, 7:12] = car
+    store = open_store(write_store(tmp_path / "store", [[make_sample(0, label=label, size=(20, 30))]], classes))
+    for form in ("coco", "coco-panoptic", "voc"):
+        export_store(store, tmp_path / form, form)
+    for form, kind in (("coco", "instances"), ("coco-panoptic", "panoptic")):
+        written = json.loads((tmp_path / form / "annotations" / f"{kind}_train.json").read_text())
+        numbers = {each["name"]: each["id"] for each in written["categories"]}
+        (annotation,) = written["annotations"][-1:]
+        segments = written["annotations"] if form == "coco" else annotation["segments_info"]
+        found = {each["category_id"]: (each["area"], each["bbox"]) for each in segments}
+        assert found == {numbers["road"]: (585, [0, 0, 30, 20]), numbers["car"]: (15, [7, 4, 5, 3])}
+    assert (tmp_path / "voc/ImageSets/Segmentation/train.txt").read_text().split() == ["seq_000000"]
+
+
+def test_more_classes_than_voc_can_tell_from_the_void_are_refused(
+    tmp_path: Path, make_sample: Callable[..., Sample]
+) -> None:
+    numbers = [
+        {"id": number, "name": f"class {number}", "train_id": number, "color": [number, 0, 0]} for number in range(256)
+    ]
+    classes = ClassTable.from_json({"name": "many", "ignore_id": 255, "classes": numbers})
+    store = open_store(write_store(tmp_path / "store", [[make_sample(0)]], classes))
+    with pytest.raises(StoreError, match="255 classes, and voc tells 254"):
+        export_store(store, tmp_path / "written", "voc")
+    assert not (tmp_path / "written").exists()

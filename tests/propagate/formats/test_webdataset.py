@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import webdataset
 
+from propagate.data.images import decode_frame
 from propagate.data.sample import Sample
 from propagate.export import export_store
 from propagate.shards.reader import Store
@@ -31,10 +32,10 @@ def test_what_is_written_is_what_webdataset_reads(
     assert (dest / "classes.yaml").is_file()
     dataset = webdataset.WebDataset(list(map(str, tars)), shardshuffle=False).decode("rgb8")
     for read, sample in zip(dataset, samples, strict=True):
-        frame = sample.image if isinstance(sample.image, np.ndarray) else read["png"]
-        np.testing.assert_array_equal(read["png"], frame)
+        np.testing.assert_array_equal(read["png"], decode_frame(bytes(sample.image), sample.key))
         np.testing.assert_array_equal(read["label.png"][..., 0], sample.label)
         np.testing.assert_array_equal(read["confidence.png"][..., 0], sample.confidence)
-        assert (read["json"]["key"], read["json"]["offset"]) == (sample.key, sample.offset)
+        about = {name: read["json"][name] for name in ("key", "source_key", "offset", "origin")}
+        assert about == {name: getattr(sample, name) for name in about}
     with tarfile.open(tars[0]) as tar:
         assert all(member.mtime == 0 for member in tar.getmembers())

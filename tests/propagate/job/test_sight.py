@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.errors import UnfitNodeError
+from jobs.errors import CheckpointError, UnfitNodeError
 from jobs.pool.places import Share
 from jobs.pool.units import Doubtful
 from propagate.carry.sample_settings import SampleSettings
@@ -98,6 +98,29 @@ def test_a_node_without_an_input_or_with_another_one_is_unfit(
         shutil.rmtree(root / part)
         with pytest.raises(UnfitNodeError, match=rf"{part}/.*: cannot be read \(No such file"):
             worker(tmp_path, sight)
+
+
+def test_a_node_without_the_frames_beside_the_annotated_one_is_unfit(clips: list[Clip], tmp_path: Path) -> None:
+    with shown_sight(tmp_path, clips, SETTINGS) as sight:
+        Path(clips[0].frames[1].where).unlink()
+        with pytest.raises(UnfitNodeError, match="cannot be read"):
+            worker(tmp_path, sight)
+
+
+def test_a_node_whose_weights_are_damaged_is_unfit(
+    clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver could open them."""
+
+    def damaged(*_: object) -> None:
+        raise CheckpointError("weights.pth", "not what its checksum was made of")
+
+    monkeypatch.setattr(Carrying, "open", damaged)
+    with (
+        shown_sight(tmp_path, clips, SETTINGS) as sight,
+        pytest.raises(UnfitNodeError, match=r"weights\.pth: .*mount the data set"),
+    ):
+        worker(tmp_path, sight)
 
 
 def test_a_node_with_other_weights_is_unfit(clips: list[Clip], tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Decisions: believed only where they fit the store, and what follows from them."""
 
+import errno
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from propagate.errors import ReviewError
 from propagate.export import export_store
@@ -119,10 +123,19 @@ def test_two_decisions_on_one_sample_are_refused(clip: Store, decided: Decided) 
         open_decisions(decided(1, 1), clip)
 
 
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    decisions = Decisions(version=1, store="", samples=())
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "decisions.json"
+    save_decisions(path, Decisions(version=1, store="first", samples=()))
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReviewError, match=r"cannot be written .*; what was saved before is kept"):
-        save_decisions(tmp_path / "none" / "decisions.json", decisions)
+        save_decisions(path, Decisions(version=1, store="second", samples=()))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_decisions_lie_beside_their_store() -> None:
@@ -142,7 +155,7 @@ def test_another_sample_of_a_frame_takes_the_place_of_a_rejected_one(
 ) -> None:
     samples = [make_sample(offset, key="same", source_key=f"seq_{offset}", offset=offset) for offset in (1, 2)]
     store = make_store(samples)
-    (near, far) = store.records()
+    near, _ = store.records()
     decisions = Decisions(
         version=1,
         store=store.manifest.store_id,
@@ -159,7 +172,10 @@ def test_another_sample_of_a_frame_takes_the_place_of_a_rejected_one(
     )
     summary = export_store(store, tmp_path / "tree", "camvid", decisions=decisions)
     assert (summary.frames, summary.superseded, summary.rejected) == (1, 0, 1)
-    assert far.offset == 2
+    (written,) = (tmp_path / "tree" / "valannot").iterdir()
+    label = np.asarray(Image.open(written))
+    assert np.array_equal(label, samples[1].label)  # type: ignore[attr-defined]
+    assert not np.array_equal(label, samples[0].label)  # type: ignore[attr-defined]
 
 
 def test_the_commands_say_how_many_were_left_out(clip: Store, decided: Decided, cli: Cli, tmp_path: Path) -> None:

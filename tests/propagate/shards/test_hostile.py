@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -121,6 +122,31 @@ def test_an_array_that_leads_elsewhere_or_has_another_form_is_refused(
     shard = open_store(store).open(0)  # as a loader that opens one of many shards
     with shard, pytest.raises(StoreError, match=said):
         shard.sample(0)
+
+
+def change_at(name: str, place: Any, value: Any) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[name][place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_at("offset", 0, 5), r"holds offsets {\S.*5: 1.*}, the manifest says {0: 1, 1: 1}"),
+        (change_at("origin", 0, 2), "holds origins {"),
+        (change_at("cells/count", 0, 1), "holds pixels by label id {"),
+        (change_at("label", (1, 0, 0), 11), "sample 1 is not what its digest says"),
+        (change_at("confidence", (1, 0, 0), 15), "sample 1 is not what its digest says"),
+        (change_at("image/data", slice(40, 44), 0), "image of sample 0: "),
+    ],
+)
+def test_content_that_was_changed_with_its_file_s_digest_is_found(
+    store: Path, change: Callable[[h5py.File], object], said: str
+) -> None:
+    forge(store, change)
+    assert any(re.search(f"shard-00000.h5: {said}", fault) for fault in verify_store(store).faults)
 
 
 def test_a_group_that_lies_in_another_file_is_refused(store: Path) -> None:
@@ -250,6 +276,7 @@ def test_a_manifest_that_was_edited_is_one_sentence(store: Path, change: Callabl
     with pytest.raises(StoreError, match=r"manifest\.json: ") as caught:
         open_store(store).manifest.summary()
     assert "\n" not in str(caught.value)
+    assert "damaged" not in str(caught.value), "its digest is right"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"sha256": "", "schema_version": 2}', '{"sha256": []}', "[]", "\x00"])

@@ -216,10 +216,14 @@ def test_a_store_without_a_sample_does_not_bind_a_retry(tmp_path: Path) -> None:
     assert load_manifest(tmp_path).classes == load_classes("cityscapes")
 
 
-def test_overwriting_begins_anew(store: Path) -> None:
+def test_overwriting_begins_anew_and_leaves_what_is_not_the_stores(store: Path) -> None:
+    own = ["holiday.jpg", "mine.h5", "shard-notes.h5", "shard-00000.h5.bak"]
+    for name in own:
+        (store / name).write_bytes(b"sun")
     with open_transaction(store, make_manifest(frames=3), overwrite=True) as transaction:
         assert [plan.index for plan in transaction.pending] == [0, 1, 2]
-    assert not list(store.glob("shard-*"))
+    assert not list(store.glob("shard-0*.h5"))
+    assert [(store / name).read_bytes() for name in own] == [b"sun"] * len(own)
     assert load_manifest(store).settings == {"frames": 3}
 
 

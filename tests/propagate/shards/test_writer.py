@@ -164,3 +164,27 @@ def test_a_full_disk_is_an_error_not_a_crash(tmp_path: Path, limit: int) -> None
     sentence, left_over = process.stdout.splitlines()
     assert "s.h5: cannot be written (File too large); make room or choose another OUT" in sentence
     assert left_over == "False"
+
+
+def test_what_is_read_back_otherwise_is_no_shard(
+    tmp_path: Path, make_sample: MakeSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("propagate.shards.writer.content_hash", lambda *_: "0" * 64)
+    with pytest.raises(StoreError, match=r"s\.h5: what was read back is not what was written: check disk and memory"):
+        write(tmp_path / "s.h5", [make_sample(0)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shard_is_on_the_disk_before_it_is_read_back(
+    tmp_path: Path, make_sample: MakeSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write(tmp_path / "s.h5", [make_sample(0)])
+    assert synced == [str(tmp_path / "s.h5")]

@@ -259,6 +259,33 @@ def test_scores_are_those_of_the_warped_frames(moving: Path) -> None:
     assert scores.error == pytest.approx(scores.error_of_input_flow, rel=1e-4)
 
 
+def test_a_network_is_validated_on_blue_green_and_red(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is trained, and as published."""
+    runtime = open_runtime("cpu")
+    network = runtime.prepare(SDCNet2D(width=0.05))
+    windows = Windows(open_sequences([moving]), 3)
+    seen: list[Tensor] = []
+
+    def displacement(frames: Tensor, flows: Tensor) -> Tensor:
+        seen.append(frames)
+        return flows[:, -1]
+
+    monkeypatch.setattr(network, "displacement", displacement)
+    validate(network, windows, DisPairs(), runtime)
+    sequence, start = windows.place(0)
+    rgb = windows.sequences[sequence].frames(start, start + 2)
+    assert torch.equal(seen[0][0], rgb.flip(1))
+
+
+def test_the_file_holds_the_average(settings: FitConfig) -> None:
+    fit(settings)
+    state = load_checkpoint(settings.out)
+    assert state is not None
+    kept = weights(settings.out)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in state["average"].items())
+    assert any(not torch.equal(tensor, kept[name]) for name, tensor in state["network"].items())
+
+
 def test_other_settings_do_not_go_on_with_a_training(settings: FitConfig, moving: Path) -> None:
     fit(settings)
     with pytest.raises(

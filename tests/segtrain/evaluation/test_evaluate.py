@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,6 +125,20 @@ def test_what_is_counted_is_what_was_segmented() -> None:
     assert report.near.sum() == 4 * 20 + 4 * 19 + 2 * 36
     assert report.to_dict()["iiou"] is None
     assert report.to_dict()["classes"]["wall"]["iou"] is None
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_network_sees_what_inference_asks_for(flip: bool) -> None:
+    """Eight windows of each scale, and their mirror images."""
+    truth, seen = halves(ROAD, CAR), list[tuple[int, ...]]()
+
+    def network(images: Tensor) -> Tensor:
+        seen.extend([tuple(images.shape[2:])] * len(images))
+        return by_colour(images)
+
+    evaluate(network, Painted((truth, truth)), Inference(scales=(1.0, 2.0), flip=flip, window=(16, 16)), CPU)
+    number = 16 if flip else 8
+    assert Counter(seen) == {(16, 16): number, (32, 32): number}
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named() -> None:

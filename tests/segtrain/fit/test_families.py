@@ -1,10 +1,5 @@
 """`segtrain fit` of another family than DeepLabV3+, and towards objectives that see more than logits."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,40 +36,6 @@ TINY: dict[str, Any] = {
 }
 
 
-def test_a_killed_pspnet_goes_on_to_the_same_weights(street: Path, tmp_path: Path) -> None:
-    """The uninterrupted one reads in the process itself, and saves rarely."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    options = "--network pspnet18 --output-stride 16 --class-uniform-tile 64 --crop 64x64 --batch-size 2 --epochs 1"
-    options += " --epoch-length 16 --learning-rate 0.01 --loader-workers 1 --device cpu --save-every 2 --val-split none"
-    command = [sys.executable, "-m", "segtrain", "fit", "--root", str(street), *options.split(), "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, str(killed)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    while not (killed / "checkpoint.pt").exists():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 0 < checkpoint(killed)["step"] < 8
-    config = FitConfig(
-        root=street,
-        out=killed,
-        network="pspnet18",
-        **{**TINY, "loss": "relaxed", "epoch_length": 16, "loader_workers": 1},
-    )
-    for each in (config, replace(config, out=whole, loader_workers=0)):
-        fit(each)
-    first, second = checkpoint(whole), checkpoint(killed)
-    assert first["step"] == second["step"] == 8
-    for name, tensor in first["network"].items():
-        assert torch.equal(tensor, second["network"][name]), name
-    for number, state in first["optimiser"]["state"].items():
-        assert torch.equal(state["momentum_buffer"], second["optimiser"]["state"][number]["momentum_buffer"])
-    assert (whole / "last.safetensors").read_bytes() == (killed / "last.safetensors").read_bytes()
-    assert isinstance(load_network(read_checkpoint(whole / "last.safetensors")), PSPNet)
-
-
 def test_auxiliary_outputs_are_trained_by_their_weight(street: Path, tmp_path: Path) -> None:
     config = FitConfig(root=street, out=tmp_path / "run", network="pspnet18", momentum=0.9, **TINY)
     fit(config)
@@ -86,6 +47,7 @@ def test_auxiliary_outputs_are_trained_by_their_weight(street: Path, tmp_path: P
     assert moments[0].abs().max() > 0
     assert moments[1].abs().max() == 0
     assert '"loss/auxiliary"' in (config.out / "log.jsonl").read_text()
+    assert isinstance(load_network(read_checkpoint(config.out / "last.safetensors")), PSPNet)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +95,16 @@ def test_an_objective_may_ask_for_frames_and_features(steady: list[StepOutput], 
     assert output.batch.neighbours.shape == (2, 2, 3, 64, 64)
     assert len(output.neighbours) == 2
     assert [set(each.features) for each in (output, *output.neighbours)] == [{"context"}] * 3
+    assert all(each.logits.requires_grad for each in output.neighbours)
     assert not torch.equal(output.logits, output.neighbours[0].logits)
     assert '"loss/change"' in (config.out / "log.jsonl").read_text()
+
+
+def test_an_objective_is_told_the_epoch(steady: list[StepOutput], street: Path, tmp_path: Path) -> None:
+    """Counted from 0: labels are relaxed until one of them, say."""
+    settings = {**TINY, "loss": "steady", "epochs": 2}
+    fit(FitConfig(root=street, out=tmp_path / "run", network="mobilenetv2", **settings))
+    assert [output.epoch for output in steady] == [0, 0, 1, 1]
 
 
 @pytest.mark.usefixtures("steady")

@@ -49,7 +49,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(config: Fi
     assert "is kept" not in str(caught.value)
 
 
-def test_scores_that_are_no_numbers_stop_and_keep_the_last_checkpoint(config: FitConfig) -> None:
+def test_scores_that_are_no_numbers_stop_before_anything_is_saved(config: FitConfig) -> None:
     """One step an epoch: its validation is the first to see what it has done."""
     config = replace(config, epoch_length=2, learning_rate=1e30)
     with pytest.raises(FitError, match=r"cannot be validated: the network's scores are not finite.*Train anew with"):

@@ -1,6 +1,7 @@
 """Stores of what a network predicts: what they hold, of which frames, and that a run goes on where it was stopped."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,21 @@ def test_a_teacher_of_other_classes_is_refused(drive: Path, weights: Path, tmp_p
     assert result.exit_code == 1
     assert "scores 19 classes, class table 'primary' has 3 that are trained" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_network_sees_each_scale_and_its_mirror_image(
+    pseudo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def counted(_: Brightest, images: torch.Tensor) -> torch.Tensor:
+        seen.extend([tuple(images.shape[2:])] * len(images))
+        return images
+
+    monkeypatch.setattr(Brightest, "forward", counted)
+    assert pseudo("--scales", "1,2", "--window", "8x12").exit_code == 0
+    plain = Counter(seen)
+    assert set(plain) == {(8, 12), (16, 24)}
+    seen.clear()
+    assert pseudo("--scales", "1,2", "--window", "8x12", "--no-flip", out=tmp_path / "other").exit_code == 0
+    assert Counter(seen) == {size: number // 2 for size, number in plain.items()}

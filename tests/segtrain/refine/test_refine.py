@@ -1,6 +1,7 @@
 """Stores of refined samples: what is decided anew, what is copied, and that a run resumes and mixes up nothing."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,25 @@ def test_windows_are_decided_as_the_whole(refine: Refine, tmp_path: Path) -> Non
     assert refine().exit_code == 0
     assert refine("--window", "7x10", out=tmp_path / "windows").exit_code == 0
     assert load_manifest(tmp_path / "windows").content == load_manifest(tmp_path / "out").content
+
+
+def test_the_network_sees_each_scale_and_its_mirror_image(
+    refine: Refine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    forward = Colourful.forward
+
+    def counted(self: Colourful, images: torch.Tensor) -> torch.Tensor:
+        seen.extend([tuple(images.shape[2:])] * len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Colourful, "forward", counted)
+    assert refine("--scales", "1,2", "--window", "7x10").exit_code == 0
+    plain = Counter(seen)
+    assert set(plain) == {(7, 10), (14, 20)}
+    seen.clear()
+    assert refine("--scales", "1,2", "--window", "7x10", "--no-flip", out=tmp_path / "other").exit_code == 0
+    assert Counter(seen) == {size: number // 2 for size, number in plain.items()}
 
 
 def test_a_stopped_run_goes_on_to_the_same_store(

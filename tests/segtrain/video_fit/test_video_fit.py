@@ -7,15 +7,20 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.crews import launch_spawned
 
 from jobs.errors import FitError, RunFolderError
+from jobs.training import loop
 from jobs.training.runtime import open_runtime
+from propagate.data.classes import load_classes
 from propagate.data.clip import Clip
+from segtrain.checkpoints import save_network
 from segtrain.cli.main import main
 from segtrain.config import BEST, LAST
 from segtrain.errors import DataError
 from segtrain.fit.recipes import load_recipe, recipe_names
 from segtrain.fit.sources import WEIGHTS
+from segtrain.models.registry import build_network
 from segtrain.trained import open_trained
 from segtrain.video.clips import read_clip
 from segtrain.video.learnt import describe_learnt, digest_of, open_learnt
@@ -118,7 +123,10 @@ def test_several_frames_are_unrolled_and_consistency_is_of_all(weights: Path, ro
     assert "loss/consistency" in (tmp_path / "run" / "log.jsonl").read_text()
 
 
-def test_two_members_learn_as_one_does(weights: Path, roads: Path, tmp_path: Path) -> None:
+def test_two_members_learn_as_one_does(
+    weights: Path, roads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "launch", launch_spawned)
     one = config(weights, roads, tmp_path / "one", epochs=1, val_split=None, optimiser="sgd", learning_rate=0.001)
     two = replace(one, out=tmp_path / "two", workers=2)
     for each in (one, two):
@@ -165,9 +173,13 @@ def test_what_cannot_be_trained_is_said_before_it_begins(
 def test_another_base_does_not_go_on_with_a_training(weights: Path, roads: Path, tmp_path: Path) -> None:
     begun = config(weights, roads, tmp_path / "run", epochs=1, val_split=None)
     fit_video(begun)
+    same = tmp_path / "same.safetensors"
+    same.write_bytes(weights.read_bytes())
+    fit_video(replace(begun, base=same))
     other = tmp_path / "other.safetensors"
-    other.write_bytes(weights.read_bytes() + b"")
-    fit_video(replace(begun, base=other))  # the same network elsewhere
+    save_network(other, build_network("mobilenetv2"), classes=load_classes("cityscapes"), about={})
+    with pytest.raises(RunFolderError, match=r"base: SHA-256 \w+… then, SHA-256 \w+… now"):
+        fit_video(replace(begun, base=other))
     with pytest.raises(RunFolderError, match="gate"):
         fit_video(replace(begun, gate="occlusion"))
 

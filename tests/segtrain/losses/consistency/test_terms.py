@@ -11,7 +11,7 @@ from torch import Tensor
 from segtrain.data.batches import Batch
 from segtrain.losses.consistency.distillation import as_large_as, frame_loss, published_frame_loss
 from segtrain.losses.consistency.pairs import pair_loss, published_pair_loss
-from segtrain.losses.consistency.sequence import ConvLSTM, frozen_encoder
+from segtrain.losses.consistency.sequence import ConvLSTM, frozen_encoder, self_maps, sequence_loss
 from segtrain.losses.consistency.settings import ConsistencySettings
 from segtrain.losses.consistency.similarity import similarity_loss
 from segtrain.losses.consistency.temporal import (
@@ -121,12 +121,25 @@ def test_frames_and_pairs_are_means_and_as_published_weighted_sums(num_neighbour
     (student, teacher), *beside = scores
     pairs = torch.stack([pair_loss(student, s, teacher, t) for s, t in beside]).mean()
     torch.testing.assert_close(added(output, distill_pairs=2.0), 2 * pairs, rtol=1e-5, atol=1e-5)
-    likeness = torch.stack(
-        [similarity_loss(s["context"], t["context"]) for s, t in zip(students, teachers, strict=True)]
-    )
-    found = added(output, distill_similarity=2.0)
-    assert found.item() > 0
-    assert found.item() != pytest.approx(2 * likeness.mean().item())  # the student's features are enlarged before
+    contexts = [(s["context"], t["context"]) for s, t in zip(students, teachers, strict=True)]
+    likeness = torch.stack([similarity_loss(as_large_as(s, t), t) for s, t in contexts]).mean()
+    torch.testing.assert_close(added(output, distill_similarity=2.0), 2 * likeness, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["frozen", "trained"])
+def test_sequences_are_in_the_order_of_time_and_a_trained_encoder_is_to_tell_them_apart(encoding: str) -> None:
+    output = step()
+    each = objective(distill_sequence=2.0, sequence_encoder=encoding, sequence_enlarge=0.25)
+    assert each.encoder is not None
+    found = each(output).total - LABELS(output).total
+    maps = [
+        (self_maps(as_large_as(s["context"], t["context"]), 2), self_maps(t["context"], 2))
+        for s, t in zip([output.features, *(n.features for n in output.neighbours)], output.teacher, strict=True)
+    ]
+    in_time = [maps[1], maps[0], maps[2]]  # the neighbours are the frames before and after
+    expected = sequence_loss(each.encoder, *([frame[of] for frame in in_time] for of in (0, 1)))
+    enlarged = 0.25 * expected.regulariser if encoding == "trained" else 0.0
+    torch.testing.assert_close(found, 2 * (expected.loss + enlarged), rtol=1e-5, atol=1e-5)
 
 
 def test_a_published_pair_is_of_a_student_as_large_as_its_teacher() -> None:
