@@ -123,7 +123,7 @@ def schemes(network: SegmentationNetwork, snippets: Sequence[Snippet]) -> Mappin
         "skip three of four": SchemeSettings(name="copy", interval=4),
     }
     num_stages = len(clock_stages(network))
-    for rates in ((*[1] * (num_stages - 1), 2), (1, 2, 4)[3 - num_stages :]):
+    for rates in ((*[1] * (num_stages - 1), 2), (*[1] * (num_stages - 3), 1, 2, 4)[-num_stages:]):
         found[f"fixed {','.join(map(str, rates))}"] = SchemeSettings(name="clockwork", rates=rates)
     frames = [seen for snippet in snippets for seen in snippet.frames]
     of_scores = any(name.startswith(f"{network.cuts[-1]}.") for name in network.head)

@@ -39,13 +39,13 @@ EVERYTHING = len(REASONS)  # its row of the counts by reason
 
 @dataclass(frozen=True)
 class Source:
-    """Frames, and the label maps that are their truth. is_weak: they were predicted. now: options of this version."""
+    """Frames, and the label maps that are their truth. is_weak: they were predicted. flags: where there are such."""
 
     name: str
     truth: Path
     options: tuple[object, ...]
     is_weak: bool = False
-    now: tuple[object, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -124,10 +124,11 @@ def look(store: Store, source: Source) -> Found:
     return found
 
 
-def propagate(checkout: Path, *arguments: object) -> None:
+def propagate(checkout: Path, *arguments: object) -> str:
+    """What that version prints."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     command = [sys.executable, "-m", "propagate", *map(str, arguments)]
-    subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, check=True)
+    return subprocess.run(command, cwd=checkout, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
 def sources(folder: Path, data: Path, here: Path) -> list[Source]:
@@ -144,7 +145,7 @@ def sources(folder: Path, data: Path, here: Path) -> list[Source]:
     if (data / "camvid_15hz").is_dir():
         root = data / "camvid_15hz"
         options = ("--root", root, "--dataset", "camvid", "--split", "clip", "--max-gap", 2)
-        found.append(Source("CamVid", root / "truth", options, now=("--one-sided",)))
+        found.append(Source("CamVid", root / "truth", options, flags=("--one-sided",)))
     return found
 
 
@@ -251,6 +252,7 @@ def main() -> None:
     here = Path(__file__).resolve().parents[1]
     checkouts = {"before": arguments.against.resolve()} if arguments.against else {}
     checkouts["now"] = here
+    known = {version: propagate(checkout, "run", "--help") for version, checkout in checkouts.items()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or Path(temporary)).resolve()
         all_found: dict[str, dict[str, Found]] = {}
@@ -258,8 +260,8 @@ def main() -> None:
             all_found[source.name] = {}
             for version, checkout in checkouts.items():
                 out = folder / f"{source.name.replace(' ', '-')}-{version}"
-                now = source.now if checkout == here else ()
-                propagate(checkout, "run", *source.options, *now, "--out", out, "--engine", "local")
+                flags = [flag for flag in source.flags if flag in known[version]]
+                propagate(checkout, "run", *source.options, *flags, "--out", out, "--engine", "local")
                 all_found[source.name][version] = look(open_store(out), source)
     print_calibration(all_found)
     print_reliability(all_found)

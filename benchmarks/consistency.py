@@ -6,8 +6,9 @@ python benchmarks/consistency.py camvid WORK --teacher FILE [--data ../shared/da
 Streets: 40 annotated frames, scored on 24 unseen snippets. CamVid: three annotated frames, scored on a later stretch of
 the same drive. Every run of a seed begins with the same student, which has learnt from the annotated frames alone.
 
-Each finished run is a line of WORK/results.jsonl; the same command goes on with what is missing, and says what there
-is. Every run is commands of `segtrain` in a process of one thread.
+Each finished run is a line of results.jsonl in a folder of WORK, which is of a data set and of its numbers of steps;
+the same command goes on with what is missing, and says what there is. Another teacher takes another WORK. Every run is
+commands of `segtrain` in a process of one thread.
 """
 
 import argparse
@@ -61,7 +62,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.name, self.teacher, self.steps = arguments.data_set, arguments.teacher.resolve(), arguments.steps
         self.start_steps = arguments.start_steps
-        self.work = arguments.work.resolve() / arguments.data_set
+        self.work = arguments.work.resolve() / f"{arguments.data_set}-{self.start_steps}-{self.steps}"
         self.root = self.work / "data"
         self._layout = ("cityscapes" if self.name == "synth" else "folder", DatasetOptions(root=self.root, split="val"))
         self.work.mkdir(parents=True, exist_ok=True)

@@ -120,8 +120,8 @@ class Rounds:
         found = {CARRIED: self._trained(CARRIED, seed)}
         before = CARRIED
         for number in range(1, num_rounds + 1):
-            name = f"refined-{number}-{seed}"
-            weights = self.work / f"on-{before}-{seed}" / "last.safetensors"
+            name = f"refined-{number}-{seed}-{self.steps}"
+            weights = self.work / f"on-{before}-{seed}-{self.steps}" / "last.safetensors"
             fixed = ("--weights", weights, "--engine", "local", "--out", self.work / name)
             self._call("segtrain", "refine", self.work / CARRIED, *fixed)
             found[f"refined {number}"] = self._trained(name, seed)
@@ -137,7 +137,7 @@ class Rounds:
         return rows
 
     def _trained(self, store: str, seed: int) -> float:
-        out = self.work / f"on-{store}-{seed}"
+        out = self.work / f"on-{store}-{seed}-{self.steps}"
         scores = out / "scores.json"
         if not scores.exists():
             begin = () if self.start is None else ("--weights", self.start, "--learning-rate", 0.001)

@@ -19,6 +19,7 @@ from jobs.pool.staffing import Staffing, only
 from jobs.pool.units import Doubtful, Outcome, Record, Unit, Worker, attempt_name
 from jobs.ray.cluster import connected
 from jobs.ray.nodes import Pulse
+from jobs.ray.switches import first_line
 from jobs.signals import interruptible
 
 POLL_SECONDS = 0.5
@@ -292,9 +293,9 @@ class _Crew:
 def _reason(death: Exception) -> str:
     """Ray's own words on a death, without its advice."""
     text = str(death).strip()
-    detail = text.partition("Worker exit detail: ")[2] or text.splitlines()[0]
+    detail = text.partition("Worker exit detail: ")[2] or first_line(death)
     return detail.partition(" Some common causes")[0].rstrip(". ")
 
 
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

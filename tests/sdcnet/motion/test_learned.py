@@ -199,7 +199,7 @@ def test_a_predictors_file_may_hold_flownet2_too(tmp_path: Path) -> None:
     with torch.device("meta"):
         flownet2 = FlowNet2()
     both = {**SDCNet2DRecon().state_dict(), **{f"flownet2.{k}": v for k, v in flownet2.state_dict().items()}}
-    both = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in both.items()}
+    both = {name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for name, tensor in both.items()}
     path = tmp_path / "both.pth.tar"
     torch.save({"arch": "SDCNet2DRecon", "state_dict": both}, path)
     fingerprint = open_estimator(MotionSettings(name="sdcnet", sdcnet_weights=path)).fingerprint

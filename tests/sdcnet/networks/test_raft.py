@@ -194,13 +194,13 @@ def test_the_flow_without_a_volume_is_the_same(
     close(networks[variant](golden["image1"], golden["image2"], 4), golden["flow_4"], FLOW_TOLERANCES[4])
 
 
-@pytest.mark.parametrize(("variant", "mean", "most"), [("large", 0.04, 0.2), ("small", 0.12, 0.8)])
+@pytest.mark.parametrize(("variant", "mean", "most"), [("large", 0.02, 0.1), ("small", 0.06, 0.4)])
 def test_bfloat16_moves_the_flow_little(networks: dict[str, RAFT], variant: str, mean: float, most: float) -> None:
     golden = load(f"raft_{variant}_128x160.npz")
     with torch.autocast("cpu", torch.bfloat16):
-        flow = networks[variant](golden["image1"], golden["image2"])
+        flow = networks[variant](golden["image1"], golden["image2"], 4)
     assert flow.dtype == torch.float32
-    difference = (flow - golden["flow_12"]).abs()  # on one machine 0.025 and 0.12 px, or 0.083 and 0.55
+    difference = (flow - golden["flow_4"]).abs()  # on one machine 0.009 and 0.04 px, or 0.030 and 0.17
     assert 1e-3 < difference.mean() < mean
     assert difference.max() < most
 

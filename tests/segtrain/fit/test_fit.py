@@ -119,11 +119,9 @@ def again(roads: Path, out: Path, options: str) -> str:
 
 @pytest.mark.parametrize(
     ("dtype", "losses"),
-    [("bfloat16", ("relaxed", "cross-entropy", "image-weighted", "ohem")), ("float16", ("relaxed",))],
+    [("bfloat16", ("relaxed", "ohem")), ("float16", ("relaxed",))],
 )
-def test_half_precision_and_every_loss_train(
-    config: FitConfig, tmp_path: Path, dtype: str, losses: tuple[str, ...]
-) -> None:
+def test_half_precision_trains(config: FitConfig, tmp_path: Path, dtype: str, losses: tuple[str, ...]) -> None:
     for loss in losses:
         out = tmp_path / loss
         told: list[Advance] = []

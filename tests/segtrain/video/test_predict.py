@@ -216,13 +216,13 @@ def test_a_pipe_is_ended_from_outside(weights: Path, tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_frames(weights: Path, tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     source = tmp_path / "long.mkv"
-    write_video(source, "mpeg4", {}, 3000, (32, 48))
+    write_video(source, "mpeg4", {}, 1000, (64, 96))
     trained, memory, number = open_trained(weights, RUNTIME), list[int](), 0
 
     def look(count: int) -> None:
         nonlocal number
         number += count
-        if number in (300, 3000):
+        if number in (300, 1000):
             memory.append(psutil.Process().memory_info().rss)
 
     tally = predict_video(
@@ -235,8 +235,8 @@ def test_memory_does_not_grow_with_the_frames(weights: Path, tmp_path: Path) -> 
         video=VideoOutput(tmp_path / "seen.mp4", Fraction(25), beside=True),
         on_progress=look,
     )
-    assert (tally.frames, tally.full) == (3000, 60)
-    assert memory[1] - memory[0] < 4 * 2**20
+    assert (tally.frames, tally.full) == (1000, 20)
+    assert memory[1] - memory[0] < 4 * 2**20, "a label map of each frame would be more"
 
 
 def test_command_lines_that_make_no_sense(weights: Path, tmp_path: Path) -> None:
