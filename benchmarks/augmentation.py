@@ -86,6 +86,8 @@ VARIANTS: Mapping[str, Variant] = {
     "±5, stepwise, relaxed": Variant("stepwise", RELAXED),
 }
 NUM_FIRST, SEEDS_OF_OTHERS = 6, 3
+AS_RELAXED = ", relaxed"  # how the names of variants with relaxed labels end
+MEASURES = ("miou", "boundary")
 
 CATEGORIES = (
     ("road", "sidewalk"),
@@ -270,21 +272,33 @@ class Bench:
 
     def table(self, names: Sequence[str]) -> str:
         """Means in percent, and what is gained to annotated frames alone, in the mean of the pairs."""
-        found = {(line["run"]["variant"], line["run"]["seed"]): line for line in self._own(names)}
+        found = self._found(names)
         rows = []
         for name in names:
             runs = [line for (variant, _), line in found.items() if variant == name]
             if not runs:
                 continue
             cells = [name, str(len(runs))]
-            for measure in ("miou", "boundary"):
+            for measure in MEASURES:
+                gains = gained(found, ALONE, name, measure)
                 cells.append(f"{100 * statistics.mean(run[measure] for run in runs):.2f}")
-                pairs = [(run, found.get((ALONE, run["run"]["seed"]))) for run in runs]
-                gains = [100 * (run[measure] - alone[measure]) for run, alone in pairs if alone is not None]
                 cells.append("–" if name == ALONE or not gains else with_error(gains))
             rows.append([*cells, f"{statistics.mean(run['seconds'] for run in runs):.0f}"])
         heads = ("", "seeds", "mIoU", "to alone", "boundary mIoU", "to alone", "s a run")
         return f"{self.name}, {self.steps} steps\n\n{Table(heads, rows).markdown()}"
+
+    def relaxation(self, names: Sequence[str]) -> str:
+        """What relaxed labels gain to plain ones, of the same samples and seeds; empty where there is no such pair."""
+        found, rows = self._found(names), []
+        for name in names:
+            gains = [gained(found, name.removesuffix(AS_RELAXED), name, measure) for measure in MEASURES]
+            if name.endswith(AS_RELAXED) and gains[0]:
+                rows.append([name, str(len(gains[0])), *map(with_error, gains)])
+        return Table(("", "pairs", "mIoU, to plain", "boundary mIoU, to plain"), rows).markdown() if rows else ""
+
+    def _found(self, names: Sequence[str]) -> dict[tuple[str, int], dict[str, Any]]:
+        """The finished runs, by variant and seed."""
+        return {(line["run"]["variant"], line["run"]["seed"]): line for line in self._own(names)}
 
     def _own(self, names: Sequence[str]) -> list[dict[str, Any]]:
         lines = self.results.lines()
@@ -309,6 +323,12 @@ class Bench:
         with self._training[digest]:  # the same network may teach two stores at a time
             call("segtrain", "fit", *self.options, *variant.options, *length, *unseen, *data, "--out", out)
         return out / "last.safetensors"
+
+
+def gained(found: Mapping[tuple[str, int], Mapping[str, Any]], one: str, other: str, measure: str) -> list[float]:
+    """By how much the other variant is better, in points, at each seed that both were run with."""
+    seeds = [seed for variant, seed in found if variant == other and (one, seed) in found]
+    return [100 * (found[other, seed][measure] - found[one, seed][measure]) for seed in seeds]
 
 
 def main() -> None:
@@ -337,6 +357,7 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(bench.run, *zip(*runs, strict=True)))
     print(bench.table(arguments.variants))
+    print(bench.relaxation(arguments.variants))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
 import propagate
 from propagate.carry.sample_settings import SampleSettings
+from propagate.carry.samples import CARRYING
 from propagate.errors import PropagateError
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import MotionSettings, open_estimator
@@ -75,3 +77,26 @@ def test_the_package_alone_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'carry_it'"):
         _ = propagate.carry_it
+
+
+def test_labels_are_carried_as_the_stores_of_this_number_say() -> None:
+    """Where this fails, labels are carried otherwise than in stores of that number: give CARRYING the next one."""
+    random = np.random.default_rng(5)
+    texture = cv2.GaussianBlur(random.integers(0, 256, (60, 110, 3)).astype(np.uint8), (0, 0), 2)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    frames = [np.ascontiguousarray(texture[4:52, 3 * n : 3 * n + 64]) for n in range(3)]
+    frames[2][10:30, 20:36] = 40  # something else comes into view
+    label = (random.integers(0, 3, (6, 8)).repeat(8, 0).repeat(8, 1)).astype(np.uint8)
+    expected = {  # pixels of each label, mean confidence in levels, pixels of each reason
+        "composed": [([975, 905, 1192], 14.9, [2928, 0, 0, 144]), ([918, 993, 1161], 13.3, [1570, 1214, 0, 288])],
+        "recursive": [([976, 904, 1192], 14.9, [2928, 0, 0, 144]), ([929, 975, 1168], 13.3, [1570, 1214, 0, 288])],
+    }
+    for resample, numbers in expected.items():
+        _, *carried = propagate.propagate(frames, label, settings=SampleSettings(resample=resample))
+        for sample, (labels, confidence, reasons) in zip(carried, numbers, strict=True):
+            assert sample.reason is not None
+            # libraries and processors round otherwise
+            assert np.bincount(sample.label.ravel(), minlength=3).tolist() == pytest.approx(labels, abs=3)
+            assert np.bincount(sample.reason.ravel(), minlength=4).tolist() == pytest.approx(reasons, abs=3)
+            assert sample.confidence.mean() == pytest.approx(confidence, abs=0.1)
+    assert CARRYING == "5"
