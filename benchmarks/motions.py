@@ -3,7 +3,8 @@
 python benchmarks/motions.py [--size 256x512] [--snippets 6] [--weights FILE …]
 
 ±5 from one annotated frame each, one process. Each file of weights is one more motion, the one that it is for. Seconds
-are those of the whole run, less those of a run that leaves labels in place, which decodes and writes the same.
+are those of the whole run, less those of a run that leaves labels in place, which decodes and writes the same, for each
+frame that labels are carried to.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def main() -> None:
             at = scores["abs_offsets"]
             miou = [at[str(offset)]["miou"] for offset in OFFSETS]
             cells = [*(f"{each:.3f}" for each in miou), f"{sum(miou) / len(miou):.4f}"]
-            a_sample = (seconds - least) / json.loads(said)["written"]
+            a_sample = (seconds - least) / (json.loads(said)["written"] - arguments.snippets)
             rows.append([" ".join(motion), *cells, f"{a_sample:.3f}" if number else "–"])
             print(Table(HEADS, rows[-1:]).text(), flush=True)
     print(f"\n{Table(HEADS, rows).text()}")
