@@ -37,6 +37,7 @@ lint: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=benchmarks:tests $(BIN)/mypy --explicit-package-bases benchmarks examples
 
 # a quarter of an hour: the image with all that pip installs; .ci/run builds it with what .venv has
 image-test: .venv/ready

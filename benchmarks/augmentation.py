@@ -187,7 +187,8 @@ class Bench:
         self.regime = REGIMES[name]
         self.steps = arguments.steps or self.regime.steps
         network, stride = arguments.network or NETWORK, arguments.output_stride if arguments.network else STRIDE
-        self.options = ("--recipe", "tiny", "--loader-workers", 0, "--epochs", 1, "--batch-size", BATCH)
+        self.options: tuple[object, ...] = ("--recipe", "tiny", "--loader-workers", 0, "--epochs", 1)
+        self.options += ("--batch-size", BATCH)
         self.options += ("--network", network, "--output-stride", stride, "--crop", self.regime.crop)
         self.before = arguments.work.resolve() / f"before-{network}"
         self.data = {**STREETS, "snippets": SNIPPETS, "annotated": ANNOTATED, "classes": CATEGORIES}
@@ -211,7 +212,7 @@ class Bench:
         if self.regime.steps_before:
             self._learn_before()
         where = ("--root", self.root, "--split", "train", "--frames", FRAMES)
-        stores = {VARIANTS[name].store for name in variants} - {None}
+        stores = {store for name in variants if (store := VARIANTS[name].store) is not None}
         for store in {"fused" if each in DOUBT else each for each in stores}:
             options: tuple[object, ...] = STORES[self._made_as(store)]
             if store == CORRECTED:

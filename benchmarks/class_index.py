@@ -62,8 +62,7 @@ def write_store(path: Path, size: tuple[int, int], num_samples: int) -> Store:
         ShardPlan(index=index, size=size, clips=tuple(clips[start : start + PER_SHARD]))
         for index, start in enumerate(range(0, num_samples, PER_SHARD))
     )
-    about = {"dataset": "cityscapes", "split": "train", "settings": {}, "versions": {}}
-    manifest = Manifest(**about, classes=CLASSES, plan=plan)
+    manifest = Manifest(dataset="cityscapes", split="train", settings={}, versions={}, classes=CLASSES, plan=plan)
     source = samples(size, num_samples)
     for each in plan:
         with ShardWriter(path / each.name, size, "encoded", manifest.place(each.index)) as writer:
@@ -80,7 +79,9 @@ def index_by_label_maps(store: Store, tile: int) -> ClassIndex:
     for shard in store.shards():
         for number, record in enumerate(shard.records):
             label = shard.array("label")[number]
-            parts.append(centroids_of_label_map(label, CLASSES.train_id_of, TileGrid(*label.shape, tile)))
+            parts.append(
+                centroids_of_label_map(label, CLASSES.train_id_of, TileGrid(label.shape[0], label.shape[1], tile))
+            )
             records.append(record)
     return ClassIndex.of(records, CLASSES, parts)
 

@@ -19,9 +19,10 @@ import av
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from jobs.timing import Stopwatch
-from propagate.carry.opened import OpenClip, OpenCodedFrame
+from propagate.carry.opened import OpenClip, OpenCodedFrame, OpenFrame
 from propagate.carry.paths import path_of
 from propagate.carry.sample_settings import SampleSettings
 from propagate.carry.samples import propagate_clip
@@ -190,7 +191,7 @@ def street(num_snippets: int, size: Any) -> tuple[ClassTable, Iterable[Snippet]]
                 write(path, [decode_frame(file.read_bytes(), str(file)) for file in files])
                 names = [file.name.removesuffix("_leftImg8bit.png") for file in files]
                 truth = [next(root.glob(f"truth/*/*/{name}_gtFine_labelIds.png")) for name in names]
-                labels = [cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in truth]
+                labels = [np.array(Image.open(file)) for file in truth]
                 yield list(FrameStream(path, with_vectors=True)), labels, [19]
 
     return load_classes("cityscapes"), snippets()
@@ -211,7 +212,7 @@ def camvid(root: Path) -> tuple[ClassTable, Iterable[Snippet]]:
     """Frames as PNG files, which hold no vectors."""
     files = sorted((root / "clip").iterdir())
     frames = [decode_frame(file.read_bytes(), str(file)) for file in files]
-    labels = [cv2.imread(str(root / "truth" / file.name), cv2.IMREAD_UNCHANGED) for file in files]
+    labels = [np.array(Image.open(root / "truth" / file.name)) for file in files]
     annotated = [number for number, file in enumerate(files) if (root / "clipannot" / file.name).exists()]
     seen = [without_vectors(number, pixels) for number, pixels in enumerate(frames)]
     return load_classes("camvid"), [(seen, labels, annotated)]
@@ -249,14 +250,14 @@ def print_labels(title: str, classes: ClassTable, snippets: Iterable[Snippet]) -
                         counts[name, refined] = counts.get((name, refined), 0) + matrix
     print(f"\n{title}: mIoU of ±1…±{NUM_NEIGHBOURS}, seconds a sample")
     for (name, refined), matrix in counts.items():
-        label = f"{name}{', refined' if refined else ''}"
-        print(f"  {label:<34} {mean_iou(matrix):.3f} {np.mean(seconds[name, refined]):8.3f}")
+        way = f"{name}{', refined' if refined else ''}"
+        print(f"  {way:<34} {mean_iou(matrix):.3f} {np.mean(seconds[name, refined]):8.3f}")
 
 
 def carry(frames: Sequence[StreamedFrame], label: np.ndarray, annotated: int, estimator: Any) -> dict[int, np.ndarray]:
     """The label maps of the neighbours of a frame, by offset."""
     around = range(max(0, annotated - NUM_NEIGHBOURS), min(len(frames), annotated + NUM_NEIGHBOURS + 1))
-    pictures = {n - annotated: picture(frames[n]) for n in around}
+    pictures: dict[int, OpenFrame] = {n - annotated: picture(frames[n]) for n in around}
     clip = Clip(
         key="clip",
         split="",

@@ -166,7 +166,9 @@ def rank_correlation(one: list[float], other: list[float]) -> float:
     for values in (one, other):
         _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
         ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
-    return float(np.corrcoef(*ranks)[0, 1])
+    one_ranks, other_ranks = ranks
+    correlations: np.ndarray = np.corrcoef(one_ranks, other_ranks)
+    return float(correlations[0, 1])
 
 
 def percent(fraction: float) -> str:

@@ -76,8 +76,8 @@ class Bench:
             camvid_stretch(self.root, data, ANNOTATED)
         frames = ("--root", str(self.root), "--split", "train")
         if PROPAGATED in stores:
-            limits = ("--frames", str(NEIGHBOURS), "--engine", "local")
-            call("propagate", "run", *frames, *limits, "--out", str(self.work / PROPAGATED))
+            reach = ("--frames", str(NEIGHBOURS), "--engine", "local")
+            call("propagate", "run", *frames, *reach, "--out", str(self.work / PROPAGATED))
         if PSEUDO in stores:
             limits = ("--frames", "9", "--scales", "0.75,1,1.25", "--threshold", "0.5", "--engine", "local")
             call("segtrain", "pseudo", str(self.teacher), *frames, *limits, "--out", str(self.work / PSEUDO))
@@ -134,7 +134,7 @@ class Bench:
         frames = open_labelled_frames(*self._layout)
         names = frames.classes.train_names
         labels = (frames.read(number).label.ravel() for number in range(len(frames.records)))
-        counts = sum(np.bincount(label, minlength=256)[: len(names)] for label in labels)
+        counts = np.sum([np.bincount(label, minlength=256)[: len(names)] for label in labels], axis=0)
         return [name for name, share in zip(names, counts / counts.sum(), strict=True) if share >= FREQUENT]
 
 

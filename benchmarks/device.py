@@ -11,7 +11,7 @@ device is the CPU, its stages show what a GPU would be given.
 import argparse
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +60,7 @@ class ProcessorTime(Stopwatch):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
-        self.clock: Counter[str] = Counter()
+        self.clock: dict[str, float] = defaultdict(float)
         self._device = device
 
     @contextmanager

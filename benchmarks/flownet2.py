@@ -57,7 +57,7 @@ def workload(variant: str, size: tuple[int, int]) -> Callable[[], Tensor]:
     if variant in FORWARD:
         frames = 255 * torch.rand(2, 1, 3, *size, generator=generator)
         layout = torch.channels_last if variant == CHANNELS_LAST else torch.contiguous_format
-        network = random_network().to(memory_format=layout)
+        network = random_network().to(memory_format=layout)  # type: ignore[call-overload]
         return lambda: network(*frames)
     shape = (2, 1, FEATURE_CHANNELS, *(side // FEATURE_STRIDE for side in size))
     first, second = torch.randn(shape, generator=generator)
@@ -132,8 +132,13 @@ def gpu_seconds(work: Callable[[], object], rounds: int) -> float:
     taken = []
     for _ in range(3 + rounds):
         torch.cuda.synchronize()
-        taken.append(seconds(lambda: (work(), torch.cuda.synchronize())))
+        taken.append(seconds(lambda: _done(work)))
     return statistics.median(taken[3:])
+
+
+def _done(work: Callable[[], object]) -> None:
+    work()
+    torch.cuda.synchronize()
 
 
 def matrix_product_ceiling(dtype: torch.dtype, rounds: int) -> float:
@@ -150,7 +155,7 @@ def compare_on_gpu(rounds: int) -> None:
     plain, network = random_network().cuda(), random_network()
     float32, bfloat16 = open_runtime("cuda"), open_runtime("cuda", "bfloat16", compile=True)
     compiled = bfloat16.compiled(bfloat16.prepare(network))
-    rows = [
+    rows: list[tuple[str, AbstractContextManager[object], torch.dtype, Callable[[], Tensor]]] = [
         ("loop over displacements, float32", with_loop(), torch.float32, lambda: float32.run(plain, *frames)),
         ("ours, bfloat16, compiled", nullcontext(), torch.bfloat16, lambda: bfloat16.run(compiled, *frames)),
     ]

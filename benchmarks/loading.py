@@ -10,11 +10,12 @@ table has what a crop costs beyond that where its shard is not open yet, with th
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -70,6 +71,7 @@ def by_pillow(path: Path) -> np.ndarray:
 
 def by_opencv(path: Path) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -103,7 +105,7 @@ def write_store(root: Path, images: str, num_neighbours: int) -> Path:
     return out
 
 
-def seconds_per_crop(loaders: list[Callable[[int], object]], num_crops: int, rounds: int) -> np.ndarray:
+def seconds_per_crop(loaders: Sequence[Callable[[int], object]], num_crops: int, rounds: int) -> np.ndarray:
     """[loaders] seconds of the processor: over all crops, the mean of the best of some rounds.
 
     The loaders take turns at each crop. What else the machine does counts less than it would by the clock.
@@ -162,19 +164,21 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
-    size, crop = (tuple(map(int, text.split("x"))) for text in (arguments.size, arguments.crop))
+    (height, width), (crop_height, crop_width) = (
+        map(int, text.split("x")) for text in (arguments.size, arguments.crop)
+    )
     cv2.setNumThreads(0)  # as in a loader process
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        write_frames(root, size, arguments.frames)
+        write_frames(root, (height, width), arguments.frames)
         options = DatasetOptions(root=root)
         frames = open_labelled_frames("cityscapes", options)
         paths = {images: write_store(root, images, 0) for images in IMAGE_FORMS}
         stores = {images: open_store_samples(path) for images, path in paths.items()}
         clips = {images: open_store_samples(write_store(root, images, 1), offsets=OFFSETS) for images in IMAGE_FORMS}
         epoch = build_epoch(frames.index(64), Sampling(length=4 * arguments.frames), seed=0, epoch=0)
-        augmentation = Augmentation(crop=crop)
-        datasets = {
+        augmentation = Augmentation(crop=(crop_height, crop_width))
+        datasets: dict[str, Any] = {
             "PNG files, Pillow alone": PlainFiles(frames, root, by_pillow),
             "PNG files, OpenCV alone": PlainFiles(frames, root, by_opencv),
             "PNG files, `open_labelled_frames`": frames,

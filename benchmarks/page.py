@@ -13,7 +13,7 @@ from helpers.report_folders import write_report
 from playwright.sync_api import Page, sync_playwright
 
 PER_CLIP = 11
-ACTIONS = {
+ACTIONS: dict[str, list[dict[str, str]]] = {
     "list all again": [{}],
     "order by doubtful pixels": [{"order": "share"}],
     "order by offset": [{"order": "offset"}],

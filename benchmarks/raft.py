@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--lookup", choices=LIMITS)
     args = parser.parse_args()
     if args.lookup:
-        measure(args.lookup, *map(int, args.size.split("x")), args.variant)
+        height, width = map(int, args.size.split("x"))
+        measure(args.lookup, height, width, args.variant)
         return
     for lookup in LIMITS:
         command = [sys.executable, __file__, "--size", args.size, "--variant", args.variant, "--lookup", lookup]

@@ -40,9 +40,9 @@ def street(size: tuple[int, int], num_classes: int, batch: int) -> Tensor:
 def shifted_one_hots(label: np.ndarray, num_classes: int, dtype: type) -> np.ndarray:
     """[H,W] -> [C+1,H,W]: one one-hot for each shift of the window, united."""
     height, width = label.shape
-    rows = np.eye(num_classes + 1, dtype=dtype)
+    rows: np.ndarray = np.eye(num_classes + 1, dtype=dtype)
     padded = np.pad(np.where(label == IGNORE, num_classes, label).astype(np.int64), BORDER, constant_values=num_classes)
-    target = np.zeros((height, width, num_classes + 1), dtype)
+    target: np.ndarray = np.zeros((height, width, num_classes + 1), dtype)
     for dy in range(2 * BORDER + 1):
         for dx in range(2 * BORDER + 1):
             target |= rows[padded[dy : dy + height, dx : dx + width]]
@@ -114,7 +114,7 @@ def main() -> None:
     print("| ms | one-hots, int64 | one-hots, uint8 | ours | times faster than int64 | than uint8 |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, (published, own) in works.items():
-        rivals = [partial(published, np.int64), partial(published, np.uint8), own]
+        rivals: list[Callable[[], object]] = [partial(published, np.int64), partial(published, np.uint8), own]
         plain, lean, ours = (1000 * value for value in best_seconds(rivals, arguments.rounds))
         print(f"| {name} | {plain:.1f} | {lean:.1f} | {ours:.1f} | {plain / ours:.1f} | {lean / ours:.1f} |")
 

@@ -159,8 +159,8 @@ def main() -> None:
     print(f"{arguments.size}, {plain.runtime.device}, {torch.get_num_threads()} threads, {arguments.rounds} rounds\n")
     print("| | s per annotated frame (best) | median | times faster | GPU memory |")
     print("|---|---:|---:|---:|---:|")
-    for name, taken in times.items():
-        best, median = min(taken), sorted(taken)[len(taken) // 2]
+    for name, rounds in times.items():
+        best, median = min(rounds), sorted(rounds)[len(rounds) // 2]
         peak = f"{memory[name] / 2**30:.2f} GiB" if on_gpu else "-"
         print(f"| {name} | {best:.2f} | {median:.2f} | {slowest / best:.2f} | {peak} |")
     if on_gpu:

@@ -48,7 +48,7 @@ def main() -> None:
     )
     columns = {}
     for sample in samples:
-        frame = decode_frame(sample.image, sample.key)
+        frame = decode_frame(bytes(sample.image), sample.key)
         labels = (0.35 * frame + 0.65 * dataset.classes.palette[sample.label]).astype(np.uint8)
         sure = np.repeat((sample.confidence * (255 // (CONFIDENCE_LEVELS - 1)))[..., None], 3, axis=2)
         columns[sample.offset] = np.concatenate((frame, labels, sure))

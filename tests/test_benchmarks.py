@@ -1,4 +1,4 @@
-"""What binds its arguments late, so that no check of types sees them, runs at its smallest."""
+"""What binds its arguments late, so that the check of types (`make lint`) does not see them, runs at its smallest."""
 
 import runpy
 import sys

@@ -80,7 +80,9 @@ class MotionEstimator(Protocol):
     num_history: int
     refinable: bool
     full_size: bool
-    transfers: "Transfers | None"
+
+    @property
+    def transfers(self) -> "Transfers | None": ...
 
     @property
     def fingerprint(self) -> Mapping[str, object]: ...
