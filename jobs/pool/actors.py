@@ -92,6 +92,7 @@ class _Crew:
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Attempt] = {}
         self._start_deaths = 0
+        self._excused: set[Any] = set()
         self._next_poll = 0.0
         # progress has a thread of its own
         self._actor_class = ray.remote(max_restarts=0, concurrency_groups={"progress": 1})(UnitActor)
@@ -186,8 +187,15 @@ class _Crew:
         actor = self._starting.pop(reference)
         try:
             node, lack = self._result(reference)
+        except self._ray.exceptions.ActorUnschedulableError:  # its node is gone, which no survey has told yet
+            self._staffing.lose(self._actors[actor])
+            self._fire(actor)
+            return False
         except self._deaths as death:
             self._fire(actor)
+            if actor in self._excused:
+                return False
+            self._excused = set(self._starting.values())  # what one died of, those beside it may die of too
             self._start_deaths += 1
             if self._start_deaths >= self._max_attempts:
                 raise JobError(

@@ -56,6 +56,11 @@ class Staffing:
     def is_there(self, node: str) -> bool:
         return node in self._hosts
 
+    def lose(self, node: str) -> None:
+        """Have no places on a node, unless the next survey finds it."""
+        self._hosts.pop(node, None)
+        self._machines.pop(node, None)
+
     def bar(self, node: str, lack: str) -> str | None:
         """Give a node no more work; returns what to say of it, unless that was said."""
         if node in self.barred:

@@ -163,3 +163,16 @@ class Meets(Plain):
         while len(list(folder.iterdir())) < num_units:
             time.sleep(0.05)
         return os.environ.get("NODE", "")
+
+
+class StartsOn(Plain):
+    """Says that it starts, by a file of its node's name in `folder`; on other nodes than `node` that never ends."""
+
+    def __init__(self, folder: Path, node: str, share: Share) -> None:
+        super().__init__(share)
+        (folder / f"{os.environ['NODE']}-{os.getpid()}").touch()
+        if os.environ["NODE"] != node:
+            time.sleep(LONG)
+
+    def __call__(self, unit: int, attempt: str, report: Callable[[int], None]) -> str:  # noqa: ARG002
+        return os.environ["NODE"]

@@ -83,6 +83,30 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
     assert said["gpus"]["records"] == ["second", "second"], "where GPUs are, those without have no place"
 
 
+def test_a_node_that_dies_while_more_workers_start_on_it_than_may_die(short: Path) -> None:
+    marks = short / "marks"
+    marks.mkdir()
+    at_once = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "500"}
+    with Loopback(short, at_once | {"RAY_health_check_failure_threshold": "1"}) as cluster:
+        cluster.wait(cluster.start(num_cpus=0))
+        cluster.wait(dies := cluster.start(NODE="dies", num_cpus=4))
+        script = f"""
+from functools import partial
+from jobs.ray import nodes
+nodes.PULSE_SECONDS = 10.0  # so that workers are hired where Ray knows already that the node is gone
+with connected({cluster.address!r}):
+    print(json.dumps(on_cluster(range(6), partial(workers.StartsOn, Path({str(marks)!r}), "lives"))))
+"""
+        with driver(ON_CLUSTER + script, short, **TOKEN) as process:
+            wait_for(lambda: process.poll() is not None or len(list(marks.iterdir())) == 4, "four workers that start")
+            [raylet] = dies.processes("raylet")
+            raylet.kill()
+            cluster.wait(cluster.start(NODE="lives"))
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stderr) == (0, "")
+    assert json.loads(stdout).get("records") == ["lives"] * 6, stdout
+
+
 def test_turns_go_where_they_are_wanted() -> None:
     queue = Queue(2)
     first = queue.take("a")
