@@ -56,11 +56,18 @@ EVERY = "every"  # a split: the frames of train, annotated also where labels are
 class Variant:
     """What a training goes on beside its regime.
 
-    store: of STORES, corrected, or refined by the network of FUSED; None: annotated frames.
+    store: of STORES, corrected, or refined by the network of FUSED; None: annotated frames. parts: of so many equal
+    ones, the last goes on annotated frames alone.
     """
 
     store: str | None = None
     options: tuple[str, ...] = ()
+    parts: int = 1
+
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        last = ("--epochs", str(self.parts), "--propagated-until", str(self.parts - 2))  # epochs count from 0
+        return self.options + last * (self.parts > 1)
 
 
 RELAXED, WEIGHED = ("--loss", "relaxed"), ("--weigh-by-confidence",)
@@ -84,6 +91,9 @@ VARIANTS: Mapping[str, Variant] = {
     "±3, relaxed": Variant("one-sided", ("--max-offset", "3", *RELAXED)),
     "±5, stepwise": Variant("stepwise"),
     "±5, stepwise, relaxed": Variant("stepwise", RELAXED),
+    "±5, annotated alone at last": Variant("one-sided", parts=3),
+    "fused, annotated alone at last": Variant("fused", parts=3),
+    "±5, relaxed at first, annotated alone at last": Variant("one-sided", (*RELAXED, "--relax-until", "1"), parts=3),
 }
 NUM_FIRST, SEEDS_OF_OTHERS = 6, 3
 AS_RELAXED = ", relaxed"  # how the names of variants with relaxed labels end
@@ -243,7 +253,7 @@ class Bench:
             "rate": self.regime.rate,
             "before": {**LEARNT, "steps": self.regime.steps_before, "rate": RATE} if self.regime.steps_before else None,
             "store": variant.store and [*STORES[self._made_as(variant.store)], "--frames", FRAMES, variant.store],
-            "options": [*self.options, *variant.options, *self._refining(variant)],
+            "options": [*self.options, *variant.all_options, *self._refining(variant)],
         }
         told: dict[str, Any] = json.loads(json.dumps(run))
         return told
@@ -319,10 +329,11 @@ class Bench:
             data += ("--shards", self.work / variant.store)
         if self.regime.steps_before:
             data += ("--weights", self.before / "last.safetensors", "--new-head")
-        length = ("--epoch-length", BATCH * self.steps, "--learning-rate", self.regime.rate, "--seed", seed)
+        length: tuple[object, ...] = ("--epoch-length", BATCH * self.steps // variant.parts)
+        length += ("--learning-rate", self.regime.rate, "--seed", seed)
         unseen = ("--max-val-images", 1)  # the last network is scored afterwards
         with self._training[digest]:  # the same network may teach two stores at a time
-            call("segtrain", "fit", *self.options, *variant.options, *length, *unseen, *data, "--out", out)
+            call("segtrain", "fit", *self.options, *variant.all_options, *length, *unseen, *data, "--out", out)
         return out / "last.safetensors"
 
 
