@@ -97,9 +97,11 @@ def _run_attempt(
                 return message
             on_message(ray.cloudpickle.loads(message))
         raise AssertionError("a supervisor's last message is an ending")
-    except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as death:
+    except ray.exceptions.RayError as error:
         ended = True
-        return Ending(died=reason(death))
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise
+        return Ending(died=reason(error))
     finally:
         if not ended and not plan.ours:
             _stop(supervisor, messages)
@@ -125,7 +127,7 @@ def _stop(supervisor: Any, messages: Any) -> None:
 
     supervisor.stop.options(concurrency_group="messages").remote()
     deadline = time.monotonic() + STOP_SECONDS
-    with suppress(ray.exceptions.RayError):
+    with suppress(ray.exceptions.RayError, StopIteration):
         while ray.wait([messages], timeout=max(0.0, deadline - time.monotonic()))[0]:
             if isinstance(ray.get(next(messages)), Ending):
                 return

@@ -13,16 +13,13 @@ class UnitActor:
     def __init__(self) -> None:
         self._progress = ("", 0)
 
-    def make(self, make_worker: Callable[[], Worker[Any, Any]]) -> tuple[str, str | None]:
-        """The node that this is on, and what it lacks for such a worker, if anything."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
+    def make(self, make_worker: Callable[[], Worker[Any, Any]]) -> str | None:
+        """What this node lacks for such a worker, if anything."""
         try:
             self._worker = make_worker()
         except UnfitNodeError as error:
-            return node, str(error)
-        return node, None
+            return str(error)
+        return None
 
     def run(self, unit: object, attempt: str) -> tuple[object, int]:
         """The worker's record, and how much it reported."""

@@ -91,16 +91,10 @@ class _Crew:
         self._spare: list[Any] = []
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Attempt] = {}
-        self._start_deaths = 0
-        self._excused: set[Any] = set()
+        self._failed_starts: dict[str, list[str]] = {}
         self._next_poll = 0.0
         # progress has a thread of its own
         self._actor_class = ray.remote(max_restarts=0, concurrency_groups={"progress": 1})(UnitActor)
-        self._deaths = (
-            ray.exceptions.RayActorError,
-            ray.exceptions.OutOfMemoryError,
-            ray.exceptions.ObjectLostError,
-        )
         staffing.survey(pulse.wait())
 
     def outcomes(
@@ -151,6 +145,7 @@ class _Crew:
             if not self._staffing.is_there(self._actors[actor]):  # it would wait for its node for ever
                 del self._starting[reference]
                 self._fire(actor)
+        self._judge_starts()
         self._queue.settle(self._staffing.places())
 
     def _allotted(self) -> dict[str, int]:
@@ -180,36 +175,40 @@ class _Crew:
     def _fire(self, actor: Any) -> None:
         # explicitly: a handle that is merely forgotten may live on in a traceback, and its actor with it
         self._actors.pop(actor, None)
-        self._pulse.during(partial(self._ray.kill, actor))
+        with suppress(self._ray.exceptions.RayError):  # then it is gone, or goes with its node
+            self._pulse.during(partial(self._ray.kill, actor))
 
     def _made(self, reference: Any) -> bool:
         """Whether an actor has its worker; then it has its first unit too."""
         actor = self._starting.pop(reference)
+        node = self._actors[actor]
         try:
-            node, lack = self._result(reference)
-        except self._ray.exceptions.ActorUnschedulableError:  # its node is gone, which no survey has told yet
-            self._staffing.lose(self._actors[actor])
+            lack = self._result(reference)
+        except self._ray.exceptions.RayError as failure:
             self._fire(actor)
+            if not self._staffing.rest(node):  # those that fail together count once
+                self._failed_starts.setdefault(node, []).append(_reason(failure))
             return False
-        except self._deaths as death:
-            self._fire(actor)
-            if actor in self._excused:
-                return False
-            self._excused = set(self._starting.values())  # what one died of, those beside it may die of too
-            self._start_deaths += 1
-            if self._start_deaths >= self._max_attempts:
-                raise JobError(
-                    f"workers cannot start: their process died {self._start_deaths} times ({_reason(death)}); "
-                    "free memory, ask for fewer workers, or use `--engine local` to see what happens"
-                ) from death
-            return False
-        self._start_deaths = 0
+        self._failed_starts.pop(node, None)
         if lack is not None:
             self._fire(actor)
             self._bar(node, lack)
             return False
         self._assign(actor, node)
         return True
+
+    def _judge_starts(self) -> None:
+        """Give nodes no more work where workers fail to start, unless the nodes themselves are gone."""
+        for node, reasons in list(self._failed_starts.items()):
+            if not self._staffing.is_there(node):
+                del self._failed_starts[node]
+            elif len(reasons) >= self._max_attempts:
+                del self._failed_starts[node]
+                self._bar(
+                    node,
+                    f"workers failed to start {len(reasons)} times ({reasons[-1]}); free memory, ask for fewer "
+                    "workers, or use `--engine local` to see what happens",
+                )
 
     def _bar(self, node: str, lack: str) -> None:
         """Give a node no more work. Raises: JobError where it was the last one that had a place for a worker."""
@@ -235,7 +234,7 @@ class _Crew:
         turn = attempt.turn
         try:
             record, reported = self._result(reference)
-        except self._deaths as death:
+        except self._ray.exceptions.RayError as death:
             self._progressed(attempt, 0)
             self._fire(attempt.actor)  # it may merely be out of reach
             if turn.number < self._max_attempts:
@@ -254,7 +253,7 @@ class _Crew:
 
     def _gave_up(self, death: Exception) -> str:
         return (
-            f"its worker process died {self._max_attempts} times ({_reason(death)}); if memory is short, use "
+            f"its worker failed {self._max_attempts} times ({_reason(death)}); if memory is short, use "
             "fewer workers; else try it with `--engine local` to see what happens"
         )
 
@@ -275,7 +274,7 @@ class _Crew:
     def _heard(self, attempt: _Attempt) -> None:
         try:
             name, reported = self._ray.get(attempt.poll)
-        except self._deaths:
+        except self._ray.exceptions.RayError:
             return
         if name == attempt.name:
             self._progressed(attempt, reported)

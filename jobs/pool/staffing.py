@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -24,6 +23,7 @@ class Staffing:
         self._machines: dict[str, Machine] = {}
         self._hosts: dict[str, str] = {}
         self._asked: dict[Any, str] = {}
+        self._resting: set[str] = set()
         self.barred: dict[str, str] = {}
 
     @property
@@ -33,6 +33,7 @@ class Staffing:
 
     def survey(self, nodes: Sequence[Node]) -> None:
         """Learn what the nodes have; how much memory their GPUs have, they are asked themselves."""
+        self._resting.clear()
         self._hosts = {node.identity: node.host for node in nodes}
         self._machines = {node: machine for node, machine in self._machines.items() if node in self._hosts}
         self._asked = {reference: node for reference, node in self._asked.items() if node in self._hosts}
@@ -48,18 +49,23 @@ class Staffing:
                 self._asked[self._pulse.during(question.remote)] = node.identity
 
     def hear(self, reference: Any) -> None:
-        """Take the answer to one of the `questions`."""
+        """Take the answer to one of the `questions`; where Ray lost it, the next survey asks again."""
         node = self._asked.pop(reference)
-        with suppress(self._ray.exceptions.RayError):  # then it is not known
+        try:
             self._machines[node] = replace(self._machines[node], gpu_bytes=self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError:
+            pass  # then it is not known
+        except self._ray.exceptions.RayError:
+            del self._machines[node]
 
     def is_there(self, node: str) -> bool:
         return node in self._hosts
 
-    def lose(self, node: str) -> None:
-        """Have no places on a node, unless the next survey finds it."""
-        self._hosts.pop(node, None)
-        self._machines.pop(node, None)
+    def rest(self, node: str) -> bool:
+        """Let nobody start on a node before the next survey; returns whether nobody was to already."""
+        rested = node in self._resting
+        self._resting.add(node)
+        return rested
 
     def bar(self, node: str, lack: str) -> str | None:
         """Give a node no more work; returns what to say of it, unless that was said."""
@@ -79,10 +85,10 @@ class Staffing:
     def vacancy(self, allotted: dict[str, int], staff: Counter[str]) -> tuple[str, Share] | None:
         """Where the next worker is to sit, beside the `staff` that there is, and what he has there: where most is free.
 
-        None where all places are taken, or not known yet.
+        None where all places are taken, or not known yet, or their nodes rest.
         """
-        unknown = set(self._asked.values())
-        free = [node for node in allotted if staff[node] < allotted[node] and node not in unknown]
+        not_now = self._resting.union(self._asked.values())
+        free = [node for node in allotted if staff[node] < allotted[node] and node not in not_now]
         if not free:
             return None
         node = min(free, key=lambda node: staff[node] / allotted[node])

@@ -33,6 +33,7 @@ class Pulse:
 
     def __init__(self, ray: ModuleType, go_on: str) -> None:
         self._ray, self._go_on = ray, go_on
+        self._here: str = ray.get_runtime_context().get_node_id()
         self._question: _Call | None = None
         self._news: tuple[Node, ...] | None = None
         self._next = 0.0
@@ -49,7 +50,7 @@ class Pulse:
         thread = _Call(call)
         while thread.is_alive():
             thread.join(0.1)
-            self._news = self.feel() or self._news
+            self._news = self._answer() or self._news
         if thread.error is not None:
             raise thread.error
         return thread.result
@@ -59,6 +60,9 @@ class Pulse:
         if self._news is not None:
             news, self._news = self._news, None
             return news
+        return self._answer()
+
+    def _answer(self) -> tuple[Node, ...] | None:
         now = time.monotonic()
         if self._question is None:
             if now >= self._next:
@@ -76,8 +80,10 @@ class Pulse:
             return None
         nodes: tuple[Node, ...] = self._question.result
         self._question, self._unanswered_since, self._next = None, None, now + PULSE_SECONDS
-        if not nodes:
-            raise JobError(f"Ray itself has died: none of its nodes is alive; what is finished is kept; {self._go_on}")
+        if self._here not in {node.identity for node in nodes}:
+            raise JobError(
+                f"Ray itself has died: its node beside this process is gone; what is finished is kept; {self._go_on}"
+            )
         return nodes
 
     def _ask(self) -> tuple[Node, ...]:

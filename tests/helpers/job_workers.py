@@ -127,18 +127,21 @@ class SlowUnlessShort(Slow):
 
 @dataclass(frozen=True)
 class Seeing:
-    """Tells its node's name. It cannot be made on nodes that are named as blind, and doubts its records on dim ones.
+    """Tells its node's name. Blind nodes are refused, ill ones kill it at its start, and dim ones' records are doubted.
 
     Who sees well waits for `gate`, a file that a dim one makes: other nodes may be slower to begin.
     """
 
     gate: Path
     blind: str = ""
+    ill: str = ""
     dim: str = ""
 
     def __post_init__(self) -> None:
         if self._node in self.blind.split():
             raise UnfitNodeError("the data set is not there")
+        if self._node in self.ill.split():
+            os.kill(os.getpid(), signal.SIGKILL)
 
     @property
     def _node(self) -> str:

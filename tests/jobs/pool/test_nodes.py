@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.clusters import TOKEN, Loopback
 from helpers.drivers import PATIENCE, driver, wait_for
@@ -35,6 +36,12 @@ def seeing(name, **nodes):
     return on_cluster(range(6), lambda share: workers.Seeing(gate, **nodes), gate)
 """
 
+SOON_MISSED = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "1",
+}
+
 
 @pytest.fixture
 def short() -> Iterator[Path]:
@@ -50,16 +57,19 @@ def test_nodes_that_join_late_and_nodes_that_cannot_do_the_work(short: Path) -> 
     with Loopback(short) as cluster:
         cluster.wait(cluster.start(NODE="first"))
         script = f"""
+from jobs.ray import nodes
+nodes.PULSE_SECONDS = 0.5
 folder = Path({str(short)!r})
 with connected({cluster.address!r}):
     late = on_cluster([(folder / "marks", 2)] * 2, workers.Meets)
     blind = seeing("blind", blind="second")
     both_blind = seeing("both_blind", blind="first second")
+    ill = seeing("ill", ill="second")
     dim = seeing("dim", dim="second")
     both_dim = seeing("both_dim", dim="first second")
     (folder / "gpus").mkdir()
     gpus = on_cluster([(folder / "gpus", 2)] * 2, workers.Meets, gpus=True, room=lambda machine: 2 * machine.gpus)
-print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, both_dim=both_dim, gpus=gpus)))
+print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, ill=ill, dim=dim, both_dim=both_dim, gpus=gpus)))
 """
         with driver(ON_CLUSTER + script, short, **TOKEN) as process:
             wait_for(lambda: list(marks.iterdir()) or process.poll() is not None, "the first worker")
@@ -74,6 +84,9 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
     assert barred.endswith("(127.0.0.3): the data set is not there")
     assert said["both_blind"]["error"].startswith("no node can do the work: ")
     assert said["both_blind"]["error"].count("the data set is not there") == 2
+    assert said["ill"]["records"] == ["first"] * 6
+    [barred] = said["ill"]["barred"]
+    assert "(127.0.0.3): workers failed to start 3 times (Worker unexpectedly exits" in barred
     assert said["dim"]["records"] == ["first"] * 6, "what the second node doubts, the first one makes again"
     assert sum(said["dim"]["progress"]) == 6, "what counts for nothing is taken back"
     assert len(said["both_dim"]["records"]) == 6, "doubted twice, it counts"
@@ -86,8 +99,7 @@ print(json.dumps(dict(late=late, blind=blind, both_blind=both_blind, dim=dim, bo
 def test_a_node_that_dies_while_more_workers_start_on_it_than_may_die(short: Path) -> None:
     marks = short / "marks"
     marks.mkdir()
-    at_once = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "500"}
-    with Loopback(short, at_once | {"RAY_health_check_failure_threshold": "1"}) as cluster:
+    with Loopback(short, SOON_MISSED) as cluster:
         cluster.wait(cluster.start(num_cpus=0))
         cluster.wait(dies := cluster.start(NODE="dies", num_cpus=4))
         script = f"""
@@ -105,6 +117,26 @@ with connected({cluster.address!r}):
             stdout, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, stderr) == (0, "")
     assert json.loads(stdout).get("records") == ["lives"] * 6, stdout
+
+
+def test_a_run_ends_when_the_node_beside_its_driver_dies(short: Path) -> None:
+    with Loopback(short, SOON_MISSED) as cluster:
+        cluster.wait(head := cluster.start(num_cpus=0))
+        cluster.wait(cluster.start(num_cpus=1))
+        script = f"""
+with connected({cluster.address!r}):
+    print(json.dumps(on_cluster([(Path({str(short / "marks")!r}), 2)], workers.Meets)))
+"""
+        (short / "marks").mkdir()
+        with driver(ON_CLUSTER + script, short, **TOKEN) as process:
+            wait_for(lambda: process.poll() is not None or list((short / "marks").iterdir()), "the first unit")
+            [raylet] = head.processes("raylet")
+            psutil.Process(head.process.pid).suspend()  # it would end the control store too
+            raylet.kill()
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+            psutil.Process(head.process.pid).resume()
+    assert (process.returncode, stderr) == (0, "")
+    assert "its node beside this process is gone" in json.loads(stdout)["error"]
 
 
 def test_turns_go_where_they_are_wanted() -> None:

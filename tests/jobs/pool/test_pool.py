@@ -12,6 +12,7 @@ from helpers.drivers import PATIENCE, wait_for
 from jobs.errors import JobError
 from jobs.pool import actors
 from jobs.pool.run import ENGINES, run_units
+from jobs.ray import nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
@@ -75,7 +76,7 @@ def test_a_unit_is_retried_when_its_worker_dies_and_given_up_in_the_end(tmp_path
     assert (poison.record, poison.attempts) == (None, 3)
     assert len(list((tmp_path / "poison").iterdir())) == 3
     assert poison.error is not None
-    assert "died 3 times (Worker unexpectedly exits" in poison.error
+    assert "failed 3 times (Worker unexpectedly exits" in poison.error
     assert "--engine local" in poison.error
     assert -5 in progress, "what a dead worker reported is taken back"
     assert sum(progress) == 15
@@ -103,8 +104,9 @@ def test_a_worker_that_cannot_be_made_is_reported_at_once(engine: str) -> None:
         list(run_units([1, 2, 3], workers.CannotStart, engine=engine, num_workers=2))
 
 
-def test_workers_that_die_at_start_are_not_hired_forever() -> None:
-    with pytest.raises(JobError, match=r"^workers cannot start: their process died 2 times"):
+def test_workers_that_die_at_start_are_not_hired_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "PULSE_SECONDS", 0.5)  # after each they are hired again
+    with pytest.raises(JobError, match=r"^no node can do the work: .*: workers failed to start 2 times"):
         list(run_units([1], workers.DiesAtStart, engine="ray", num_workers=1, max_attempts=2))
 
 

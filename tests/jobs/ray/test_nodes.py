@@ -21,7 +21,8 @@ def row(identity: str, *, alive: bool = True) -> dict[str, Any]:
 
 
 def pulse(ask: Any) -> Pulse:
-    return Pulse(cast(Any, SimpleNamespace(nodes=ask)), "run it again")
+    here = SimpleNamespace(get_node_id=lambda: "a")
+    return Pulse(cast(Any, SimpleNamespace(nodes=ask, get_runtime_context=lambda: here)), "run it again")
 
 
 def test_nodes_that_are_alive_are_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +41,21 @@ def test_a_control_store_that_never_answers_is_dead(monkeypatch: pytest.MonkeyPa
     assert time.monotonic() - begin < 5
 
 
-def test_a_ray_without_a_node_is_dead() -> None:
-    with pytest.raises(JobError, match="none of its nodes is alive"):
-        pulse(lambda: [row("b", alive=False)]).wait()
+def test_a_control_store_that_dies_is_missed_during_calls_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(nodes, "PULSE_SECONDS", 0.0)
+    answers = [[row("a")], [row("a")]]
+    felt = pulse(lambda: answers.pop() if answers else threading.Event().wait())
+    begin = time.monotonic()
+    with pytest.raises(JobError, match="control store has not answered"):
+        felt.during(threading.Event().wait)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("others", [[], [row("c")]])
+def test_a_ray_without_the_node_beside_the_driver_is_dead(others: list[dict[str, Any]]) -> None:
+    with pytest.raises(JobError, match="its node beside this process is gone"):
+        pulse(lambda: [row("a", alive=False), *others]).wait()
 
 
 def test_an_error_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
