@@ -111,7 +111,8 @@ def test_signals_end_every_command_as_ctrl_c_does(signum: int, monkeypatch: pyte
 
     for place in ("propagate.job.run.run", "sdcnet.fit.training.fit", "segtrain.fit.training.fit"):
         monkeypatch.setattr(place, stop)
-    on = f"Interrupted. The same command goes on in {tmp_path}, from its last checkpoint, if any.\n"
+    goes_on = f"The same command goes on in {tmp_path}, from its last checkpoint, or from the start without one."
+    on = f"Interrupted. {goes_on}\n"
     for program, line, said in (
         ("propagate", ("run", "--dataset", "cityscapes"), "Interrupted; what is finished is kept.\n"),
         ("sdcnet", ("fit", "street"), on),

@@ -2,7 +2,8 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -65,3 +66,10 @@ def interrupted(sentence: str) -> Iterator[None]:
         if isinstance(interrupt, KeyboardInterrupt):
             interrupt.args = (sentence,)
         raise
+
+
+def interrupted_training(out: Path) -> AbstractContextManager[None]:
+    """The same of one that trains in a run folder."""
+    return interrupted(
+        f"Interrupted. The same command goes on in {out}, from its last checkpoint, or from the start without one."
+    )

@@ -59,7 +59,7 @@ class WholeNumbers(Numbers):
     """NUMBER,NUMBER…, none of them a fraction."""
 
     kind = int
-    example = "whole numbers, as 1,1,2"
+    example = "whole numbers, as -3,0,3"
 
 
 class Names(click.ParamType):

@@ -69,6 +69,10 @@ class _Attempt:
     poll: Any = None
 
 
+class _UnreadError(JobError):
+    """What an actor was sent cannot be read there, since something is not installed."""
+
+
 class _Crew:
     """The actors of one run and what they are at, by the reference on which each of them ends."""
 
@@ -184,6 +188,8 @@ class _Crew:
         node = self._actors[actor]
         try:
             lack = self._result(reference)
+        except _UnreadError as failure:
+            lack = f"{failure}; install there what this run needs, in the versions that are here"
         except self._ray.exceptions.RayError as failure:
             self._fire(actor)
             if not self._staffing.rest(node):  # those that fail together count once
@@ -292,7 +298,8 @@ class _Crew:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, Exception) and not isinstance(error.cause, exceptions.RayError):
                 raise error.cause from error
-            raise JobError(f"a worker failed: {_last_line(error)}") from error
+            kind = _UnreadError if isinstance(error.cause, exceptions.RaySystemError) else JobError
+            raise kind(f"a worker failed: {_last_line(error)}") from error
         except exceptions.UnserializableException as error:
             raise JobError(f"a worker failed: {_last_line(error)}") from error
 

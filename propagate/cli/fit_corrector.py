@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import click
 
-from jobs.console.exit_codes import interrupted
+from jobs.console.exit_codes import interrupted_training
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress, ShownAdvance
 from propagate.cli.places import layout_of
@@ -32,8 +32,7 @@ def fit_corrector(config: FitConfig) -> None:
     from propagate.fit.training import fit_corrector as train
 
     config = replace(config, dataset=layout_of(config.options, config.dataset))
-    goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
-    with interrupted(goes_on), Progress("annotated frames") as carried, Progress("steps") as steps:
+    with interrupted_training(config.out), Progress("annotated frames") as carried, Progress("steps") as steps:
         summary = train(config, carried.expect, carried.advance, ShownAdvance(steps))
     click.echo(f"{summary.weights}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     click.echo(f"{config.out}: {summary.scores}")

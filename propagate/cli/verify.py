@@ -32,6 +32,7 @@ def verify(out: Path, as_json: bool) -> None:
         click.echo(f"{out}: {found.samples} samples in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
         for fault in found.faults:
             click.echo(f"fault: {fault}", err=True)
-        click.echo("no faults" if not found.faults else f"{len(found.faults)} faults")
+        where = "" if manifest.complete else " in what is finished"
+        click.echo(f"{len(found.faults) or 'no'} faults{where}")
     if found.faults:
         raise SystemExit(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.registry import meant
 from jobs.yaml_files import parse_yaml
 from propagate.errors import DatasetError
 
@@ -127,8 +128,9 @@ class ClassTable:
                 classes=tuple(_label_class(c) for c in data["classes"]),
             )
         except (KeyError, TypeError, ValueError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else error
             raise DatasetError(
-                f"{where}: {type(error).__name__}: {error}; a class table needs name, ignore_id and classes, "
+                f"{where}: {what}; a class table needs name, ignore_id and classes, "
                 "each with id, name, train_id and color [r, g, b]"
             ) from None
         except DatasetError as error:
@@ -170,6 +172,7 @@ def load_classes(name_or_path: str | Path) -> ClassTable:
     except OSError as error:
         raise DatasetError(
             f"{name}: no such class table ({error.strerror}); give a YAML file or one of {', '.join(builtin_tables())}"
+            f"{meant(Path(name).name, builtin_tables())}"
         ) from None
     try:
         data = parse_yaml(text)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -67,8 +68,9 @@ def refuse_max_gap(options: DatasetOptions, dataset: str, reason: str) -> None:
         raise DatasetError(f"{options.root}: the {dataset} layout takes no --max-gap, {reason}; leave it out")
 
 
+@cache
 def say_without_effect(options: DatasetOptions, reason: str) -> None:
-    """Log a warning where a split is asked for of what has none."""
+    """Log a warning where a split is asked for of what has none; once, however often it is opened."""
     if options.split != TRAIN:
         _log.warning(
             "%s: --split %s without effect, all annotated frames are taken: %s", options.root, options.split, reason

@@ -33,6 +33,7 @@ class Folder(FileDataset):
         self.classes = self._layout.classes
         if "split" not in placeholders(self._layout.labels):
             say_without_effect(options, f"no {{split}} in the patterns of {layout}")
+        self._file = layout
         super().__init__(Tree(options.root), options.split, max_gap=options.max_gap)
         if not self._label_paths:
             splits = {names.get("split", "") for _, names in _find(self._tree, self._layout.labels, {})}
@@ -49,7 +50,12 @@ class Folder(FileDataset):
 
     @cached_property
     def _frames(self) -> list[Entry]:
-        found = _find(self._tree, self._layout.frames, {"split": self._split})
+        found = list(_find(self._tree, self._layout.frames, {"split": self._split}))
+        if not found:
+            raise DatasetError(
+                f"{self._tree.root}: labels without frames: no file fits '{self._layout.frames}'; correct frames in "
+                f"{self._file}"
+            )
         return [self._entry(path, names) for path, names in found]
 
     @cached_property

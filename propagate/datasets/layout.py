@@ -69,12 +69,12 @@ def layout_file(options: DatasetOptions, dataset: str, needed: str) -> Path:
 
 
 def has_layout(options: DatasetOptions, *, with_patterns: bool) -> bool:
-    """Whether there is a layout file, and it has patterns, or none. Raises: DatasetError: one that cannot be read."""
+    """Whether there is a layout file, and it has a pattern, or none. Raises: DatasetError: one that cannot be read."""
     own = options.root / LAYOUT_FILE
     if options.layout is None and not own.is_file():
         return False
     data = _parsed(options.layout or own)
-    return isinstance(data, dict) and ("frames" in data) == with_patterns
+    return isinstance(data, dict) and ("frames" in data or "labels" in data) == with_patterns
 
 
 def _parsed(path: Path) -> Any:

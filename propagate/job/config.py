@@ -8,6 +8,7 @@ from jobs.console.settings import require_settings, setting
 from jobs.pool.run import ENGINES
 from propagate.carry.sample_settings import SampleSettings
 from propagate.datasets.registry import DatasetChoice, found_dataset
+from propagate.job.plan import FEWEST_SHARDS, MOST_CLIPS
 from sdcnet.errors import MotionError
 from sdcnet.motion.registry import PREDICTORS, MotionSettings, open_estimator
 
@@ -35,7 +36,12 @@ class RunConfig(DatasetChoice):
     )
     motion: MotionSettings = field(default_factory=MotionSettings)
     sample_settings: SampleSettings = field(default_factory=SampleSettings)
-    clips_per_shard: int = setting(16, "Clips that a file of the store holds.", least=1)
+    clips_per_shard: int | None = setting(
+        None,
+        "Clips that a file of the store holds, a worker's unit of work.",
+        least=1,
+        otherwise=f"{MOST_CLIPS}, or so few that there are {FEWEST_SHARDS} files",
+    )
     limit: int | None = setting(None, "Only the first N clips.", least=1, otherwise="all")
     engine: str = setting("ray", "ray: several workers at a time; local: in this process.", choices=ENGINES)
     num_workers: int | None = setting(

@@ -10,15 +10,21 @@ from propagate.errors import InputError
 from propagate.shards.manifest import PlannedClip, ShardPlan
 from propagate.shards.schema import encode_key
 
+MOST_CLIPS, FEWEST_SHARDS = 16, 16
 _HELD = {LABEL_IDS: False, TRAIN_IDS: True}  # as digests have it, since there were these two alone
 
 
-def make_plan(clips: Sequence[Clip], clips_per_shard: int) -> tuple[ShardPlan, ...]:
+def make_plan(clips: Sequence[Clip], clips_per_shard: int | None) -> tuple[ShardPlan, ...]:
     """Group clips, in their order, by the size of their annotated frame, and cut each group into shards.
+
+    clips_per_shard: by default MOST_CLIPS, or so few that there are FEWEST_SHARDS: shards are made side by side, and
+    one that is half made is lost when a run is stopped.
 
     A clip whose frame does not tell its size fails later, when its shard is made. Until then it gets a shard of its
     own, so that it fits in, whatever its size, once it is mended.
     """
+    if clips_per_shard is None:
+        clips_per_shard = max(1, min(MOST_CLIPS, len(clips) // FEWEST_SHARDS))
     by_size: dict[tuple[int, int], list[Clip]] = {}
     unreadable: list[Clip] = []
     for clip in clips:

@@ -42,7 +42,10 @@ def evaluate_store(
 
 def find_truths(store: Store, find_truth: TruthLookup) -> Mapping[str, Label]:
     """The truths of the store's neighbours, by key. Raises: as `evaluate_store`."""
-    keys = sorted({record.key for record in store.records() if record.origin != ANNOTATED})
+    records = list(store.records())
+    if not records:
+        raise StoreError(f"{store.path}: holds no samples yet; `{store.manifest.command}` goes on with it")
+    keys = sorted({record.key for record in records if record.origin != ANNOTATED})
     if not keys:
         raise StoreError(
             f"{store.path}: holds no propagated samples, only annotated frames, so there is nothing to "

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from jobs.console.exit_codes import interrupted
+from jobs.console.exit_codes import interrupted_training
 from jobs.console.options import command, config_file, configured
 from jobs.console.progress import Progress, ShownAdvance
 from sdcnet.fit.config import FitConfig
@@ -27,8 +27,7 @@ def fit(config: FitConfig) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sdcnet.fit.training import fit as train
 
-    goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
-    with interrupted(goes_on), Progress("steps") as progress:
+    with interrupted_training(config.out), Progress("steps") as progress:
         summary = train(config, ShownAdvance(progress))
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:

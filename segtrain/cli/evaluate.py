@@ -154,10 +154,10 @@ def _say_unfinished(report: "SegmentationReport", config: EvaluateConfig, *, as_
         failures = [asdict(failure) for failure in report.failures]
         print_json({"images": report.images, "missing": report.missing, "failures": failures})
     else:
+        total = report.images + report.missing + len(report.failures)
         click.echo(
-            f"{config.counts}: {report.images} images counted, {report.missing} are missing, or could not be read by "
-            "another part; scores follow once the other parts are there too; the same command without --part counts "
-            "whatever is missing"
+            f"{config.counts}: {report.images} of {total} images counted; scores follow once "
+            "all are, by the other parts, or by the same command without --part, which counts what is left"
         )
     if report.failures:
         say_left_out(report.failures)

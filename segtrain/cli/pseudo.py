@@ -46,7 +46,7 @@ class PseudoConfig(NetworkConfig):
     beyond: int = setting(0, "Of a data set: none of those up to so many frames away.", least=0)
     every: int = setting(1, "Of SOURCE: every N-th frame.", least=1)
     images: str = setting_of(SampleSettings, "images")
-    clips_per_shard: int = setting_of(RunConfig, "clips_per_shard")
+    clips_per_shard: int | None = setting_of(RunConfig, "clips_per_shard")
     limit: int | None = setting_of(RunConfig, "limit", help="Only the first N clips; of SOURCE, of 30 frames each.")
     engine: str = setting_of(RunConfig, "engine")
     num_workers: int | None = setting_of(RunConfig, "num_workers")

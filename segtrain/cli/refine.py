@@ -29,7 +29,7 @@ class RefineConfig:
     device: str = setting_of(WeightsConfig, "device")
     dtype: str = setting_of(WeightsConfig, "dtype")
     out: Path = setting(MISSING, "The shard store of refined samples: a new folder, or one to go on with.")
-    clips_per_shard: int = setting_of(RunConfig, "clips_per_shard")
+    clips_per_shard: int | None = setting_of(RunConfig, "clips_per_shard")
     engine: str = setting_of(RunConfig, "engine")
     num_workers: int | None = setting_of(RunConfig, "num_workers")
     address: str | None = setting_of(RunConfig, "address")

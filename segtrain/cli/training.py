@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.console.exit_codes import interrupted
+from jobs.console.exit_codes import interrupted_training
 from jobs.console.options import parameter, put_below
 from jobs.console.progress import Progress, ShownAdvance
 from jobs.console.settings import setting, settings_of
@@ -44,8 +44,7 @@ def run_training(config: Config, train: "Callable[[Config, ShownAdvance], FitSum
     if config.data is not None:
         dataset = layout_of(config.data, config.dataset, instead="--shards")
         config = replace(config, root=config.data.root, dataset=dataset)
-    goes_on = f"Interrupted. The same command goes on in {config.out}, from its last checkpoint, if any."
-    with interrupted(goes_on), Progress("steps") as progress:
+    with interrupted_training(config.out), Progress("steps") as progress:
         summary = train(config, ShownAdvance(progress))
     click.echo(f"{config.out}: {summary.steps} steps done, {summary.seconds:.0f} s in this run")
     if summary.scores is not None:

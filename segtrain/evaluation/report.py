@@ -87,7 +87,7 @@ class SegmentationReport:
         }
 
     def markdown(self) -> str:
-        """The scores in percent, as two Markdown tables."""
+        """The scores, as two Markdown tables."""
         titles = {
             "miou": "mIoU",
             "iou": "IoU",
@@ -119,4 +119,4 @@ def write_markdown(text: str, path: Path) -> None:
 
 
 def _percent(fraction: float) -> str:
-    return percent(fraction, 2, none="–")
+    return "–" if math.isnan(fraction) else f"{percent(fraction, 2)} %"

@@ -11,6 +11,7 @@ from typing import Any
 from jobs.console.setting_files import read_settings
 from jobs.console.settings import setting, settings_of
 from jobs.errors import FitError
+from jobs.registry import meant
 from segtrain.config import FitConfig, TrainingConfig
 
 Settings = dict[str, Any]
@@ -43,6 +44,7 @@ def load_recipe(name_or_path: str, config: type[TrainingConfig] = FitConfig) -> 
     except OSError as error:
         raise FitError(
             f"{name_or_path}: no such recipe ({error.strerror}); give a YAML file or one of {', '.join(names)}"
+            f"{meant(name_or_path, names)}"
         ) from None
     except ValueError as error:
         raise FitError(f"{name_or_path}: {error}") from None

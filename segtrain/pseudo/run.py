@@ -105,7 +105,7 @@ def write_pseudo_labels(
     classes: ClassTable | None = None,
     motion: MotionSettings | None = None,
     images: str = "encoded",
-    clips_per_shard: int = 16,
+    clips_per_shard: int | None = None,
     engine: str = "ray",
     num_workers: int | None = None,
     address: str | None = None,

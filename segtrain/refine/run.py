@@ -39,7 +39,7 @@ def write_refined(
     teacher: Teacher,
     settings: RefineSettings | None = None,
     *,
-    clips_per_shard: int = 16,
+    clips_per_shard: int | None = None,
     engine: str = "ray",
     num_workers: int | None = None,
     address: str | None = None,

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from helpers.services import started_by
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -110,6 +111,7 @@ def _main(text: str, folder: Path, environment: Mapping[str, str], said: Iterabl
     os.environ.clear()
     os.environ.update(environment)
     sys.path.insert(0, "")
+    torch.set_num_threads(1)  # a fork has lost the other threads, and would wait for them
     exec(compile(text, "block", "exec"), {"__name__": "__main__"})
 
 

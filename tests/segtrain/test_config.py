@@ -291,6 +291,7 @@ def test_a_recipe_that_does_not_exist_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["fit", "--out", str(tmp_path / "run"), "--recipe", "cityscape"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: cityscape: no such recipe (No such file or directory); give a YAML file or")
+    assert "; did you mean '" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -139,6 +139,24 @@ with connected({cluster.address!r}):
     assert "its node beside this process is gone" in json.loads(stdout)["error"]
 
 
+def test_a_node_where_something_is_not_installed_gets_no_work(short: Path) -> None:
+    with Loopback(short) as cluster:
+        cluster.wait(cluster.start(NODE="first"))
+        cluster.wait(cluster.start(PYTHONPATH=""))
+        script = f"""
+folder = Path({str(short)!r})
+with connected({cluster.address!r}):
+    print(json.dumps(seeing("gate")))
+"""
+        with driver(ON_CLUSTER + script, short, **TOKEN) as process:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stderr) == (0, "")
+    said = json.loads(stdout)
+    assert said.get("records") == ["first"] * 6, said
+    [barred] = said["barred"]
+    assert "(127.0.0.3): a worker failed: ModuleNotFoundError: No module named 'helpers'; install there" in barred
+
+
 def test_turns_go_where_they_are_wanted() -> None:
     queue = Queue(2)
     first = queue.take("a")

@@ -85,14 +85,14 @@ def test_a_table_from_a_file(tmp_path: Path) -> None:
         (changed(ignore_id=77), r"ignore_id 77 is none of its ids \[9, 4, 5, 0, 1\]"),
         (changed(ignore_id=4), "the ignored id 4 must have train_id 255"),
         (with_class(3, train_id=2), r"train ids must count 0, 1, 2, … without gaps .* found \[0, 2\]"),
-        (with_class(1, color=[1, 2]), r"^here: ValueError: a color has three values .* found \[1, 2\]; a class"),
-        (with_class(1, color=[1, 2, 256]), r"ValueError: a color has three values within 0…255, found"),
+        (with_class(1, color=[1, 2]), r"^here: a color has three values .* found \[1, 2\]; a class"),
+        (with_class(1, color=[1, 2, 256]), r"here: a color has three values within 0…255, found"),
         (with_class(1, train_id=300), r"train ids must be within 0…255, 255 where not trained: .*300"),
         (with_class(1, name="sky"), "names must differ"),
         (changed(classes=MINE["classes"][:1]), r"train ids must count .* found \[\]"),
-        (with_class(1, train_id="road"), "^here: ValueError: .*; a class table needs name, ignore_id and classes"),
-        ({"name": "mine"}, "^here: KeyError: 'ignore_id'; a class table needs"),
-        (["name"], "^here: TypeError: .*; a class table needs"),
+        (with_class(1, train_id="road"), "^here: invalid literal .*; a class table needs name, ignore_id and classes"),
+        ({"name": "mine"}, "^here: lacks 'ignore_id'; a class table needs"),
+        (["name"], "^here: .*list.*; a class table needs"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused(data: Any, sentence: str) -> None:
@@ -102,7 +102,8 @@ def test_a_table_that_makes_no_sense_is_refused(data: Any, sentence: str) -> Non
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"citiscapes: no such class table \(.*\); give a YAML file or one of camvid"
+        DatasetError,
+        match=r"citiscapes: no such class table \(.*\); give .* one of camvid.*; did you mean 'cityscapes'\?",
     ):
         load_classes("citiscapes")
     for name, data in (("brackets.yaml", b"[1, 2"), ("binary.yaml", b"\xff\xfe\x00")):

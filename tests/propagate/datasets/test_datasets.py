@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from propagate.datasets.base import DatasetOptions
-from propagate.datasets.registry import DATASETS, open_dataset
+from propagate.datasets.registry import DATASETS, found_dataset, open_dataset
 from propagate.errors import DatasetError
 
 
@@ -19,6 +19,12 @@ def test_an_unknown_layout_is_refused_with_those_known() -> None:
     known = f"no data set layout 'kitty'; known are {', '.join(DATASETS)}"
     with pytest.raises(DatasetError, match=rf"^{known}; did you mean 'kitti'\?$"):
         open_dataset("kitty", DatasetOptions(root=Path()))
+
+
+@pytest.mark.parametrize(("lines", "name"), [("frame: x\nlabels: y", "folder"), ("classes: camvid", "video")])
+def test_a_layout_file_of_which_a_pattern_is_misspelt_is_one_of_folders(tmp_path: Path, lines: str, name: str) -> None:
+    (tmp_path / "layout.yaml").write_text(lines)
+    assert found_dataset(DatasetOptions(root=tmp_path)) == name
 
 
 def test_a_gap_is_at_least_one() -> None:

@@ -173,7 +173,7 @@ def test_labels_may_hold_train_ids(plant: Plant, open_folder: OpenFolder) -> Non
         (MINIMAL + "labels_hold: ids", "labels_hold is 'ids', expected label_ids, train_ids or colors"),
         (MINIMAL.replace("cityscapes", "3"), "classes is 3, expected a table's name"),
         (MINIMAL.replace("cityscapes", "gone.yaml"), "gone.yaml: no such class table"),
-        (MINIMAL.replace("cityscapes", "{name: x}"), "classes: KeyError"),
+        (MINIMAL.replace("cityscapes", "{name: x}"), "classes: lacks 'ignore_id'; a class table needs"),
     ],
 )
 def test_a_layout_file_that_cannot_be_used_is_refused(open_folder: OpenFolder, text: str, sentence: str) -> None:
@@ -197,7 +197,11 @@ def test_the_layout_file_must_be_there(tmp_path: Path) -> None:
             ["labels/val/a/1_mask.png", "labels/test/a/1_mask.png"],
             "no labels of a split 'train'; there are labels of: test, val",
         ),
-        (["labels/train/a/1_mask.png"], "labels without frames: split 'train' has 1 label maps"),
+        (["labels/train/a/1_mask.png"], "labels without frames: no file fits 'images/{split}/{sequence}/{frame}.jpg'"),
+        (
+            ["labels/train/a/1_mask.png", "images/train/a/2.jpg"],
+            "labels without frames: split 'train' has 1 label maps",
+        ),
     ],
 )
 def test_a_root_that_cannot_be_used_is_refused(

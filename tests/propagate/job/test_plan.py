@@ -47,6 +47,13 @@ def test_clips_of_one_size_share_shards_in_their_order_the_smallest_size_first(r
     ]
 
 
+@pytest.mark.parametrize(("num_clips", "num_shards", "most"), [(6, 6, 1), (40, 20, 2), (256, 16, 16), (400, 25, 16)])
+def test_by_default_there_are_sixteen_shards_or_more(root: Path, num_clips: int, num_shards: int, most: int) -> None:
+    plan = make_plan([clip(root, f"k{n}", reach=(0, 0)) for n in range(num_clips)], None)
+    assert len(plan) == num_shards
+    assert max(len(shard.clips) for shard in plan) == most
+
+
 def test_a_planned_clip_says_how_far_it_reaches_both_ways(root: Path) -> None:
     [shard] = make_plan([clip(root, "a"), clip(root, "b", reach=(0, 0)), clip(root, "c", reach=(-3, 0))], 16)
     assert [(planned.before, planned.after) for planned in shard.clips] == [(1, 2), (0, 0), (3, 0)]

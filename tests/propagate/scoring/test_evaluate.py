@@ -156,6 +156,11 @@ def test_without_any_truth_the_way_to_give_one_is_told(
         evaluate_store(store, truths(s=label))
 
 
+def test_a_store_without_samples_is_refused(make_store: MakeStore, truths: Callable[..., TruthLookup]) -> None:
+    with pytest.raises(StoreError, match="holds no samples yet; `propagate run` goes on with it"):
+        evaluate_store(make_store([]), truths())
+
+
 def test_a_store_without_neighbours_is_refused(make_store: MakeStore, truths: Callable[..., TruthLookup]) -> None:
     store = make_store([sample("s", 0, halves(ROAD, CAR))])
     with pytest.raises(StoreError, match="holds no propagated samples, only annotated frames"):

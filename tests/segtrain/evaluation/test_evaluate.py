@@ -162,11 +162,11 @@ def test_a_data_set_without_images_and_a_band_without_width() -> None:
 def test_the_table_is_markdown_in_percent() -> None:
     truth = halves(ROAD, CAR)
     tables = evaluate(by_colour, Painted((truth, truth)), Inference(), CPU).markdown().splitlines()
-    assert tables[0].startswith("| images |   mIoU | accuracy |")
-    assert tables[1].startswith("| ------ | -----: |")
-    assert tables[2].startswith("| 1      | 100.00 |   100.00 |")
-    assert "| road          | 100.00 | 100.00 |    100.00 |           100.00 |" in tables
-    assert any(line.startswith("| wall          |      – |") for line in tables)
+    assert tables[0].startswith("| images |     mIoU | accuracy |")
+    assert tables[1].startswith("| ------ | -------: |")
+    assert tables[2].startswith("| 1      | 100.00 % | 100.00 % |")
+    assert "| road          | 100.00 % | 100.00 % |  100.00 % |         100.00 % |" in tables
+    assert any(line.startswith("| wall          |        – |") for line in tables)
 
 
 def test_every_instance_weighs_the_same() -> None:

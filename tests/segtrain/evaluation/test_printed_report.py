@@ -36,19 +36,19 @@ def test_the_scores_as_json_have_null_where_nothing_was_there_to_score() -> None
 
 
 TABLES = """\
-| images |  mIoU | accuracy | mean class accuracy | frequency-weighted IoU | trimap mIoU, 3 px |
-| ------ | ----: | -------: | ------------------: | ---------------------: | ----------------: |
-| 3      | 51.25 |    70.00 |               66.67 |                  53.50 |                 – |
+| images |    mIoU | accuracy | mean class accuracy | frequency-weighted IoU | trimap mIoU, 3 px |
+| ------ | ------: | -------: | ------------------: | ---------------------: | ----------------: |
+| 3      | 51.25 % |  70.00 % |             66.67 % |                53.50 % |                 – |
 
-| class       |   IoU | recall | precision | trimap IoU, 3 px |
-| ----------- | ----: | -----: | --------: | ---------------: |
-| road        | 62.50 |  83.33 |     71.43 |                – |
-| a long name | 40.00 |  50.00 |     66.67 |                – |
-| sky         |     – |      – |         – |                – |
+| class       |     IoU |  recall | precision | trimap IoU, 3 px |
+| ----------- | ------: | ------: | --------: | ---------------: |
+| road        | 62.50 % | 83.33 % |   71.43 % |                – |
+| a long name | 40.00 % | 50.00 % |   66.67 % |                – |
+| sky         |       – |       – |         – |                – |
 
 - left out: b.png: is damaged
 - left out: c.png: empty file"""
 WITH_INSTANCES = """\
-| images |  mIoU | accuracy | mean class accuracy | frequency-weighted IoU | trimap mIoU, 3 px | iIoU |
-| ------ | ----: | -------: | ------------------: | ---------------------: | ----------------: | ---: |
-| 3      | 51.25 |    70.00 |               66.67 |                  53.50 |                 – |    – |"""
+| images |    mIoU | accuracy | mean class accuracy | frequency-weighted IoU | trimap mIoU, 3 px | iIoU |
+| ------ | ------: | -------: | ------------------: | ---------------------: | ----------------: | ---: |
+| 3      | 51.25 % |  70.00 % |             66.67 % |                53.50 % |                 – |    – |"""
