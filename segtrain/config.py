@@ -128,6 +128,9 @@ class TrainingConfig:
     momentum: float = setting(0.9, "Of SGD.", least=0, most=1)
     weight_decay: float = setting(5e-5, "Pulls weights towards 0.", least=0)
     schedule: str = setting("poly", "How the learning rate falls.", choices=SCHEDULES)
+    schedule_by: str = setting(
+        "step", "When the learning rate falls: at every step, or where an epoch begins.", choices=("step", "epoch")
+    )
     power: float = setting(1.0, "Of poly.", least=0)
     restart: int | None = setting(
         None, "scaled-poly: the epoch of its restart.", otherwise="after --relax-until", least=0

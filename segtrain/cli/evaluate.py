@@ -157,7 +157,7 @@ def _say_unfinished(report: "SegmentationReport", config: EvaluateConfig, *, as_
         total = report.images + report.missing + len(report.failures)
         click.echo(
             f"{config.counts}: {report.images} of {total} images counted; scores follow once "
-            "all are, by the other parts, or by the same command without --part, which counts what is left"
+            "the other parts are done, or by the same command without --part, which leaves out what cannot be read"
         )
     if report.failures:
         say_left_out(report.failures)

@@ -4,6 +4,7 @@ Reference: Zhu et al., CVPR 2019.
 """
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -244,7 +245,8 @@ def learning_rate(config: TrainingConfig, epoch: float) -> float:
         restart_rate=config.restart_rate,
         restart_power=config.restart_power,
     )
-    return config.learning_rate * SCHEDULES[config.schedule](epoch, config.epochs, curve)
+    position = epoch if config.schedule_by == "step" else math.floor(epoch)
+    return config.learning_rate * SCHEDULES[config.schedule](position, config.epochs, curve)
 
 
 def augmentation_of(config: TrainingConfig) -> Augmentation:

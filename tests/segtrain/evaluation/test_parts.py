@@ -210,8 +210,8 @@ def test_the_command_says_what_is_missing_and_scores_once_all_is_there(
     kept = (*about, "--counts", tmp_path / "counts")
     first = run(*kept, "--part", "1/2")
     told = (
-        "3 of 5 images counted; scores follow once all are, by the other parts, or by the same command without --part, "
-        "which counts what is left"
+        "3 of 5 images counted; scores follow once the other parts are done, or by the same command without --part, "
+        "which leaves out what cannot be read"
     )
     assert (first.exit_code, first.stdout) == (0, f"{tmp_path / 'counts'}: {told}\n")
     assert json.loads(run(*kept, "--part", "1/2", "--json").stdout) == {"images": 3, "missing": 2, "failures": []}

@@ -33,16 +33,16 @@ HELD_OUT = {  # by fold
     "cv1": ("darmstadt", "dusseldorf", "erfurt"),
     "cv2": ("monchengladbach", "strasbourg", "stuttgart"),
 }
-# the first rate, and the epochs over which it falls: of the paper, and of the released scripts
+# the first rate, and the epochs over which it falls: of the paper, as far as is known, and of the released scripts
 PUBLISHED = {
-    "camvid": (0.002, 180),
+    "camvid": (0.002, 120),
     "cityscapes-srnx50": (0.002, 180),
     "cityscapes-wrn38": (0.002, 180),
     "cityscapes-wrn38-released": (0.001, 175),
     "kitti": (0.002, 90),
     "kitti-released": (0.001, 90),
-    "mapillary-srnx50": (0.002, 90),
-    "mapillary-wrn38": (0.002, 90),
+    "mapillary-srnx50": (0.002, 180),
+    "mapillary-wrn38": (0.002, 180),
     "mapillary-wrn38-released": (0.02, 175),
 }
 # what makes it small enough for this machine: what a sample shows, and how many there are, but no number of a step
@@ -149,7 +149,7 @@ def test_a_published_recipe_starts_and_its_first_steps_have_the_published_rate(
     with pytest.raises(KeyboardInterrupt):
         fit(replace(config, **SMALL))
     rate, epochs = PUBLISHED[name]
-    assert rates == pytest.approx([rate * (1 - step / 2 / epochs) for step in range(3)])
+    assert rates == pytest.approx([rate, rate, rate * (1 - 1 / epochs)]), "two steps an epoch"
 
 
 def test_the_released_recipe_trains_on_a_store_of_its_offsets_and_later_on_annotated_frames_alone(

@@ -55,6 +55,14 @@ def test_rates_of_the_training_are_the_published_ones(name: str) -> None:
         assert [learning_rate(again, epoch) for epoch in range(config.epochs)] == rates
 
 
+def test_rates_may_fall_where_an_epoch_begins() -> None:
+    by_step = FitConfig(root=Path("data"), out=Path("run"), epochs=10)
+    by_epoch = replace(by_step, schedule_by="epoch")
+    places = (0, 0.9, 1, 1.5)
+    assert [learning_rate(by_epoch, place) for place in places] == pytest.approx([0.004, 0.004, 0.0036, 0.0036])
+    assert [learning_rate(by_step, place) for place in places] == pytest.approx([0.004, 0.00364, 0.0036, 0.0034])
+
+
 def test_cosine_rates_fall_from_step_to_step() -> None:
     config = FitConfig(root=Path("data"), out=Path("run"), epochs=10, learning_rate=0.4, schedule="cosine")
     rates = [learning_rate(config, step / 4) for step in range(40)]
